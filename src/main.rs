@@ -1,0 +1,3 @@
+//! The storekeeper binary.
+
+fn main() {}

@@ -1,0 +1,235 @@
+//! Every name that storekeeper writes into a cluster or into git, each with its reason, and the validated
+//! types that carry names: what parses into one of them can be used as it is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// The API version of store and fleet files.
+pub const API_VERSION: &str = "storekeeper.dev/v1";
+
+/// Where store files lie in a watched repository: directly in this folder, one file a store.
+pub const STORES_FOLDER: &str = "stores";
+
+/// The fleet file, at the root of a watched repository.
+pub const FLEET_FILE: &str = "storekeeper.yaml";
+
+/// The field manager of every server-side apply. It never changes: a renamed manager would leave fields behind
+/// that nobody owns.
+pub const FIELD_MANAGER: &str = "storekeeper";
+
+/// Says who manages an object, in the label that other tools read too. With [`LABEL_STORE`] it is half of the
+/// selector that finds what is ours.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// The value of [`LABEL_MANAGED_BY`].
+pub const MANAGED_BY: &str = "storekeeper";
+
+/// Names the store that an object belongs to.
+pub const LABEL_STORE: &str = "storekeeper.dev/store";
+
+/// Names the source (watched repository) that a store comes from, so that two daemons on one cluster never
+/// touch each other's stores.
+pub const LABEL_SOURCE: &str = "storekeeper.dev/source";
+
+/// On a store's namespace: the host its Ingress answers to. It tells, after a restart too, which store holds
+/// a host that two files claim.
+pub const ANNOTATION_HOST: &str = "storekeeper.dev/host";
+
+/// The inventory of a store: a ConfigMap of this name in its namespace.
+pub const INVENTORY_NAME: &str = "storekeeper-inventory";
+
+/// The key of the inventory's JSON in its ConfigMap.
+pub const INVENTORY_KEY: &str = "inventory.json";
+
+/// What a store's namespace is called: this prefix and the store's id.
+pub const NAMESPACE_PREFIX: &str = "store-";
+
+/// The longest store id in characters: with [`NAMESPACE_PREFIX`] it fills a DNS label of 63.
+pub const STORE_ID_MAX: usize = 57;
+
+/// The Pod Security level that each store's namespace enforces.
+pub const POD_SECURITY_LEVEL: &str = "restricted";
+
+/// The labels that set [`POD_SECURITY_LEVEL`]; warn and audit name the same level so that refusals show early.
+pub const POD_SECURITY_LABELS: [&str; 3] = [
+    "pod-security.kubernetes.io/enforce",
+    "pod-security.kubernetes.io/warn",
+    "pod-security.kubernetes.io/audit",
+];
+
+/// Why a text is not the name it should be; fits "failed to parse: {error}".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing was given.
+    #[error("the name is empty")]
+    Empty,
+    /// The text is longer than the kind of name allows.
+    #[error("`{text}` has {length} characters, at most {max} are allowed")]
+    TooLong {
+        /// The offending text, shortened.
+        text: String,
+        /// Its length in characters.
+        length: usize,
+        /// The longest length allowed.
+        max: usize,
+    },
+    /// The text holds something else than a DNS label.
+    #[error("`{text}` is not a DNS label: use lower-case letters, digits and `-`, and a letter or digit first and last")]
+    NotALabel {
+        /// The offending text.
+        text: String,
+    },
+    /// The text is not a host name.
+    #[error("`{text}` is not a host name: use DNS labels joined by dots, such as `shop.example.com`")]
+    NotAHost {
+        /// The offending text.
+        text: String,
+    },
+}
+
+/// Names a store: an RFC 1123 label of at most [`STORE_ID_MAX`] characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct StoreId(String);
+
+impl StoreId {
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the name of the namespace that holds this store.
+    pub fn namespace(&self) -> String {
+        format!("{NAMESPACE_PREFIX}{}", self.0)
+    }
+}
+
+impl FromStr for StoreId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        label(text, STORE_ID_MAX).map(Self)
+    }
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names a watched repository on this cluster: an RFC 1123 label, set by the operator.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct SourceId(String);
+
+impl SourceId {
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SourceId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        label(text, 63).map(Self)
+    }
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A host name that an Ingress answers to: lower-case DNS labels joined by dots, at most 253 characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Host(String);
+
+impl Host {
+    /// Returns the host as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Host {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        let length = text.chars().count();
+        if length > 253 {
+            return Err(NameError::TooLong { text: shorten(text), length, max: 253 });
+        }
+        if text.split('.').all(|part| label(part, 63).is_ok()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::NotAHost { text: shorten(text) })
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn label(text: &str, max: usize) -> Result<String, NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    let length = text.chars().count();
+    if length > max {
+        return Err(NameError::TooLong { text: shorten(text), length, max });
+    }
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err(NameError::NotALabel { text: shorten(text) })
+    }
+}
+
+/// Keeps an error message readable when the text is hostile: 80 characters, control characters escaped.
+fn shorten(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_id_is_a_dns_label_that_fits_behind_the_prefix() {
+        assert_eq!("acme-2".parse::<StoreId>().unwrap().namespace(), "store-acme-2");
+        assert!("a".repeat(57).parse::<StoreId>().is_ok());
+        for bad in ["", "Acme", "-a", "a-", "a.b", "a/b", "../x", "a\0", "ä", &"a".repeat(58)] {
+            assert!(bad.parse::<StoreId>().is_err(), "{bad:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn a_host_is_labels_joined_by_dots() {
+        assert!("acme.shops.example.com".parse::<Host>().is_ok());
+        for bad in ["", ".", "a..b", "a.b.", "A.b", "a b", "a_b.c", "*.b", &"a.".repeat(127)] {
+            assert!(bad.parse::<Host>().is_err(), "{bad:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn a_hostile_name_is_shortened_and_escaped_in_the_message() {
+        let error = format!("{}\n\u{1b}", "x".repeat(500)).parse::<StoreId>().unwrap_err();
+        assert!(error.to_string().len() < 200);
+        let error = "a\n\u{1b}[31m".parse::<StoreId>().unwrap_err();
+        assert!(!error.to_string().contains('\n') && !error.to_string().contains('\u{1b}'));
+    }
+}
