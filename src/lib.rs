@@ -6,3 +6,7 @@
 // Vocabulary: validated types, object identity, every label and constant. Pure.
 pub mod manifest;
 pub mod names;
+
+// Decisions and conclusions. Pure.
+pub mod plan;
+pub mod report;
