@@ -14,6 +14,7 @@ use crate::names::{
     POD_SECURITY_LEVEL, SourceId, StoreId,
 };
 use crate::report::Readiness;
+use crate::store::DeletionBudget;
 
 /// What the cluster holds of one store, from the watch caches.
 #[derive(Debug, Clone, Default)]
@@ -281,15 +282,6 @@ pub fn is_converged(owner: Owner<'_>, host: &Host, inputs: &Fingerprint, observe
         })
 }
 
-/// How many stores a fleet lets go at once, and which removals its people have approved by name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DeletionBudget {
-    /// The most stores removed at once without approval.
-    pub max_stores: usize,
-    /// Stores whose removal is approved, whatever the budget says.
-    pub approved: BTreeSet<StoreId>,
-}
-
 /// Which stores of the cluster git no longer has, and what becomes of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Removals {
@@ -298,7 +290,7 @@ pub struct Removals {
     /// Over the budget: refused as a whole, until approved.
     pub refused: BTreeSet<StoreId>,
     /// The budget they were held against.
-    pub max_stores: usize,
+    pub max_stores: u32,
 }
 
 impl Removals {
@@ -343,7 +335,7 @@ pub fn removals(
         bucket.insert(store.clone());
     }
     // What is going already counts: three commits in a row that remove three each are nine removals.
-    let fits = under_way.len() + unapproved.len() <= budget.max_stores;
+    let fits = under_way.len() + unapproved.len() <= budget.max_stores as usize;
     let mut allowed = approved;
     allowed.extend(under_way);
     let refused = if fits {

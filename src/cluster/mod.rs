@@ -26,7 +26,7 @@ use kube::{Api, Client, Config};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
-use crate::manifest::Resource;
+use crate::manifest::{Fingerprint, Resource};
 use crate::names::{SourceId, StoreId};
 use crate::plan::ObservedStore;
 
@@ -108,6 +108,11 @@ impl Cluster {
     /// ask for them.
     pub fn served(&self) -> (String, BTreeSet<String>) {
         resources::read(&self.table).served()
+    }
+
+    /// Returns the fingerprint of what the server is and serves: charts may render otherwise when it changes.
+    pub fn served_fingerprint(&self) -> Fingerprint {
+        resources::read(&self.table).fingerprint()
     }
 
     fn api(&self, resource: &Resource, namespace: &str) -> Api<DynamicObject> {

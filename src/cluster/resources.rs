@@ -7,13 +7,14 @@ use kube::Client;
 use kube::discovery::{Discovery, Scope};
 
 use super::{ClusterError, bounded};
-use crate::manifest::Resource;
+use crate::manifest::{Fingerprint, Resource};
 
 /// The kinds served, by API version and kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ResourceTable {
     server_version: String,
     resources: BTreeMap<(String, String), Resource>,
+    fingerprint: Fingerprint,
 }
 
 impl ResourceTable {
@@ -37,11 +38,18 @@ impl ResourceTable {
                 }
             }
         }
-        Ok(Self { server_version: version.git_version, resources })
+        let names: Vec<_> = resources.keys().map(|(version, kind)| format!("{version}/{kind}")).collect();
+        let described = format!("{}\n{}", version.git_version, names.join("\n"));
+        let fingerprint = Fingerprint::of_bytes(described.as_bytes());
+        Ok(Self { server_version: version.git_version, resources, fingerprint })
     }
 
     pub(super) fn get(&self, api_version: &str, kind: &str) -> Option<Resource> {
         self.resources.get(&(api_version.to_owned(), kind.to_owned())).cloned()
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint.clone()
     }
 
     pub(super) fn served(&self) -> (String, BTreeSet<String>) {
