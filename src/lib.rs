@@ -6,3 +6,4 @@
 // Vocabulary: validated types, object identity, every label and constant. Pure.
 pub mod manifest;
 pub mod names;
+pub mod store;
