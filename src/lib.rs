@@ -6,6 +6,7 @@
 // Vocabulary: validated types, object identity, every label and constant. Pure.
 pub mod manifest;
 pub mod names;
+pub mod store;
 
 // Decisions and conclusions. Pure.
 pub mod plan;

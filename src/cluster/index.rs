@@ -99,7 +99,13 @@ impl Index {
 
     pub(super) fn remove_namespace(&self, meta: &ObjectMeta) {
         let Some(store) = meta.name.as_deref().and_then(store_of) else { return };
-        self.lock().namespaces.remove(&store);
+        let mut inner = self.lock();
+        if inner.namespaces.get(&store).is_some_and(|known| is_same(&known.value.uid, meta)) {
+            inner.namespaces.remove(&store);
+            // What was in it is gone with it, though its events may come later.
+            inner.objects.remove(&store);
+            inner.inventories.remove(&store);
+        }
         self.tell(store);
     }
 
@@ -138,7 +144,9 @@ impl Index {
         let Some((store, key)) = object_of(feed, meta) else { return };
         let mut inner = self.lock();
         if let Some(objects) = inner.objects.get_mut(&store) {
-            objects.remove(&key);
+            if objects.get(&key).is_some_and(|known| is_same(&known.value.uid, meta)) {
+                objects.remove(&key);
+            }
             if objects.is_empty() {
                 inner.objects.remove(&store);
             }
@@ -216,6 +224,11 @@ fn put<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, Versioned<T>>, key: K, value:
             true
         }
     }
+}
+
+/// Whether a deletion is about the object known here and not about an earlier one of the same name.
+fn is_same(known_uid: &str, deleted: &ObjectMeta) -> bool {
+    deleted.uid.as_deref() == Some(known_uid)
 }
 
 /// Reads off a namespace what plans need.
@@ -322,6 +335,27 @@ mod tests {
         index.end_relist(&secrets());
         let left: Vec<_> = index.observe(&acme()).objects.into_keys().map(|key| key.name).collect();
         assert_eq!(left, ["b"]);
+    }
+
+    #[test]
+    fn a_late_deletion_does_not_take_away_what_was_made_anew() {
+        let (index, _changes) = index();
+        index.put_object(&secrets(), &meta("a", "10"), None);
+        index.put_object(&secrets(), &meta("a", "20"), None);
+        index.remove_object(&secrets(), &meta("a", "10"));
+        assert_eq!(index.observe(&acme()).objects.len(), 1);
+        index.remove_object(&secrets(), &meta("a", "20"));
+        assert!(index.observe(&acme()).objects.is_empty());
+    }
+
+    #[test]
+    fn a_namespace_takes_everything_in_it_along() {
+        let (index, _changes) = index();
+        let namespace = meta("store-acme", "5");
+        index.put_namespace(&namespace, None);
+        index.put_object(&secrets(), &meta("a", "10"), None);
+        index.remove_namespace(&namespace);
+        assert!(index.observe(&acme()).objects.is_empty());
     }
 
     #[test]
