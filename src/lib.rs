@@ -14,3 +14,5 @@ pub mod report;
 
 // Edges: one outside system each, blind to each other.
 pub mod cluster;
+pub mod git;
+pub mod metrics;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, kind_order};
 use crate::names::{
-    ANNOTATION_HOST, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS,
+    ANNOTATION_HOST, ANNOTATION_REMOVAL_REFUSED, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS,
     POD_SECURITY_LEVEL, SourceId, StoreId,
 };
 use crate::report::Readiness;
@@ -161,10 +161,28 @@ impl NamespaceSpec {
         Self { name: owner.store.namespace(), labels, annotations }
     }
 
-    fn matches(&self, observed: &ObservedNamespace) -> bool {
+    /// Describes the namespace of a store whose removal is refused: as it is, with the refusal written down.
+    pub fn refused(owner: Owner<'_>, observed: &ObservedNamespace) -> Self {
+        let ours = |label: &&String| {
+            POD_SECURITY_LABELS.contains(&label.as_str())
+                || owner.labels().iter().any(|(key, _)| key == &label.as_str())
+        };
+        let kept = observed.labels.iter().filter(|(label, _)| ours(label));
+        let labels = kept.map(|(label, value)| (label.clone(), value.clone())).collect();
+        let mut annotations = BTreeMap::from([(ANNOTATION_REMOVAL_REFUSED.to_owned(), "true".to_owned())]);
+        if let Some(host) = observed.annotations.get(ANNOTATION_HOST) {
+            annotations.insert(ANNOTATION_HOST.to_owned(), host.clone());
+        }
+        Self { name: owner.store.namespace(), labels, annotations }
+    }
+
+    /// Whether a namespace is as described.
+    pub fn matches(&self, observed: &ObservedNamespace) -> bool {
         let has =
             |all: &BTreeMap<String, String>, (key, value): (&String, &String)| all.get(key) == Some(value);
-        self.labels.iter().all(|pair| has(&observed.labels, pair))
+        let refused = |all: &BTreeMap<String, String>| all.contains_key(ANNOTATION_REMOVAL_REFUSED);
+        refused(&self.annotations) == refused(&observed.annotations)
+            && self.labels.iter().all(|pair| has(&observed.labels, pair))
             && self.annotations.iter().all(|pair| has(&observed.annotations, pair))
     }
 }
@@ -318,33 +336,31 @@ pub fn removals(
     source: &SourceId,
     budget: &DeletionBudget,
 ) -> Removals {
-    let mut approved = BTreeSet::new();
-    let mut under_way = BTreeSet::new();
+    let mut removals = Removals { max_stores: budget.max_stores, ..Removals::default() };
     let mut unapproved = BTreeSet::new();
+    let mut under_way = 0;
+    let mut refused_before = 0;
     for (store, namespace) in observed {
         if present.contains(store) || namespace.ownership(Owner { store, source }) != Ownership::Ours {
             continue;
         }
-        let bucket = if budget.approved.contains(store) {
-            &mut approved
+        if budget.approved.contains(store) {
+            removals.allowed.insert(store.clone());
         } else if namespace.deleting_since.is_some() {
-            &mut under_way
+            removals.allowed.insert(store.clone());
+            under_way += 1;
+        } else if namespace.annotations.contains_key(ANNOTATION_REMOVAL_REFUSED) {
+            removals.refused.insert(store.clone());
+            refused_before += 1;
         } else {
-            &mut unapproved
-        };
-        bucket.insert(store.clone());
+            unapproved.insert(store.clone());
+        }
     }
-    // What is going already counts: three commits in a row that remove three each are nine removals.
-    let fits = under_way.len() + unapproved.len() <= budget.max_stores as usize;
-    let mut allowed = approved;
-    allowed.extend(under_way);
-    let refused = if fits {
-        allowed.extend(unapproved);
-        BTreeSet::new()
-    } else {
-        unapproved
-    };
-    Removals { allowed, refused, max_stores: budget.max_stores }
+    // What is going already counts: commits in a row that remove three each are one mass removal. What was
+    // refused before counts too and stays refused, or a batch would slip through once half of it is marked.
+    let fits = under_way + refused_before + unapproved.len() <= budget.max_stores as usize;
+    if fits { removals.allowed.append(&mut unapproved) } else { removals.refused.append(&mut unapproved) }
+    removals
 }
 
 /// Joins names for a message, leaving out what no reader would finish.

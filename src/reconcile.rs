@@ -14,7 +14,7 @@ use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
 use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner, Resource};
 use crate::names::{SourceId, StoreId};
-use crate::plan::{self, DesiredStore, Inventory, InventoryEntry, ObservedStore, Ownership, StorePlan};
+use crate::plan::{self, DesiredStore, Inventory, InventoryEntry, NamespaceSpec, ObservedStore, Ownership, StorePlan};
 use crate::report::{self, StoreState};
 use crate::store::Store;
 
@@ -127,11 +127,7 @@ pub async fn run(context: &Context, id: &StoreId, wish: &Wish) -> Result<Conclus
             reason: String::new(),
         }),
         Wish::Absent => remove(context, owner, &observed).await,
-        Wish::AbsentButKept(reason) => Ok(Conclusion {
-            done: Done::Refused,
-            state: observed.namespace.map(|_| StoreState::Failed),
-            reason: format!("its file is gone, but it is kept: {reason}"),
-        }),
+        Wish::AbsentButKept(reason) => refuse_removal(context, owner, &observed, reason).await,
     }
 }
 
@@ -284,6 +280,23 @@ async fn remove(
     };
     let held = namespace.held_by.clone().unwrap_or_else(|| "its namespace is being deleted".to_owned());
     Ok(Conclusion { done, state: Some(StoreState::Deleting), reason: held })
+}
+
+/// Writes the refusal down where a restart finds it.
+async fn refuse_removal(
+    context: &Context,
+    owner: Owner<'_>,
+    observed: &ObservedStore,
+    reason: &str,
+) -> Result<Conclusion, RunError> {
+    if let Some(namespace) = &observed.namespace {
+        let spec = NamespaceSpec::refused(owner, namespace);
+        if namespace.ownership(owner) == Ownership::Ours && !spec.matches(namespace) {
+            context.cluster.apply_namespace(&spec).await?;
+        }
+    }
+    let reason = format!("its file is gone, but it is kept: {reason}");
+    Ok(Conclusion { done: Done::Refused, state: Some(StoreState::Failed), reason })
 }
 
 fn not_ours(owner: Owner<'_>, ownership: &Ownership) -> RunError {
