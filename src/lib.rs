@@ -6,3 +6,6 @@
 // Vocabulary: validated types, object identity, every label and constant. Pure.
 pub mod manifest;
 pub mod names;
+
+// Edges: one outside system each, blind to each other.
+pub mod git;
