@@ -10,3 +10,6 @@ pub mod names;
 // Decisions and conclusions. Pure.
 pub mod plan;
 pub mod report;
+
+// Edges: one outside system each, blind to each other.
+pub mod metrics;
