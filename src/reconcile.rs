@@ -18,7 +18,7 @@ use crate::plan::{self, DesiredStore, Inventory, InventoryEntry, NamespaceSpec, 
 use crate::report::{self, StoreState};
 use crate::store::Store;
 
-pub use render::{RenderFailure, capabilities, render_offline};
+pub use render::{RenderFailure, Surroundings, render_offline};
 
 /// What every run needs.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct Context {
     pub chart: Arc<Chart>,
     /// The source that the stores come from.
     pub source: SourceId,
+    /// Time and chance, for charts.
+    pub surroundings: Surroundings,
 }
 
 /// What git says about a store at the moment of its run.
@@ -45,8 +47,17 @@ pub enum Wish {
     Unreadable,
     /// No file names it, and it may go.
     Absent,
-    /// No file names it, but it may not go, for this reason.
+    /// No file names it, but nothing is removed for now, for this reason.
+    AbsentForNow(String),
+    /// No file names it, but the deletion budget keeps it, for this reason.
     AbsentButKept(String),
+}
+
+impl Wish {
+    /// Returns the commit that the wish comes from, for logs; empty when it has none.
+    pub fn revision(&self) -> &str {
+        if let Self::Present { revision, .. } = self { revision } else { "" }
+    }
 }
 
 /// How a run ended.
@@ -120,13 +131,18 @@ pub async fn run(context: &Context, id: &StoreId, wish: &Wish) -> Result<Conclus
     let observed = context.cluster.observe(id);
     let owner = Owner { store: id, source: &context.source };
     match wish {
-        Wish::Present { store, revision } => sync(context, owner, store, revision, observed).await,
+        Wish::Present { store, revision } => sync(context, owner, store, revision).await,
         Wish::Unreadable => Ok(Conclusion {
             done: Done::Nothing,
             state: Some(StoreState::Failed),
             reason: String::new(),
         }),
         Wish::Absent => remove(context, owner, &observed).await,
+        Wish::AbsentForNow(reason) => {
+            let state = owns(owner, &observed).then_some(StoreState::Failed);
+            let reason = format!("its file is gone, but nothing is removed for now: {reason}");
+            Ok(Conclusion { done: Done::Waiting, state, reason })
+        }
         Wish::AbsentButKept(reason) => refuse_removal(context, owner, &observed, reason).await,
     }
 }
@@ -136,24 +152,10 @@ async fn sync(
     owner: Owner<'_>,
     store: &Store,
     revision: &str,
-    observed: ObservedStore,
 ) -> Result<Conclusion, RunError> {
-    let inputs = inputs(context, store);
-    if plan::is_converged(owner, &store.host, &inputs, &observed) {
-        return Ok(conclude(Done::Nothing, &observed));
-    }
-    // Before anything is rendered or read: what isn't ours is none of our business.
-    let untouchable = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &[] };
-    match plan::store(&untouchable, &observed) {
-        StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
-        StorePlan::AwaitDeletion => return Ok(awaiting_deletion(&observed)),
-        StorePlan::Converged | StorePlan::Sync(_) => {}
-    }
-    let manifests = manifests(context, owner, store, &observed).await?;
-    context.cluster.watch_kinds(kinds_of(&manifests)).await?;
-    let observed = context.cluster.observe(owner.store);
-    let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
-    let waves = match plan::store(&desired, &observed) {
+    let planned = plan_store(context, store, revision).await?;
+    let Planned { plan, observed, inputs, manifests } = planned;
+    let waves = match plan {
         StorePlan::Converged => return Ok(conclude(Done::Nothing, &observed)),
         StorePlan::AwaitDeletion => return Ok(awaiting_deletion(&observed)),
         StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
@@ -161,11 +163,45 @@ async fn sync(
     };
     let done = act::count(&waves);
     let applied = act::carry_out(&context.cluster, owner, waves).await?;
+    let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
     let inventory = achieved(&desired, &observed, &applied);
     if observed.inventory.as_ref() != Some(&inventory) {
         context.cluster.record(owner, &inventory).await?;
     }
     Ok(conclude(done, &context.cluster.observe(owner.store)))
+}
+
+/// A plan with what it was made from.
+#[derive(Debug)]
+pub struct Planned {
+    /// The plan.
+    pub plan: StorePlan,
+    observed: ObservedStore,
+    inputs: Fingerprint,
+    manifests: Vec<Manifest>,
+}
+
+/// Plans one store that git wants, without acting: what a run would do now.
+pub async fn plan_store(context: &Context, store: &Store, revision: &str) -> Result<Planned, RunError> {
+    let owner = Owner { store: &store.id, source: &context.source };
+    let observed = context.cluster.observe(&store.id);
+    let inputs = inputs(context, store);
+    let planned = |plan, observed, inputs, manifests| Ok(Planned { plan, observed, inputs, manifests });
+    if plan::is_converged(owner, &store.host, &inputs, &observed) {
+        return planned(StorePlan::Converged, observed, inputs, Vec::new());
+    }
+    // Before anything is rendered or read: what isn't ours is none of our business.
+    let untouched = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &[] };
+    match plan::store(&untouched, &observed) {
+        StorePlan::Converged | StorePlan::Sync(_) => {}
+        not_now => return planned(not_now, observed, inputs, Vec::new()),
+    }
+    let manifests = manifests(context, owner, store, &observed).await?;
+    context.cluster.watch_kinds(kinds_of(&manifests)).await?;
+    let observed = context.cluster.observe(&store.id);
+    let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
+    let plan = plan::store(&desired, &observed);
+    planned(plan, observed, inputs, manifests)
 }
 
 /// Everything the rendering depends on: same inputs, same manifests (but for generated secrets, which the
@@ -266,12 +302,9 @@ async fn remove(
     owner: Owner<'_>,
     observed: &ObservedStore,
 ) -> Result<Conclusion, RunError> {
-    let Some(namespace) = &observed.namespace else {
+    let Some(namespace) = observed.namespace.as_ref().filter(|_| owns(owner, observed)) else {
         return Ok(Conclusion { done: Done::Nothing, state: None, reason: String::new() });
     };
-    if namespace.ownership(owner) != Ownership::Ours {
-        return Ok(Conclusion { done: Done::Nothing, state: None, reason: String::new() });
-    }
     let done = if namespace.deleting_since.is_some() {
         Done::Waiting
     } else {
@@ -282,6 +315,10 @@ async fn remove(
     Ok(Conclusion { done, state: Some(StoreState::Deleting), reason: held })
 }
 
+fn owns(owner: Owner<'_>, observed: &ObservedStore) -> bool {
+    observed.namespace.as_ref().is_some_and(|namespace| namespace.ownership(owner) == Ownership::Ours)
+}
+
 /// Writes the refusal down where a restart finds it.
 async fn refuse_removal(
     context: &Context,
@@ -289,9 +326,9 @@ async fn refuse_removal(
     observed: &ObservedStore,
     reason: &str,
 ) -> Result<Conclusion, RunError> {
-    if let Some(namespace) = &observed.namespace {
+    if let Some(namespace) = observed.namespace.as_ref().filter(|_| owns(owner, observed)) {
         let spec = NamespaceSpec::refused(owner, namespace);
-        if namespace.ownership(owner) == Ownership::Ours && !spec.matches(namespace) {
+        if !spec.matches(namespace) {
             context.cluster.apply_namespace(&spec).await?;
         }
     }
