@@ -6,9 +6,16 @@
 //! caller keeps its last good [`Snapshot`] and prunes nothing.
 
 mod collect;
+mod fields;
+pub mod file;
+mod fleet;
+mod hosts;
 mod path;
 mod problem;
+pub mod schema;
+mod shop;
 pub mod values;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -8,7 +8,7 @@ use serde::Serialize;
 const MESSAGE_MAX: usize = 300;
 
 /// The longest snippet in characters: one line of a file, cut.
-const SNIPPET_MAX: usize = 120;
+const SNIPPET_MAX: usize = 160;
 
 /// The longest piece of somebody else's text inside a message, in characters.
 const QUOTE_MAX: usize = 60;
@@ -27,7 +27,7 @@ pub struct Problem {
     pub column: Option<usize>,
     /// What is wrong and what would be right: one line, at most 300 characters.
     pub message: String,
-    /// The offending line of the file, at most 120 characters.
+    /// The offending line of the file, at most 160 characters.
     pub snippet: Option<String>,
 }
 
