@@ -95,7 +95,7 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let source = settings.source.clone();
     let cluster = Cluster::connect(settings, changes).await?;
     cluster.start_watching().await?;
-    let incumbents = daemon::incumbents(cluster.clone(), source.clone())();
+    let incumbents = cluster.incumbents();
     let snapshot = read_folder(&arguments.folder, &chart, &incumbents)?;
     let context = reconcile::Context { cluster, chart, source, surroundings: surroundings() };
     let plan = preview::fleet(&context, &snapshot).await;
@@ -120,7 +120,11 @@ fn render(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
         }
         None => {
             let known: Vec<_> = snapshot.stores.keys().map(StoreId::as_str).collect();
-            anyhow::bail!("find store {id} in {}: there are {}", arguments.folder.display(), known.join(", "));
+            anyhow::bail!(
+                "find store {id} in {}: there are {}",
+                arguments.folder.display(),
+                known.join(", ")
+            );
         }
     };
     let rendered = reconcile::render_offline(&chart, store, &surroundings())?;
@@ -146,8 +150,9 @@ fn read_folder(
 
 fn load_chart(folder: Option<&Path>) -> anyhow::Result<Chart> {
     let files = match folder {
-        Some(folder) => workdir::read_all(folder)
-            .with_context(|| format!("read the chart in {}", folder.display()))?,
+        Some(folder) => {
+            workdir::read_all(folder).with_context(|| format!("read the chart in {}", folder.display()))?
+        }
         None => built_in_files(&BUILT_IN_CHART),
     };
     Chart::load(files).context("load the chart")

@@ -13,12 +13,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use crate::cluster::{Cluster, ClusterError, ClusterSettings};
 use crate::chart::Chart;
+use crate::cluster::{Cluster, ClusterError, ClusterSettings};
 use crate::metrics::{Metrics, Outcome};
-use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
-use crate::plan::{self, ObservedNamespace, Ownership, Removals};
-use crate::manifest::Owner;
+use crate::names::StoreId;
+use crate::plan::{self, Removals};
 use crate::reconcile::{self, Conclusion, Context, Done, RunError, Surroundings, Wish};
 use crate::report::{Board, StoreReport, StoreState};
 use crate::store::{Snapshot, Store, StoreEntry};
@@ -67,7 +66,10 @@ pub async fn run(settings: Settings, board: Board, metrics: Metrics, stop: impl 
         chart: Arc::clone(&settings.chart),
         metrics: metrics.clone(),
         chance: Arc::clone(&chance),
-        incumbents: incumbents(cluster.clone(), source.clone()),
+        incumbents: {
+            let cluster = cluster.clone();
+            Arc::new(move || cluster.incumbents())
+        },
         sightings,
     };
     let following = tokio::spawn(follower.follow().instrument(tracing::info_span!("git")));
@@ -130,28 +132,6 @@ fn chance(surroundings: &Surroundings) -> Chance {
     })
 }
 
-/// Tells which of our stores holds which host in the cluster now.
-pub fn incumbents(cluster: Cluster, source: SourceId) -> Arc<dyn Fn() -> BTreeMap<Host, StoreId> + Send + Sync> {
-    Arc::new(move || {
-        let holders = our_namespaces(&cluster, &source).into_iter().filter_map(|(store, namespace)| {
-            let host = namespace.annotations.get(ANNOTATION_HOST)?.parse().ok()?;
-            Some((host, store))
-        });
-        holders.collect()
-    })
-}
-
-pub fn our_namespaces(cluster: &Cluster, source: &SourceId) -> BTreeMap<StoreId, ObservedNamespace> {
-    let stores = cluster.observed_stores().into_iter();
-    stores
-        .filter_map(|store| {
-            let namespace = cluster.observe(&store).namespace?;
-            let ours = namespace.ownership(Owner { store: &store, source }) == Ownership::Ours;
-            ours.then_some((store, namespace))
-        })
-        .collect()
-}
-
 /// One finished run.
 struct Finished {
     store: StoreId,
@@ -210,7 +190,10 @@ impl Daemon {
         tracing::info!(runs = self.runs.len(), "stopping: no new work is taken");
         let rest = async { while self.runs.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, rest).await.is_err() {
-            tracing::warn!(runs = self.runs.len(), "runs under way are abandoned; the next start continues them");
+            tracing::warn!(
+                runs = self.runs.len(),
+                "runs under way are abandoned; the next start continues them"
+            );
             self.runs.shutdown().await;
         }
     }
@@ -258,7 +241,7 @@ impl Daemon {
     fn plan_removals(&mut self) {
         let Some(snapshot) = &self.snapshot else { return };
         let present: BTreeSet<_> = snapshot.stores.keys().cloned().collect();
-        let observed = our_namespaces(&self.context.cluster, &self.context.source);
+        let observed = self.context.cluster.our_namespaces();
         let budget = &snapshot.fleet.deletion_budget;
         let removals = plan::removals(&present, &observed, &self.context.source, budget);
         if removals != self.removals {
@@ -288,7 +271,8 @@ impl Daemon {
 
     /// Says once that newer commits are not followed, and once that they are again.
     fn set_frozen(&mut self, reason: Option<String>) {
-        let before = self.board.update(|picture| std::mem::replace(&mut picture.fleet.frozen, reason.clone()));
+        let before =
+            self.board.update(|picture| std::mem::replace(&mut picture.fleet.frozen, reason.clone()));
         match reason {
             Some(reason) if before.as_ref() != Some(&reason) => {
                 tracing::error!("frozen, nothing is changed or removed for git's sake: {reason}");
@@ -436,7 +420,8 @@ impl Daemon {
             return;
         };
         let problems = self.problems(store);
-        let (state, reason) = if problems.is_empty() { (state, reason) } else { (StoreState::Failed, problems) };
+        let (state, reason) =
+            if problems.is_empty() { (state, reason) } else { (StoreState::Failed, problems) };
         let observed = self.context.cluster.observe(store);
         let created = observed.namespace.and_then(|namespace| namespace.created);
         let left = self.board.update(|picture| {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, kind_order};
 use crate::names::{
-    ANNOTATION_HOST, ANNOTATION_REMOVAL_REFUSED, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS,
-    POD_SECURITY_LEVEL, SourceId, StoreId,
+    ANNOTATION_HOST, ANNOTATION_REMOVAL_REFUSED, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE,
+    MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL, SourceId, StoreId,
 };
 use crate::report::Readiness;
 use crate::store::DeletionBudget;
@@ -359,7 +359,11 @@ pub fn removals(
     // What is going already counts: commits in a row that remove three each are one mass removal. What was
     // refused before counts too and stays refused, or a batch would slip through once half of it is marked.
     let fits = under_way + refused_before + unapproved.len() <= budget.max_stores as usize;
-    if fits { removals.allowed.append(&mut unapproved) } else { removals.refused.append(&mut unapproved) }
+    if fits {
+        removals.allowed.append(&mut unapproved)
+    } else {
+        removals.refused.append(&mut unapproved)
+    }
     removals
 }
 
@@ -445,4 +449,261 @@ fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
     let leaving = old.objects.into_iter().filter(|entry| !wanted.contains(&entry.key));
     objects.extend(leaving);
     Inventory { inputs: None, revision: desired.revision.to_owned(), objects }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::manifest::{self, Resource};
+
+    fn id(text: &str) -> StoreId {
+        text.parse().unwrap()
+    }
+
+    fn source() -> SourceId {
+        "main".parse().unwrap()
+    }
+
+    fn host() -> Host {
+        "acme.example.com".parse().unwrap()
+    }
+
+    fn inputs(text: &str) -> Fingerprint {
+        Fingerprint::of_bytes(text.as_bytes())
+    }
+
+    fn manifests(objects: &[(&str, &str, &str)]) -> Vec<Manifest> {
+        let rendered = objects.iter().map(|(kind, name, content)| {
+            let metadata = json!({ "name": name });
+            let body = json!({ "apiVersion": "v1", "kind": kind, "metadata": metadata, "data": content });
+            ("t.yaml".to_owned(), body)
+        });
+        let resolve = |version: &str, kind: &str| {
+            Some(Resource {
+                group: String::new(),
+                version: version.to_owned(),
+                kind: kind.to_owned(),
+                plural: String::new(),
+                namespaced: true,
+            })
+        };
+        let (store, source) = (id("acme"), source());
+        manifest::prepare(rendered.collect(), Owner { store: &store, source: &source }, &resolve).unwrap()
+    }
+
+    fn plan(manifests: &[Manifest], inputs: &Fingerprint, observed: &ObservedStore) -> StorePlan {
+        let (store_id, source, host) = (id("acme"), source(), host());
+        let owner = Owner { store: &store_id, source: &source };
+        store(&DesiredStore { owner, host: &host, inputs, revision: "r", manifests }, observed)
+    }
+
+    fn lines(plan: &StorePlan) -> Vec<String> {
+        match plan {
+            StorePlan::Sync(waves) => waves.iter().flatten().map(ToString::to_string).collect(),
+            other => vec![format!("{other:?}")],
+        }
+    }
+
+    /// The cluster after a run with these manifests.
+    fn after(manifests: &[Manifest], run: &Fingerprint) -> ObservedStore {
+        let (store_id, source) = (id("acme"), source());
+        let spec = NamespaceSpec::new(Owner { store: &store_id, source: &source }, &host());
+        let namespace = ObservedNamespace {
+            uid: "n".to_owned(),
+            labels: spec.labels,
+            annotations: spec.annotations,
+            ..ObservedNamespace::default()
+        };
+        let fields = Fingerprint::of(&Value::Null);
+        let entries = manifests.iter().map(|manifest| InventoryEntry {
+            key: manifest.key.clone(),
+            version: "v1".to_owned(),
+            manifest: Some(manifest.fingerprint.clone()),
+            fields: Some(fields.clone()),
+            keep: manifest.keep,
+        });
+        let objects = manifests.iter().map(|manifest| {
+            let object = ObservedObject {
+                uid: format!("u-{}", manifest.key.name),
+                owned_fields: Some(fields.clone()),
+                deleting: false,
+                readiness: None,
+            };
+            (manifest.key.clone(), object)
+        });
+        ObservedStore {
+            namespace: Some(namespace),
+            objects: objects.collect(),
+            inventory: Some(Inventory {
+                inputs: Some(run.clone()),
+                revision: "r".to_owned(),
+                objects: entries.collect(),
+            }),
+        }
+    }
+
+    fn is_fast(observed: &ObservedStore, run: &Fingerprint) -> bool {
+        let (store_id, source) = (id("acme"), source());
+        is_converged(Owner { store: &store_id, source: &source }, &host(), run, observed)
+    }
+
+    #[test]
+    fn a_new_store_gets_its_namespace_first_and_is_written_down_before_anything_is_applied() {
+        let wanted = manifests(&[("Service", "web", ""), ("Secret", "key", "")]);
+        let steps = lines(&plan(&wanted, &inputs("1"), &ObservedStore::default()));
+        assert_eq!(
+            steps,
+            ["+ Namespace/store-acme", "  record what is about to change", "+ Secret/key", "+ Service/web"]
+        );
+    }
+
+    #[test]
+    fn a_converged_store_needs_nothing_and_is_known_as_such_without_rendering() {
+        let wanted = manifests(&[("Secret", "key", "")]);
+        let observed = after(&wanted, &inputs("1"));
+        assert!(matches!(plan(&wanted, &inputs("1"), &observed), StorePlan::Converged));
+        assert!(is_fast(&observed, &inputs("1")));
+        assert!(!is_fast(&observed, &inputs("2")), "git wants something else");
+    }
+
+    #[test]
+    fn a_changed_object_is_recorded_and_applied_and_a_dropped_one_is_pruned() {
+        let before = after(&manifests(&[("ConfigMap", "a", "1"), ("ConfigMap", "b", "1")]), &inputs("1"));
+        let wanted = manifests(&[("ConfigMap", "a", "2")]);
+        let steps = lines(&plan(&wanted, &inputs("2"), &before));
+        assert_eq!(steps, ["  record what is about to change", "~ ConfigMap/a", "- ConfigMap/b"]);
+        let StorePlan::Sync(waves) = plan(&wanted, &inputs("2"), &before) else { panic!() };
+        let Step::RecordIntent(intent) = &waves[0][0] else { panic!() };
+        assert_eq!(intent.inputs, None, "a crash from here on must not look converged");
+        let claims: Vec<_> = intent.objects.iter().map(|entry| entry.manifest.is_some()).collect();
+        assert_eq!(claims, [false, true], "nothing is claimed of the object that changes");
+    }
+
+    #[test]
+    fn drift_and_a_deletion_by_hand_are_healed_without_a_new_record() {
+        let wanted = manifests(&[("ConfigMap", "a", ""), ("ConfigMap", "b", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        observed.objects.remove(&wanted[0].key);
+        observed.objects.get_mut(&wanted[1].key).unwrap().owned_fields = Some(inputs("somebody else's"));
+        assert!(!is_fast(&observed, &inputs("1")));
+        assert_eq!(
+            lines(&plan(&wanted, &inputs("1"), &observed)),
+            ["+ ConfigMap/a", "~ ConfigMap/b (drifted)"]
+        );
+    }
+
+    #[test]
+    fn an_object_that_must_be_kept_is_not_pruned() {
+        let mut before = after(&manifests(&[("PersistentVolumeClaim", "data", "")]), &inputs("1"));
+        before.inventory.as_mut().unwrap().objects[0].keep = true;
+        assert_eq!(lines(&plan(&[], &inputs("2"), &before)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_object_on_its_way_out_is_waited_for() {
+        let wanted = manifests(&[("ConfigMap", "a", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        observed.objects.get_mut(&wanted[0].key).unwrap().deleting = true;
+        assert!(!is_fast(&observed, &inputs("1")));
+        assert!(lines(&plan(&wanted, &inputs("2"), &observed)).is_empty());
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_ours_stops_everything() {
+        let wanted = manifests(&[("ConfigMap", "a", "")]);
+        for label in [LABEL_MANAGED_BY, LABEL_STORE, LABEL_SOURCE] {
+            let mut observed = after(&wanted, &inputs("1"));
+            observed.namespace.as_mut().unwrap().labels.remove(label);
+            let plan = plan(&wanted, &inputs("2"), &observed);
+            assert!(matches!(plan, StorePlan::NotOurs(Ownership::Foreign)), "without {label}");
+        }
+        let mut observed = after(&wanted, &inputs("1"));
+        observed.namespace.as_mut().unwrap().labels.insert(LABEL_SOURCE.to_owned(), "other".to_owned());
+        let plan = plan(&wanted, &inputs("2"), &observed);
+        assert!(matches!(plan, StorePlan::NotOurs(Ownership::OtherSource(source)) if source == "other"));
+    }
+
+    #[test]
+    fn a_store_whose_namespace_is_going_waits_for_its_end() {
+        let wanted = manifests(&[("ConfigMap", "a", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        observed.namespace.as_mut().unwrap().deleting_since = Some(1);
+        assert!(matches!(plan(&wanted, &inputs("1"), &observed), StorePlan::AwaitDeletion));
+        assert!(!is_fast(&observed, &inputs("1")));
+    }
+
+    fn namespaces(stores: &[&str]) -> BTreeMap<StoreId, ObservedNamespace> {
+        let namespace = |store: &StoreId| ObservedNamespace {
+            labels: NamespaceSpec::new(Owner { store, source: &source() }, &host()).labels,
+            ..ObservedNamespace::default()
+        };
+        stores.iter().map(|store| (id(store), namespace(&id(store)))).collect()
+    }
+
+    fn budget(max_stores: u32, approved: &[&str]) -> DeletionBudget {
+        DeletionBudget { max_stores, approved: approved.iter().map(|store| id(store)).collect() }
+    }
+
+    fn ids(stores: &[&str]) -> BTreeSet<StoreId> {
+        stores.iter().map(|store| id(store)).collect()
+    }
+
+    #[test]
+    fn removals_within_the_budget_are_allowed_and_more_are_refused_as_a_whole() {
+        let observed = namespaces(&["a", "b", "c"]);
+        let within = removals(&ids(&["a"]), &observed, &source(), &budget(2, &[]));
+        assert_eq!((within.allowed, within.refused), (ids(&["b", "c"]), ids(&[])));
+        let over = removals(&ids(&[]), &observed, &source(), &budget(2, &[]));
+        assert_eq!((over.allowed.clone(), over.refused.clone()), (ids(&[]), ids(&["a", "b", "c"])));
+        assert!(over.refusal().unwrap().contains("3 stores would be removed at once"));
+    }
+
+    #[test]
+    fn approval_by_name_lets_a_refused_store_go_and_no_other() {
+        let observed = namespaces(&["a", "b", "c"]);
+        let result = removals(&ids(&[]), &observed, &source(), &budget(1, &["b"]));
+        assert_eq!((result.allowed, result.refused), (ids(&["b"]), ids(&["a", "c"])));
+    }
+
+    #[test]
+    fn removals_under_way_count_against_the_budget() {
+        let mut observed = namespaces(&["a", "b"]);
+        observed.get_mut(&id("a")).unwrap().deleting_since = Some(1);
+        let result = removals(&ids(&[]), &observed, &source(), &budget(1, &[]));
+        assert_eq!((result.allowed, result.refused), (ids(&["a"]), ids(&["b"])));
+    }
+
+    #[test]
+    fn what_was_refused_stays_refused_when_the_rest_has_gone() {
+        let mut observed = namespaces(&["a"]);
+        let annotations = &mut observed.get_mut(&id("a")).unwrap().annotations;
+        annotations.insert(ANNOTATION_REMOVAL_REFUSED.to_owned(), "true".to_owned());
+        let result = removals(&ids(&[]), &observed, &source(), &budget(3, &[]));
+        assert_eq!(result.refused, ids(&["a"]));
+        let approved = removals(&ids(&[]), &observed, &source(), &budget(3, &["a"]));
+        assert_eq!(approved.allowed, ids(&["a"]));
+    }
+
+    #[test]
+    fn a_namespace_that_identity_does_not_confirm_is_never_removed() {
+        let mut observed = namespaces(&["a", "b"]);
+        observed.get_mut(&id("a")).unwrap().labels.remove(LABEL_MANAGED_BY);
+        observed.get_mut(&id("b")).unwrap().labels.insert(LABEL_SOURCE.to_owned(), "other".to_owned());
+        let result = removals(&ids(&[]), &observed, &source(), &budget(9, &["a", "b"]));
+        assert_eq!(result, Removals { max_stores: 9, ..Removals::default() });
+    }
+
+    #[test]
+    fn a_refusal_is_written_on_the_namespace_and_taken_off_when_the_file_is_back() {
+        let observed = namespaces(&["acme"]).remove(&id("acme")).unwrap();
+        let (store_id, source) = (id("acme"), source());
+        let owner = Owner { store: &store_id, source: &source };
+        let refused = NamespaceSpec::refused(owner, &observed);
+        assert!(!refused.matches(&observed));
+        let marked = ObservedNamespace { annotations: refused.annotations.clone(), ..observed };
+        assert!(refused.matches(&marked));
+        assert!(!NamespaceSpec::new(owner, &host()).matches(&marked));
+    }
 }

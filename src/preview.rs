@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::daemon::our_namespaces;
 use crate::names::StoreId;
 use crate::plan::{self, Removals, StorePlan};
 use crate::reconcile::{self, Context, RunError};
@@ -63,7 +62,7 @@ pub async fn fleet(context: &Context, snapshot: &Snapshot) -> FleetPlan {
         }
     }
     let present: BTreeSet<_> = snapshot.stores.keys().cloned().collect();
-    let observed = our_namespaces(&context.cluster, &context.source);
+    let observed = context.cluster.our_namespaces();
     plan.removals = plan::removals(&present, &observed, &context.source, &snapshot.fleet.deletion_budget);
     plan
 }

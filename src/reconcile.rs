@@ -14,7 +14,9 @@ use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
 use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner, Resource};
 use crate::names::{SourceId, StoreId};
-use crate::plan::{self, DesiredStore, Inventory, InventoryEntry, NamespaceSpec, ObservedStore, Ownership, StorePlan};
+use crate::plan::{
+    self, DesiredStore, Inventory, InventoryEntry, NamespaceSpec, ObservedStore, Ownership, StorePlan,
+};
 use crate::report::{self, StoreState};
 use crate::store::Store;
 
@@ -132,11 +134,9 @@ pub async fn run(context: &Context, id: &StoreId, wish: &Wish) -> Result<Conclus
     let owner = Owner { store: id, source: &context.source };
     match wish {
         Wish::Present { store, revision } => sync(context, owner, store, revision).await,
-        Wish::Unreadable => Ok(Conclusion {
-            done: Done::Nothing,
-            state: Some(StoreState::Failed),
-            reason: String::new(),
-        }),
+        Wish::Unreadable => {
+            Ok(Conclusion { done: Done::Nothing, state: Some(StoreState::Failed), reason: String::new() })
+        }
         Wish::Absent => remove(context, owner, &observed).await,
         Wish::AbsentForNow(reason) => {
             let state = owns(owner, &observed).then_some(StoreState::Failed);
@@ -266,7 +266,8 @@ fn achieved(
             }
         })
         .collect();
-    let unchanged = old.is_some_and(|old| old.inputs.as_ref() == Some(desired.inputs) && old.objects == objects);
+    let unchanged =
+        old.is_some_and(|old| old.inputs.as_ref() == Some(desired.inputs) && old.objects == objects);
     let revision = match old {
         Some(old) if unchanged => old.revision.clone(),
         _ => desired.revision.to_owned(),
@@ -341,9 +342,11 @@ fn not_ours(owner: Owner<'_>, ownership: &Ownership) -> RunError {
         Ownership::OtherSource(source) => format!(
             "it belongs to the store of the same name from source {source}; rename this store or remove the other"
         ),
-        Ownership::Ours | Ownership::Foreign => "it exists and storekeeper did not make it (or its storekeeper \
+        Ownership::Ours | Ownership::Foreign => {
+            "it exists and storekeeper did not make it (or its storekeeper \
              labels were taken off); rename the store, remove that namespace, or put the labels back"
-            .to_owned(),
+                .to_owned()
+        }
     };
     RunError::NotOurs { namespace: owner.store.namespace(), detail }
 }

@@ -42,6 +42,11 @@ impl Revision {
         &self.0
     }
 
+    /// Stands for files as they lie on disk, in no commit: forty zeros, as git itself writes "no commit".
+    pub fn working_tree() -> Self {
+        Self("0".repeat(40))
+    }
+
     /// Returns the first 10 digits, for people.
     pub fn short(&self) -> &str {
         &self.0[..10]

@@ -53,7 +53,11 @@ pub(super) fn print_plan(plan: &FleetPlan) -> io::Result<()> {
         }
     }
     for store in &plan.removals.allowed {
-        writeln!(out, "- store {store}: namespace {} and everything in it, volumes included", store.namespace())?;
+        writeln!(
+            out,
+            "- store {store}: namespace {} and everything in it, volumes included",
+            store.namespace()
+        )?;
     }
     if let Some(refusal) = plan.removals.refusal() {
         writeln!(out, "! {refusal}")?;

@@ -62,7 +62,9 @@ fn content(entry: &fs::DirEntry, limits: &Limits) -> io::Result<FileContent> {
     }
     let (size, limit) = (entry.metadata()?.len(), limits.file_bytes);
     if size > limit as u64 {
-        return Ok(FileContent::Unreadable(format!("{size} bytes long, more than the limit of {limit} bytes")));
+        return Ok(FileContent::Unreadable(format!(
+            "{size} bytes long, more than the limit of {limit} bytes"
+        )));
     }
     fs::read(entry.path()).map(FileContent::Bytes)
 }

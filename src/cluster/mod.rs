@@ -14,7 +14,7 @@ mod lookup;
 mod resources;
 mod watch;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -26,9 +26,9 @@ use kube::{Api, Client, Config};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
-use crate::manifest::{Fingerprint, Resource};
-use crate::names::{SourceId, StoreId};
-use crate::plan::ObservedStore;
+use crate::manifest::{Fingerprint, Owner, Resource};
+use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
+use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 
 pub use error::ClusterError;
 use index::{Feed, Index};
@@ -90,6 +90,24 @@ impl Cluster {
     /// Returns every store whose namespace or inventory is in the caches, ours or not.
     pub fn observed_stores(&self) -> Vec<StoreId> {
         self.index.stores()
+    }
+
+    /// Returns the namespaces that are this source's, by store: found by name, confirmed by identity.
+    pub fn our_namespaces(&self) -> BTreeMap<StoreId, ObservedNamespace> {
+        let ours = |store: &StoreId, namespace: &ObservedNamespace| {
+            namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours
+        };
+        let stores = self.index.stores().into_iter();
+        let observed = stores.filter_map(|store| Some((store.clone(), self.observe(&store).namespace?)));
+        observed.filter(|(store, namespace)| ours(store, namespace)).collect()
+    }
+
+    /// Tells which of this source's stores holds which host now.
+    pub fn incumbents(&self) -> BTreeMap<Host, StoreId> {
+        let holders = self.our_namespaces().into_iter().filter_map(|(store, namespace)| {
+            Some((namespace.annotations.get(ANNOTATION_HOST)?.parse().ok()?, store))
+        });
+        holders.collect()
     }
 
     /// Finds how the API server serves a kind.

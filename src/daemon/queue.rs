@@ -66,7 +66,13 @@ impl Queue {
 
     /// A run failed: the store comes back after the returned wait. `chance` lies between 0 and 1; `at_least` is
     /// what the API server asked for.
-    pub(super) fn failed(&mut self, store: &StoreId, now: Instant, at_least: Duration, chance: f64) -> Duration {
+    pub(super) fn failed(
+        &mut self,
+        store: &StoreId,
+        now: Instant,
+        at_least: Duration,
+        chance: f64,
+    ) -> Duration {
         self.running.remove(store);
         // Marked anew by a commit while it ran: that run comes at once, and this failure is not its own.
         if self.queued.contains(store) && !self.backing_off.contains_key(store) {

@@ -156,9 +156,15 @@ impl Follower {
 
 enum Look {
     Unchanged,
-    Snapshot { snapshot: Arc<Snapshot>, committed: i64 },
+    Snapshot {
+        snapshot: Arc<Snapshot>,
+        committed: i64,
+    },
     /// The newest state is unusable, but an earlier run remembered a good commit.
-    Fallback { snapshot: Arc<Snapshot>, reason: String },
+    Fallback {
+        snapshot: Arc<Snapshot>,
+        reason: String,
+    },
 }
 
 /// Fetches and reads. `before` is the commit told last; none at the start.
@@ -214,6 +220,18 @@ fn read(
     incumbents: &BTreeMap<Host, StoreId>,
 ) -> Result<Snapshot, String> {
     let files = mirror.read(commit, &store::wants, &ReadLimits::default()).map_err(|error| failed(&error))?;
+    let files = files
+        .into_iter()
+        .map(|(path, entry)| {
+            (
+                path,
+                match entry {
+                    crate::git::Entry::Bytes(bytes) => store::FileContent::Bytes(bytes),
+                    crate::git::Entry::Unreadable(why) => store::FileContent::Unreadable(why),
+                },
+            )
+        })
+        .collect();
     let revision = commit.parse().map_err(|error| format!("failed to read commit {commit}: {error}"))?;
     let tree = RepositoryTree { revision, files };
     snapshot(&tree, chart, incumbents).map_err(|freeze| format!("commit {commit} can't be used: {freeze}"))

@@ -92,7 +92,8 @@ fn attempt(
         })
     };
     let is_upgrade = observed.inventory.is_some();
-    let rendered = with_chart(&context.chart, store, is_upgrade, capabilities, &lookup, &context.surroundings);
+    let rendered =
+        with_chart(&context.chart, store, is_upgrade, capabilities, &lookup, &context.surroundings);
     (rendered, asked.into_inner())
 }
 
