@@ -13,3 +13,4 @@ pub mod report;
 
 // Edges: one outside system each, blind to each other.
 pub mod metrics;
+pub mod web;
