@@ -117,9 +117,12 @@ async fn answer(limits: Limits, stream: TcpStream, router: Router, mut closed: w
 
 #[cfg(test)]
 mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
 
     use super::*;
 
@@ -127,15 +130,11 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(50);
     const PATIENT: Limits = Limits { connections: 2, head: LONG, age: LONG, drain: LONG };
 
-    /// Serves one quick and one endless route; returns a way to connect and the switch that shuts down.
-    async fn start(
-        limits: Limits,
-    ) -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    /// Serves one quick and one endless route; returns where, and the switch that shuts down.
+    async fn start(limits: Limits) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let endless = get(async || {
-            std::future::pending::<()>().await;
-        });
+        let endless = get(async || std::future::pending::<()>().await);
         let router = Router::new().route("/", get(async || "hello")).route("/endless", endless);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
@@ -144,58 +143,65 @@ mod tests {
         (address, stop, tokio::spawn(serve_within(limits, listener, router, shutdown)))
     }
 
-    async fn send(stream: &mut TcpStream, text: &str) {
-        stream.write_all(text.as_bytes()).await.unwrap();
+    /// Connects and sends this; the blocking client runs beside the server's own threads.
+    fn send(address: SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
     }
 
-    /// Reads until the server closes.
-    async fn rest(stream: &mut TcpStream) -> String {
+    /// Reads until the server closes; a reset is a close, too.
+    fn rest(stream: &mut TcpStream) -> String {
         let mut bytes = Vec::new();
-        let read = timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes));
-        read.await.expect("the server closes the connection").unwrap();
-        String::from_utf8(bytes).unwrap()
+        match stream.read_to_end(&mut bytes) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("still open: {error}"),
+            _ => String::from_utf8(bytes).unwrap(),
+        }
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_client_that_never_finishes_its_request_is_cut_off() {
         let (address, _stop, _server) = start(Limits { head: SHORT, ..PATIENT }).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        send(&mut stream, "GET / HTTP/1.1\r\nhost: x\r\n").await;
-        assert!(!rest(&mut stream).await.contains("200 OK"));
+        let mut stream = send(address, "GET / HTTP/1.1\r\nhost: x\r\n");
+        assert!(!rest(&mut stream).contains("200 OK"));
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_says_nothing_more_is_cut_off() {
+        let (address, _stop, _server) = start(Limits { head: SHORT, ..PATIENT }).await;
+        assert_eq!(rest(&mut send(address, "")), "");
+        assert!(rest(&mut send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n")).ends_with("hello"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_connection_past_its_age_is_cut_off_even_while_it_is_answered() {
         let (address, _stop, _server) = start(Limits { age: SHORT, drain: SHORT, ..PATIENT }).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        send(&mut stream, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        assert_eq!(rest(&mut stream).await, "");
+        assert_eq!(rest(&mut send(address, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")), "");
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_client_beyond_the_limit_is_answered_when_another_leaves() {
         let (address, _stop, _server) = start(Limits { connections: 1, ..PATIENT }).await;
-        let holder = TcpStream::connect(address).await.unwrap();
-        let mut waiting = TcpStream::connect(address).await.unwrap();
-        send(&mut waiting, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-        let mut byte = [0];
-        assert!(timeout(SHORT, waiting.peek(&mut byte)).await.is_err(), "the slot is taken");
+        let holder = send(address, "");
+        let mut waiting = send(address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        waiting.set_read_timeout(Some(SHORT)).unwrap();
+        assert!(waiting.peek(&mut [0]).is_err(), "the slot is taken");
         drop(holder);
-        assert!(rest(&mut waiting).await.ends_with("hello"));
+        waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(rest(&mut waiting).ends_with("hello"));
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn shutdown_closes_idle_connections_and_bounds_busy_ones() {
         let (address, stop, server) = start(Limits { drain: SHORT, ..PATIENT }).await;
-        let mut idle = TcpStream::connect(address).await.unwrap();
-        send(&mut idle, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        let mut first = [0; 15];
-        idle.read_exact(&mut first).await.unwrap();
-        let mut busy = TcpStream::connect(address).await.unwrap();
-        send(&mut busy, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let mut idle = send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+        idle.read_exact(&mut [0; 15]).unwrap();
+        let mut busy = send(address, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n");
         stop.send(()).unwrap();
-        assert!(rest(&mut idle).await.ends_with("hello"));
+        assert!(rest(&mut idle).ends_with("hello"));
+        assert_eq!(rest(&mut busy), "");
         timeout(Duration::from_secs(10), server).await.expect("the server ends").unwrap();
-        assert!(TcpStream::connect(address).await.is_err());
+        assert!(TcpStream::connect(address).is_err());
     }
 }
