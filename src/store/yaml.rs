@@ -294,7 +294,7 @@ impl<'a> Builder<'a> {
 
     fn open(&mut self, at: Position, frame: Frame) -> Result<(), Problem> {
         if self.awaits_key() {
-            return Err(self.source.problem(at, "a map or list is the key of a map here: keys are text"));
+            return Err(self.source.problem(at, "a map or list is the key of a map here: keys are text, and text that begins with `{` or `[` needs quotes"));
         }
         self.spend(at, 1, 0)?;
         self.frames.push(frame);
@@ -423,9 +423,15 @@ fn scan_problem(source: &Source<'_>, error: &ScanError, limits: &Limits) -> Prob
         }
         ErrorKind::RecursionLimitExceeded => too_deep(limits.depth),
         ErrorKind::UnclosedQuotedScalar => "a quote is opened here and never closed".to_owned(),
+        ErrorKind::InvalidQuotedScalarIndent => {
+            "text in quotes does not end above: close the quote, or indent the lines of the text".to_owned()
+        }
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
+            format!("`{open}` is opened here and closed by `{close}`")
+        }
         ErrorKind::UnclosedFlowCollection { open } => format!("`{open}` is opened here and never closed"),
         ErrorKind::MappingValueNotAllowed => {
-            "a `:` stands here where no field can begin: check the indentation, and quote text that holds `: `"
+            "a `:` stands here where no field can begin: check the indentation here and in the line above, and quote text that holds `: `"
                 .to_owned()
         }
         ErrorKind::UnexpectedCharacter { character } => {
