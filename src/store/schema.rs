@@ -35,7 +35,15 @@ fn generate<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = SchemaGenerator::new(settings).into_root_schema_for::<T>().to_value();
     tidy(&mut schema);
-    schema
+    // What it is comes before what is in it.
+    let mut ordered = serde_json::Map::new();
+    if let Value::Object(mut map) = schema {
+        for key in ["$schema", "title", "description"] {
+            ordered.extend(map.shift_remove(key).map(|value| (key.to_owned(), value)));
+        }
+        ordered.extend(map);
+    }
+    Value::Object(ordered)
 }
 
 fn nested(mut schema: Value) -> Value {
