@@ -291,7 +291,10 @@ fn messages_for_broken_yaml_say_what_would_be_right() {
 
 #[test]
 fn a_file_with_endless_problems_reports_the_first_and_counts_the_rest() {
-    let fields: String = (0..5000).map(|n| format!("  f{n}: 1\n")).collect();
+    let mut fields = String::new();
+    for number in 0..5000 {
+        writeln!(fields, "  f{number}: 1").unwrap();
+    }
     let text = complaints(&store("acme", &fields));
     assert!(text.contains("and 4980 more problems like these"), "{text}");
     assert!(text.len() < 10_000);
@@ -338,6 +341,11 @@ fn what_is_no_regular_file_is_reported_and_not_followed() {
         tree.files.insert(path.to_owned(), FileContent::Unreadable(why.to_owned()));
     }
     insta::assert_snapshot!(outcome(&tree, &BTreeMap::new()));
+    tree.files.insert("storekeeper.yaml".to_owned(), FileContent::Unreadable("a symbolic link".to_owned()));
+    let frozen = read_all(&tree).unwrap_err();
+    assert_eq!(frozen.problems()[0].file, "storekeeper.yaml");
+    tree.files.insert("stores".to_owned(), FileContent::Unreadable("a submodule".to_owned()));
+    assert_eq!(read_all(&tree), Err(Freeze::StoresNotAFolder { why: "a submodule".to_owned() }));
 }
 
 #[test]
