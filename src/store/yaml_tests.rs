@@ -1,6 +1,5 @@
 //! Tests of the YAML reader.
 #![expect(clippy::format_collect, clippy::format_push_string, reason = "hostile files are built from pieces")]
-#![expect(clippy::format_collect, clippy::format_push_string, reason = "hostile files are built from pieces")]
 
 use super::*;
 
