@@ -1,5 +1,7 @@
 //! What store files and the fleet file may say, and what their authors read when they are wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on stops there")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -289,7 +291,10 @@ fn messages_for_broken_yaml_say_what_would_be_right() {
 
 #[test]
 fn a_file_with_endless_problems_reports_the_first_and_counts_the_rest() {
-    let fields: String = (0..5000).map(|n| format!("  f{n}: 1\n")).collect();
+    let mut fields = String::new();
+    for number in 0..5000 {
+        writeln!(fields, "  f{number}: 1").unwrap();
+    }
     let text = complaints(&store("acme", &fields));
     assert!(text.contains("and 4980 more problems like these"), "{text}");
     assert!(text.len() < 10_000);
@@ -336,6 +341,11 @@ fn what_is_no_regular_file_is_reported_and_not_followed() {
         tree.files.insert(path.to_owned(), FileContent::Unreadable(why.to_owned()));
     }
     insta::assert_snapshot!(outcome(&tree, &BTreeMap::new()));
+    tree.files.insert("storekeeper.yaml".to_owned(), FileContent::Unreadable("a symbolic link".to_owned()));
+    let frozen = read_all(&tree).unwrap_err();
+    assert_eq!(frozen.problems()[0].file, "storekeeper.yaml");
+    tree.files.insert("stores".to_owned(), FileContent::Unreadable("a submodule".to_owned()));
+    assert_eq!(read_all(&tree), Err(Freeze::StoresNotAFolder { why: "a submodule".to_owned() }));
 }
 
 #[test]
@@ -514,4 +524,49 @@ fn no_message_is_long_or_can_move_a_cursor() {
             assert!(!text.contains('\u{202e}') && !text.contains(&"u{1b}".repeat(20)), "{text}");
         }
     }
+}
+
+#[test]
+fn a_file_cut_or_damaged_anywhere_is_read_or_refused_without_a_panic() {
+    let text = store(
+        "acme",
+        "  displayName: 'Käse & more'\n  host: \"shop.example\" # c\n  image: {tag: \"1\"}\n  values:\n    a: &a [1, {b: |\n    c: >-\n               x\n    d: *a\n    ? e\n    : [~, 0x1F, 1.5]\n",
+    );
+    let check = |bytes: Vec<u8>| {
+        let mut tree = with_fleet(&[]);
+        tree.files.insert("stores/acme.yaml".to_owned(), FileContent::Bytes(bytes));
+        let snapshot = read_all(&tree).unwrap();
+        for problem in snapshot.stores[&id("acme")].problems() {
+            assert!(problem.line.is_none_or(|line| line >= 1) && !problem.message.is_empty());
+        }
+    };
+    for at in 0..text.len() {
+        check(text.as_bytes()[..at].to_vec());
+        for byte in *b"\0\n\r\t :-?&*!|>'\"%@`{}[],#0\x80\xff" {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] = byte;
+            check(bytes.clone());
+            bytes.insert(at, byte);
+            check(bytes);
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_stores_are_read_in_seconds() {
+    let mut tree = with_fleet(&[]);
+    for number in 0..10_000 {
+        let name = format!("store-{number}");
+        let text = store(
+            &name,
+            "  displayName: One of many\n  values: {store: {currency: eur}, a: {b: [1, 2, 3]}}\n",
+        );
+        tree.files.insert(format!("stores/{name}.yaml"), FileContent::Bytes(text.into_bytes()));
+    }
+    let start = std::time::Instant::now();
+    let snapshot = read_all(&tree).unwrap();
+    let spent = start.elapsed();
+    println!("10,000 stores in {spent:?}");
+    assert_eq!(snapshot.stores.values().filter_map(StoreEntry::accepted).count(), 10_000);
+    assert!(spent.as_secs() < 30, "{spent:?}");
 }

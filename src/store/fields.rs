@@ -109,6 +109,9 @@ impl<'a> Reader<'a> {
         let hint = match (closest(name, known), elsewhere) {
             (Some(field), _) => format!("; did you mean `{field}`?"),
             (None, Some((section, _))) => format!("; it belongs to {}", section_name(section)),
+            (None, None) if known.contains(&"values") => {
+                format!("; remove it, or put it under `{path}.values` if it is a chart value.")
+            }
             (None, None) => "; remove it.".to_owned(),
         };
         let hint = if hint.ends_with(['?', '.']) { hint } else { format!("{hint}.") };
@@ -231,8 +234,13 @@ impl<'a> Reader<'a> {
     /// Notes that something else stands in a field than what is expected.
     fn unexpected(&mut self, node: &Node, path: &str, expected: &str) {
         let field = if path.is_empty() { "the file".to_owned() } else { quote(path) };
-        let quoted = |text: &str| {
-            if expected == "text" { format!(": put it in quotes, \"{text}\"") } else { String::new() }
+        let quoted = |text: &str| match expected {
+            "text" => format!(": put it in quotes, \"{}\"", shown(text)),
+            "a list" => format!(": put it in brackets, [{}]", shown(text)),
+            _ if expected.starts_with("a map") && text.contains(':') => {
+                ": a space is missing behind the `:`".to_owned()
+            }
+            _ => String::new(),
         };
         let message = match &node.kind {
             Kind::Map(_) => format!("{field} is a map where {expected} is expected"),
@@ -247,7 +255,7 @@ impl<'a> Reader<'a> {
                 format!("{field} is the number {} where {expected} is expected{}", quote(text), quoted(text))
             }
             Kind::Scalar(Scalar::Text(text)) => {
-                format!("{field} is the text {} where {expected} is expected", quote(text))
+                format!("{field} is the text {} where {expected} is expected{}", quote(text), quoted(text))
             }
             Kind::Scalar(Scalar::Refused(text, reason)) => format!("{field}: {} {reason}", quote(text)),
         };
@@ -257,7 +265,18 @@ impl<'a> Reader<'a> {
 
 fn join(path: &str, key: &str) -> String {
     // Only for messages, which cut it anyway; a bound keeps deep hostile files linear.
-    if path.len() > 200 { path.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else if path.len() > 200 {
+        path.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// Shortens somebody else's text without putting it into backticks.
+fn shown(text: &str) -> String {
+    quote(text).trim_matches('`').to_owned()
 }
 
 fn section_name(path: &str) -> String {

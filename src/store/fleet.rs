@@ -57,10 +57,7 @@ struct Draft {
 }
 
 fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
-    let top = reader.section(root, "")?;
-    if !header(reader, &top, "Fleet") {
-        return None;
-    }
+    let top = header(reader, root, "Fleet")?;
     let Some(node) = top.get("spec") else {
         reader.missing(&top, "spec", "spec: {domain: shops.example.com}");
         return None;

@@ -63,7 +63,7 @@ fn held(draft: &Draft, holder: &StoreId, file: &str) -> Problem {
         draft.host,
         remedy(draft)
     );
-    Problem { message, ..draft.host_problem.clone() }
+    draft.host_problem.saying(&message)
 }
 
 fn stuck_holder(draft: &Draft, holder: &StoreId, file: &str) -> Problem {
@@ -72,7 +72,7 @@ fn stuck_holder(draft: &Draft, holder: &StoreId, file: &str) -> Problem {
         draft.host,
         remedy(draft)
     );
-    Problem { message, ..draft.host_problem.clone() }
+    draft.host_problem.saying(&message)
 }
 
 fn shared(draft: &Draft, claimants: &[&Draft]) -> Problem {
@@ -80,10 +80,10 @@ fn shared(draft: &Draft, claimants: &[&Draft]) -> Problem {
     let named = others.iter().take(2).map(|other| format!("`{}` line {}", other.file, other.host_at.line));
     let mut named = named.collect::<Vec<_>>().join(", ");
     if others.len() > 2 {
-        named = format!("{named} and {} more files", others.len() - 2);
+        named = format!("{named} and {} more", others.len() - 2);
     }
     let message = format!("host `{}` is claimed by {named} too: {}", draft.host, remedy(draft));
-    Problem { message, ..draft.host_problem.clone() }
+    draft.host_problem.saying(&message)
 }
 
 fn remedy(draft: &Draft) -> &'static str {

@@ -48,9 +48,17 @@ impl Problem {
         Self {
             line: Some(line),
             column: Some(column),
-            snippet: snippet.map(|line| clean(line.trim_end(), SNIPPET_MAX)),
+            snippet: snippet
+                .map(str::trim_end)
+                .filter(|line| !line.is_empty())
+                .map(|line| clean(line, SNIPPET_MAX)),
             ..Self::of_file(file, message)
         }
+    }
+
+    /// Returns a problem of the same place that says something else.
+    pub(super) fn saying(&self, message: &str) -> Self {
+        Self { message: clean(message, MESSAGE_MAX), ..self.clone() }
     }
 }
 

@@ -35,7 +35,15 @@ fn generate<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = SchemaGenerator::new(settings).into_root_schema_for::<T>().to_value();
     tidy(&mut schema);
-    schema
+    // What it is comes before what is in it.
+    let mut ordered = serde_json::Map::new();
+    if let Value::Object(mut map) = schema {
+        for key in ["$schema", "title", "description"] {
+            ordered.extend(map.shift_remove(key).map(|value| (key.to_owned(), value)));
+        }
+        ordered.extend(map);
+    }
+    Value::Object(ordered)
 }
 
 fn nested(mut schema: Value) -> Value {
@@ -74,5 +82,36 @@ fn tidy(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::Catalog;
+    use super::super::file::{FLEET_FIELDS, STORE_FIELDS};
+    use super::*;
+
+    #[test]
+    fn the_reader_knows_the_fields_of_the_schemas_and_no_others() {
+        for (schema, catalog) in [(store(), STORE_FIELDS), (fleet(), FLEET_FIELDS)] {
+            check(&schema, catalog);
+        }
+    }
+
+    fn check(schema: &Value, catalog: Catalog) {
+        let mut sections = Vec::new();
+        collect(schema, "", &mut sections);
+        let read: Vec<_> =
+            catalog.iter().map(|(path, fields)| ((*path).to_owned(), fields.to_vec())).collect();
+        assert_eq!(sections, read);
+    }
+
+    fn collect<'s>(schema: &'s Value, path: &str, out: &mut Vec<(String, Vec<&'s str>)>) {
+        let Some(fields) = schema["properties"].as_object() else { return };
+        out.push((path.to_owned(), fields.keys().map(String::as_str).collect()));
+        for (name, part) in fields {
+            let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            collect(part, &inner, out);
+        }
     }
 }

@@ -104,9 +104,21 @@ impl Parts {
 }
 
 /// Checks `apiVersion` and `kind`. When they say that this is something else, nothing more is worth reading.
-pub(super) fn header(reader: &mut Reader<'_>, top: &Section<'_>, kind: &str) -> bool {
-    let api = expect_constant(reader, top, "apiVersion", API_VERSION);
-    expect_constant(reader, top, "kind", kind) && api
+pub(super) fn header<'n>(reader: &mut Reader<'_>, root: &'n Node, kind: &str) -> Option<Section<'n>> {
+    if let Some(node) = lookup(root, "kind")
+        && let Some(found) = plain_text(node)
+        && found != kind
+    {
+        let message = format!(
+            "`kind` is {} where `{kind}` is expected: another kind of file has no place here",
+            quote(found)
+        );
+        reader.complain(node.at, &message);
+        return None;
+    }
+    let top = reader.section(root, "")?;
+    let api = expect_constant(reader, &top, "apiVersion", API_VERSION);
+    (expect_constant(reader, &top, "kind", kind) && api).then_some(top)
 }
 
 fn expect_constant(reader: &mut Reader<'_>, top: &Section<'_>, field: &str, expected: &str) -> bool {
@@ -122,17 +134,7 @@ fn expect_constant(reader: &mut Reader<'_>, top: &Section<'_>, field: &str, expe
 }
 
 fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, domain: &Host) -> Option<Parts> {
-    if let Some(kind) = lookup(root, "kind").and_then(plain_text).filter(|kind| *kind != "Store") {
-        // Another kind of file: its fields are not ours to judge.
-        let message =
-            format!("`kind` is {} where `Store` is expected: only store files lie here", quote(kind));
-        reader.complain(lookup(root, "kind").map_or(root.at, |node| node.at), &message);
-        return None;
-    }
-    let top = reader.section(root, "")?;
-    if !header(reader, &top, "Store") {
-        return None;
-    }
+    let top = header(reader, root, "Store")?;
     let name_at = name(reader, &top, id);
     let default_host = format!("{id}.{domain}").parse().ok();
     let mut parts = Parts {

@@ -41,7 +41,9 @@ impl<'a> Source<'a> {
         match content {
             FileContent::Bytes(bytes) => Self::from_bytes(file, bytes, limits),
             FileContent::Unreadable(why) => {
-                Err(Problem::of_file(file, &format!("this is {why}; only a regular file of text is read")))
+                let max = limits.file_bytes / 1024;
+                let message = format!("this is {why}: put a regular text file of at most {max} KiB here");
+                Err(Problem::of_file(file, &message))
             }
         }
     }
@@ -77,13 +79,18 @@ impl<'a> Source<'a> {
     /// Makes a problem of one place in the file, with its line as the snippet.
     pub(super) fn problem(&self, at: Position, message: &str) -> Problem {
         // Of a very long line only the neighbourhood is looked at: a file may have thousands of problems on it.
-        let byte = self.text.floor_char_boundary(at.byte);
-        let before = &self.text[self.text.floor_char_boundary(byte.saturating_sub(SNIPPET_REACH))..byte];
-        let after = &self.text[byte..self.text.floor_char_boundary(byte + SNIPPET_REACH)];
+        let byte = boundary(self.text, at.byte);
+        let before = &self.text[boundary(self.text, byte.saturating_sub(SNIPPET_REACH))..byte];
+        let after = &self.text[byte..boundary(self.text, byte + SNIPPET_REACH)];
         let start = byte - before.len() + before.rfind(['\n', '\r']).map_or(0, |byte| byte + 1);
         let end = byte + after.find(['\n', '\r']).unwrap_or(after.len());
         Problem::at(self.file, at.line, at.column, message, Some(&self.text[start..end]))
     }
+}
+
+/// Returns the last place up to `byte` where a text can be cut.
+fn boundary(text: &str, byte: usize) -> usize {
+    (0..=byte.min(text.len())).rev().find(|byte| text.is_char_boundary(*byte)).unwrap_or(0)
 }
 
 /// Returns the position behind a text.
@@ -294,7 +301,7 @@ impl<'a> Builder<'a> {
 
     fn open(&mut self, at: Position, frame: Frame) -> Result<(), Problem> {
         if self.awaits_key() {
-            return Err(self.source.problem(at, "a map or list is the key of a map here: keys are text"));
+            return Err(self.source.problem(at, "a map or list is the key of a map here: keys are text, and text that begins with `{` or `[` needs quotes"));
         }
         self.spend(at, 1, 0)?;
         self.frames.push(frame);
@@ -423,9 +430,15 @@ fn scan_problem(source: &Source<'_>, error: &ScanError, limits: &Limits) -> Prob
         }
         ErrorKind::RecursionLimitExceeded => too_deep(limits.depth),
         ErrorKind::UnclosedQuotedScalar => "a quote is opened here and never closed".to_owned(),
+        ErrorKind::InvalidQuotedScalarIndent => {
+            "text in quotes does not end above: close the quote, or indent the lines of the text".to_owned()
+        }
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
+            format!("`{open}` is opened here and closed by `{close}`")
+        }
         ErrorKind::UnclosedFlowCollection { open } => format!("`{open}` is opened here and never closed"),
         ErrorKind::MappingValueNotAllowed => {
-            "a `:` stands here where no field can begin: check the indentation, and quote text that holds `: `"
+            "a `:` stands here where no field can begin: check the indentation here and in the line above, and quote text that holds `: `"
                 .to_owned()
         }
         ErrorKind::UnexpectedCharacter { character } => {
