@@ -298,7 +298,7 @@ fn durations(histogram: &Histogram) -> DurationSummary {
     }
 }
 
-/// Estimates a quantile from buckets (upper bound, observations up to it), as PromQL's `histogram_quantile`
+/// Estimates a quantile from buckets (upper bound, observations up to it), as the query `histogram_quantile`
 /// does: evenly spread within a bucket, and never above the last bound.
 fn quantile(fraction: f64, buckets: &[(f64, u64)], count: u64) -> Option<f64> {
     if count == 0 {

@@ -101,12 +101,11 @@ async fn answer(limits: Limits, stream: TcpStream, router: Router, mut closed: w
         _ = closed.changed() => None,
         () = sleep(limits.age) => None,
     };
-    let ended = match ended {
-        Some(ended) => Ok(ended),
-        None => {
-            connection.as_mut().graceful_shutdown();
-            timeout(limits.drain, connection).await
-        }
+    let ended = if let Some(ended) = ended {
+        Ok(ended)
+    } else {
+        connection.as_mut().graceful_shutdown();
+        timeout(limits.drain, connection).await
     };
     match ended {
         Ok(Ok(())) => {}
