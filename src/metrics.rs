@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -175,6 +176,7 @@ series! {
 
 impl Metrics {
     /// Makes the registry with every series at 0.
+    #[expect(clippy::missing_panics_doc, reason = "the names are constants")]
     pub fn new() -> Self {
         let series = Series::new().expect("the declared names are valid and differ, a test makes them all");
         series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -260,6 +262,7 @@ impl Default for Metrics {
 
 impl MetricsReader {
     /// Writes every series as Prometheus text; its content type is [`CONTENT_TYPE`].
+    #[expect(clippy::missing_panics_doc, reason = "it writes into memory")]
     pub fn encode(&self) -> String {
         let families = self.0.registry.gather();
         TextEncoder::new().encode_to_string(&families).expect("a String takes every write")
@@ -282,7 +285,7 @@ fn durations(histogram: &Histogram) -> DurationSummary {
     let families = histogram.collect();
     let buckets: Vec<(f64, u64)> = families
         .iter()
-        .flat_map(|family| family.get_metric())
+        .flat_map(MetricFamily::get_metric)
         .flat_map(|metric| metric.get_histogram().get_bucket())
         .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
         .collect();
@@ -295,7 +298,7 @@ fn durations(histogram: &Histogram) -> DurationSummary {
     }
 }
 
-/// Estimates a quantile from buckets (upper bound, observations up to it), as PromQL's `histogram_quantile`
+/// Estimates a quantile from buckets (upper bound, observations up to it), as the query `histogram_quantile`
 /// does: evenly spread within a bucket, and never above the last bound.
 fn quantile(fraction: f64, buckets: &[(f64, u64)], count: u64) -> Option<f64> {
     if count == 0 {

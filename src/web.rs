@@ -8,13 +8,13 @@ mod problem;
 mod serve;
 mod when;
 
-use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, extract::rejection::PathRejection, http::Method};
+use axum::{Json, Router};
 
 use crate::metrics::{self, MetricsReader, Summary};
 use crate::names::{STORES_FOLDER, StoreId};

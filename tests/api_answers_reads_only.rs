@@ -1,5 +1,7 @@
 //! The JSON, the probes and the metrics: their shapes, and that nothing but reading is answered.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use std::collections::BTreeMap;
 
 use axum::body::{Body, to_bytes};

@@ -1,5 +1,7 @@
 //! The page shows everything that is known of the fleet, and no text in it can become markup.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use storekeeper::metrics::Metrics;

@@ -40,7 +40,7 @@ pub(super) fn render(picture: &Picture, now: i64) -> String {
     }
     html.markup("as of ");
     moment(&mut html, now, rfc3339(now));
-    html.markup(" · renewed every 5 s</p>\n</header>\n<main>\n");
+    html.markup(" · refreshes every 5 s</p>\n</header>\n<main>\n");
     banners(&mut html, fleet);
     if stores.is_empty() {
         nothing_yet(&mut html, fleet.ready);
@@ -197,7 +197,8 @@ fn address(html: &mut Html, url: Option<&str>) {
     let is = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     if is("https://") || is("http://") {
         html.markup("<a rel=\"noopener noreferrer\" href=\"").text(url).markup("\">");
-        html.text(url).markup("</a>");
+        // The usual scheme says nothing; `http://` stays to be seen.
+        html.text(url.strip_prefix("https://").unwrap_or(url)).markup("</a>");
     } else {
         html.text(url);
     }
