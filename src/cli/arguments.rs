@@ -28,11 +28,11 @@ pub(super) enum Command {
     Plan(PlanArguments),
     /// Print a store's objects as YAML, rendered without a cluster.
     Render(RenderArguments),
-    /// Print the JSON Schema of store files or of the fleet file, for editors.
+    /// Print the JSON Schemas of store and fleet files, for editors.
     Schema {
-        /// Which file.
+        /// Which file; without it, one schema that accepts both.
         #[arg(value_enum)]
-        kind: SchemaKind,
+        kind: Option<SchemaKind>,
     },
 }
 
