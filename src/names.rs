@@ -76,7 +76,9 @@ pub enum NameError {
         max: usize,
     },
     /// The text holds something else than a DNS label.
-    #[error("`{text}` is not a DNS label: use lower-case letters, digits and `-`, and a letter or digit first and last")]
+    #[error(
+        "`{text}` is not a DNS label: use lower-case letters, digits and `-`, and a letter or digit first and last"
+    )]
     NotALabel {
         /// The offending text.
         text: String,
