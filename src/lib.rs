@@ -7,3 +7,27 @@
 pub mod chart;
 pub mod manifest;
 pub mod names;
+pub mod store;
+
+// The Helm chart: load, merge values, render. Pure.
+pub mod chart;
+
+// Decisions and conclusions. Pure.
+pub mod plan;
+pub mod report;
+
+// Edges: one outside system each, blind to each other.
+pub mod cluster;
+pub mod git;
+pub mod metrics;
+pub mod web;
+
+// One store's run.
+pub mod reconcile;
+
+// Triggers, queue and retries; and the same plan without acting.
+pub mod daemon;
+pub mod preview;
+
+// Arguments to settings to edges to daemon.
+pub mod cli;

@@ -1,3 +1,13 @@
-//! The storekeeper binary.
+//! The storekeeper binary: see `storekeeper --help` and the README.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match storekeeper::cli::main() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("storekeeper: failed to {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,1 +1,417 @@
-//! Kubernetes objects as storekeeper sees them: identity, kind order, the stamp of ownership. Pure.
+//! Kubernetes objects as storekeeper sees them: identity, the order of kinds, the stamp of ownership. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::names::{LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId, StoreId};
+
+/// Identifies an object within its store's namespace. The version of its API is left out: an object that moves
+/// from `v1beta1` to `v1` is the same object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// The API group, empty for the core group.
+    pub group: String,
+    /// The kind, such as `Deployment`.
+    pub kind: String,
+    /// The object's name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// A SHA-256 as lower-case hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Computes the fingerprint of a JSON value; the order of its keys does not matter.
+    pub fn of(value: &Value) -> Self {
+        let mut text = String::new();
+        write_canonical(&mut text, value);
+        Self::of_bytes(text.as_bytes())
+    }
+
+    /// Computes the fingerprint of bytes as they are.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let hash = Sha256::digest(bytes);
+        Self(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Returns the hexadecimal text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the API server serves under a group and kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resource {
+    /// The API group, empty for the core group.
+    pub group: String,
+    /// The version asked for.
+    pub version: String,
+    /// The kind.
+    pub kind: String,
+    /// The plural that URLs use.
+    pub plural: String,
+    /// Whether objects of this kind live in namespaces.
+    pub namespaced: bool,
+}
+
+impl Resource {
+    /// Returns `group/version`, or the version alone for the core group.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+}
+
+/// One object of a store, stamped and ready to be applied.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Which object it is.
+    pub key: ObjectKey,
+    /// How the API server serves it.
+    pub resource: Resource,
+    /// The object as JSON.
+    pub body: Value,
+    /// The fingerprint of `body`.
+    pub fingerprint: Fingerprint,
+    /// Whether the object stays when it is no longer rendered (`helm.sh/resource-policy: keep`).
+    pub keep: bool,
+}
+
+/// Whose objects are being stamped.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// The store.
+    pub store: &'a StoreId,
+    /// The source that the store comes from.
+    pub source: &'a SourceId,
+}
+
+impl Owner<'_> {
+    /// Returns the labels that mark an object as this store's.
+    pub fn labels(&self) -> [(&'static str, String); 3] {
+        [
+            (LABEL_MANAGED_BY, MANAGED_BY.to_owned()),
+            (LABEL_STORE, self.store.to_string()),
+            (LABEL_SOURCE, self.source.to_string()),
+        ]
+    }
+}
+
+/// Why rendered objects cannot be a store's; fits "failed to prepare the objects: {error}".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// An object lacks what every object has.
+    #[error("an object of template {template} has no {field}")]
+    Incomplete {
+        /// The template that rendered it.
+        template: String,
+        /// What is missing.
+        field: &'static str,
+    },
+    /// The API server does not serve this kind.
+    #[error(
+        "{object} of template {template}: the cluster serves no kind {kind} in {api_version}; install what defines it first"
+    )]
+    UnknownKind {
+        /// Kind and name.
+        object: String,
+        /// The template that rendered it.
+        template: String,
+        /// The kind asked for.
+        kind: String,
+        /// The API version asked for.
+        api_version: String,
+    },
+    /// The object would land outside the store's namespace.
+    #[error(
+        "{object} of template {template} lies outside the store's namespace {namespace} ({found}); a store owns nothing outside its namespace"
+    )]
+    OutsideNamespace {
+        /// Kind and name.
+        object: String,
+        /// The template that rendered it.
+        template: String,
+        /// The store's namespace.
+        namespace: String,
+        /// Where it would land.
+        found: String,
+    },
+    /// Two templates render the same object.
+    #[error("{object} is rendered twice, the second time by template {template}")]
+    Twice {
+        /// Kind and name.
+        object: String,
+        /// The second template.
+        template: String,
+    },
+}
+
+impl ManifestError {
+    /// Returns the kind that the cluster does not serve, if that is the error.
+    pub fn unknown_kind(&self) -> Option<&str> {
+        if let Self::UnknownKind { kind, .. } = self { Some(kind) } else { None }
+    }
+}
+
+/// Turns rendered objects (template path and JSON) into manifests: checks that each lies in the store's
+/// namespace, stamps the ownership labels and sorts by [`kind_order`].
+pub fn prepare(
+    rendered: Vec<(String, Value)>,
+    owner: Owner<'_>,
+    resolve: &dyn Fn(&str, &str) -> Option<Resource>,
+) -> Result<Vec<Manifest>, ManifestError> {
+    let mut seen = BTreeSet::new();
+    let mut manifests = Vec::with_capacity(rendered.len());
+    for (template, body) in rendered {
+        let manifest = prepare_one(&template, body, owner, resolve)?;
+        if !seen.insert(manifest.key.clone()) {
+            return Err(ManifestError::Twice { object: manifest.key.to_string(), template });
+        }
+        manifests.push(manifest);
+    }
+    manifests.sort_by(|a, b| {
+        (kind_order(&a.key.kind), &a.key.kind, &a.key.name).cmp(&(
+            kind_order(&b.key.kind),
+            &b.key.kind,
+            &b.key.name,
+        ))
+    });
+    Ok(manifests)
+}
+
+/// Returns when a kind is applied, as Helm orders them: lower first, equal side by side. What others need
+/// comes before them: policies and quotas, accounts and secrets, then what runs, then what exposes it.
+pub fn kind_order(kind: &str) -> usize {
+    const ORDER: [&str; 26] = [
+        "NetworkPolicy",
+        "ResourceQuota",
+        "LimitRange",
+        "PodDisruptionBudget",
+        "ServiceAccount",
+        "Secret",
+        "ConfigMap",
+        "PersistentVolumeClaim",
+        "CustomResourceDefinition",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "DaemonSet",
+        "Pod",
+        "ReplicationController",
+        "ReplicaSet",
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "StatefulSet",
+        "Job",
+        "CronJob",
+        "IngressClass",
+        "Ingress",
+        "APIService",
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+    ];
+    ORDER.iter().position(|known| *known == kind).unwrap_or(ORDER.len())
+}
+
+fn prepare_one(
+    template: &str,
+    mut body: Value,
+    owner: Owner<'_>,
+    resolve: &dyn Fn(&str, &str) -> Option<Resource>,
+) -> Result<Manifest, ManifestError> {
+    let incomplete = |field| ManifestError::Incomplete { template: template.to_owned(), field };
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let api_version = text("/apiVersion").ok_or_else(|| incomplete("apiVersion"))?;
+    let kind = text("/kind").ok_or_else(|| incomplete("kind"))?;
+    let name = text("/metadata/name").ok_or_else(|| incomplete("metadata.name"))?;
+    let object = format!("{kind}/{name}");
+    let Some(resource) = resolve(&api_version, &kind) else {
+        return Err(ManifestError::UnknownKind { object, template: template.to_owned(), kind, api_version });
+    };
+
+    let namespace = owner.store.namespace();
+    let outside = |found: &str| ManifestError::OutsideNamespace {
+        object: object.clone(),
+        template: template.to_owned(),
+        namespace: namespace.clone(),
+        found: found.to_owned(),
+    };
+    if !resource.namespaced {
+        return Err(outside("cluster-scoped"));
+    }
+    match text("/metadata/namespace") {
+        Some(other) if other != namespace => return Err(outside(&format!("namespace {other}"))),
+        _ => {}
+    }
+
+    stamp(&mut body, &namespace, owner);
+    let keep = body
+        .pointer("/metadata/annotations/helm.sh~1resource-policy")
+        .and_then(Value::as_str)
+        .is_some_and(|policy| policy.split(',').any(|word| word.trim() == "keep"));
+    let key = ObjectKey { group: resource.group.clone(), kind, name };
+    let fingerprint = Fingerprint::of(&body);
+    Ok(Manifest { key, resource, body, fingerprint, keep })
+}
+
+/// Writes namespace and ownership labels into an object and drops what only the server may say.
+fn stamp(body: &mut Value, namespace: &str, owner: Owner<'_>) {
+    let Some(root) = body.as_object_mut() else { return };
+    root.remove("status");
+    let metadata = entry_map(root, "metadata");
+    metadata.insert("namespace".to_owned(), namespace.into());
+    let labels = entry_map(metadata, "labels");
+    for (label, value) in owner.labels() {
+        labels.insert(label.to_owned(), value.into());
+    }
+}
+
+fn entry_map<'a>(parent: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
+    let slot = parent.entry(key).or_insert_with(|| Value::Object(Map::new()));
+    if !slot.is_object() {
+        *slot = Value::Object(Map::new());
+    }
+    match slot {
+        Value::Object(map) => map,
+        _ => unreachable!("the slot was just made an object"),
+    }
+}
+
+fn write_canonical(text: &mut String, value: &Value) {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+            text.push('{');
+            for (index, (key, value)) in sorted.into_iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                text.push_str(&Value::from(key.as_str()).to_string());
+                text.push(':');
+                write_canonical(text, value);
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write_canonical(text, item);
+            }
+            text.push(']');
+        }
+        scalar => text.push_str(&scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn resolve(api_version: &str, kind: &str) -> Option<Resource> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        (kind != "Widget").then(|| Resource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: kind.to_owned(),
+            plural: format!("{}s", kind.to_lowercase()),
+            namespaced: kind != "ClusterRole",
+        })
+    }
+
+    fn prepare_bodies(bodies: Vec<Value>) -> Result<Vec<Manifest>, ManifestError> {
+        let (store, source) = ("acme".parse().unwrap(), "main".parse().unwrap());
+        let rendered = bodies.into_iter().map(|body| ("templates/t.yaml".to_owned(), body)).collect();
+        prepare(rendered, Owner { store: &store, source: &source }, &resolve)
+    }
+
+    fn object(api_version: &str, kind: &str, metadata: &Value) -> Value {
+        json!({"apiVersion": api_version, "kind": kind, "metadata": metadata})
+    }
+
+    #[test]
+    fn an_object_is_stamped_with_its_namespace_and_owner() {
+        let labels = json!({"app": "x", "app.kubernetes.io/managed-by": "Helm"});
+        let body = object("v1", "Service", &json!({"name": "a", "labels": labels}));
+        let manifests = prepare_bodies(vec![body]).unwrap();
+        assert_eq!(
+            manifests[0].body["metadata"],
+            json!({"name": "a", "namespace": "store-acme", "labels": {
+                "app": "x",
+                "app.kubernetes.io/managed-by": "storekeeper",
+                "storekeeper.dev/store": "acme",
+                "storekeeper.dev/source": "main",
+            }})
+        );
+    }
+
+    #[test]
+    fn objects_are_sorted_so_that_what_others_need_comes_first() {
+        let named = |version, kind| object(version, kind, &json!({"name": "x"}));
+        let kinds: Vec<_> = prepare_bodies(vec![
+            named("networking.k8s.io/v1", "Ingress"),
+            named("example.com/v1", "Unheard"),
+            named("apps/v1", "Deployment"),
+            named("v1", "Secret"),
+            named("networking.k8s.io/v1", "NetworkPolicy"),
+        ])
+        .unwrap()
+        .into_iter()
+        .map(|manifest| manifest.key.kind)
+        .collect();
+        assert_eq!(kinds, ["NetworkPolicy", "Secret", "Deployment", "Ingress", "Unheard"]);
+    }
+
+    #[test]
+    fn nothing_outside_the_namespace_of_the_store_is_accepted() {
+        let foreign = object("v1", "Secret", &json!({"name": "a", "namespace": "kube-system"}));
+        let error = prepare_bodies(vec![foreign]).unwrap_err();
+        assert!(
+            matches!(&error, ManifestError::OutsideNamespace { found, .. } if found.contains("kube-system"))
+        );
+        let role = object("rbac.authorization.k8s.io/v1", "ClusterRole", &json!({"name": "a"}));
+        assert!(matches!(prepare_bodies(vec![role]), Err(ManifestError::OutsideNamespace { .. })));
+    }
+
+    #[test]
+    fn an_unknown_kind_and_a_repeated_object_are_named() {
+        let widget = object("example.com/v1", "Widget", &json!({"name": "w"}));
+        assert_eq!(prepare_bodies(vec![widget]).unwrap_err().unknown_kind(), Some("Widget"));
+        let secret = object("v1", "Secret", &json!({"name": "a"}));
+        let twice = prepare_bodies(vec![secret.clone(), secret]).unwrap_err();
+        assert_eq!(
+            twice.to_string(),
+            "Secret/a is rendered twice, the second time by template templates/t.yaml"
+        );
+    }
+
+    #[test]
+    fn a_fingerprint_does_not_depend_on_the_order_of_keys() {
+        let one = Fingerprint::of(&json!({"a": 1, "b": [1, {"c": 2, "d": "x"}]}));
+        let other = Fingerprint::of(&json!({"b": [1, {"d": "x", "c": 2}], "a": 1}));
+        assert_eq!(one, other);
+        assert_ne!(one, Fingerprint::of(&json!({"a": 1, "b": [{"c": 2, "d": "x"}, 1]})));
+    }
+}

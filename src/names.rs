@@ -37,6 +37,10 @@ pub const LABEL_SOURCE: &str = "storekeeper.dev/source";
 /// a host that two files claim.
 pub const ANNOTATION_HOST: &str = "storekeeper.dev/host";
 
+/// On a store's namespace: its removal was refused by the deletion budget. It stays refused, over restarts too,
+/// until the fleet file approves it by name or the store's file comes back.
+pub const ANNOTATION_REMOVAL_REFUSED: &str = "storekeeper.dev/removal-refused";
+
 /// The inventory of a store: a ConfigMap of this name in its namespace.
 pub const INVENTORY_NAME: &str = "storekeeper-inventory";
 

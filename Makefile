@@ -1,0 +1,49 @@
+# The project's commands. `make help` lists them; each ends with one line of figures and a right exit code.
+# The steps themselves are in deploy/make/, one script a step.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test parity lint clean
+
+# Everything that is built lies outside the checkout, by the content it is built from, so that a second clone
+# finds it.
+export STOREKEEPER_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/storekeeper
+export CARGO_TARGET_DIR := $(STOREKEEPER_CACHE)/target-$(shell cat Cargo.lock rust-toolchain.toml | sha256sum | cut -c1-16)
+# none here: what a user's shell says must not change what is built
+export GOTOOLCHAIN := local
+export GOWORK := off
+
+# simulated: a devcluster of its own (default); current: the cluster of the current kubeconfig context
+export CLUSTER ?= devcluster
+# a word: run only the test files whose names contain it
+T ?=
+# 1: the demo adds, changes and removes a store itself, checks each effect, and ends
+CHECK ?=
+
+help: ## list the commands
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo
+	@echo 'make demo CHECK=1       the demo checks itself and ends'
+	@echo 'make test T=word        only the test files whose names contain the word'
+	@echo 'make ... CLUSTER=current  use the cluster of the current kubeconfig context (asks first)'
+
+setup: ## check for, and where possible install, what the builds need
+	@deploy/make/setup
+
+build: setup ## build everything, with progress
+	@deploy/make/build
+
+demo: build ## a cluster, a repository and the daemon: see stores come and go
+	@deploy/make/demo $(CHECK)
+
+test: build ## all tests, those on the real API server included
+	@deploy/make/test $(T)
+
+parity: build ## render the project's charts by ours and by real Helm and compare
+	@deploy/make/test chart_parity
+
+lint: setup ## format, lints, licences
+	@deploy/make/lint
+
+clean: ## remove what was built for this checkout; the shared cache of tools stays
+	@deploy/make/clean

@@ -1,0 +1,123 @@
+{{/*
+The bootstrap Job's name carries a hash of its whole spec (a Job is immutable), so it runs once for each image and
+settings. API pods wait until the database has recorded the same id. No Helm hook: before the release there is no
+database, and after it with --wait the API would never become ready.
+*/}}
+{{- define "medusa-store.bootstrap.id" -}}
+{{- printf "bootstrap-%s" (include "medusa-store.bootstrap.spec" (dict "root" . "id" "") | sha256sum | trunc 8) -}}
+{{- end -}}
+
+{{/*
+Usage: include "medusa-store.bootstrap.spec" (dict "root" $ "id" $id)
+The pod labels are the stable ones: a new chart version alone must not run the Job again.
+*/}}
+{{- define "medusa-store.bootstrap.spec" -}}
+{{- $values := .root.Values -}}
+backoffLimit: {{ int $values.bootstrap.backoffLimit }}
+activeDeadlineSeconds: {{ int $values.bootstrap.timeoutSeconds }}
+{{- /* No ttlSecondsAfterFinished: a Job that vanishes would be created, and run, again. */}}
+podFailurePolicy:
+  rules:
+    # An evicted pod is not a failed bootstrap.
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+template:
+  metadata:
+    labels:
+      {{- include "medusa-store.selectorLabels" (dict "root" .root "component" "bootstrap") | nindent 6 }}
+  spec:
+    # A failed pod stays, with its log; the Job starts another one.
+    restartPolicy: Never
+    {{- include "medusa-store.podBasics" (dict "root" .root "component" "bootstrap" "uid" 10001) | nindent 4 }}
+    initContainers:
+      - name: wait-database
+        image: {{ include "medusa-store.image" $values.image }}
+        imagePullPolicy: {{ $values.image.pullPolicy }}
+        workingDir: /app
+        args:
+          - node
+          - --eval
+          - |
+            {{- .root.Files.Get "files/wait-database.js" | trim | nindent 12 }}
+        env:
+          {{- include "medusa-store.databaseEnv" .root | nindent 10 }}
+        resources:
+          {{- include "medusa-store.waitResources" .root | nindent 10 }}
+        securityContext:
+          {{- include "medusa-store.containerSecurityContext" .root | nindent 10 }}
+      - name: migrate
+        image: {{ include "medusa-store.image" $values.image }}
+        imagePullPolicy: {{ $values.image.pullPolicy }}
+        workingDir: /app
+        args:
+          - node
+          - node_modules/@medusajs/cli/cli.js
+          - db:migrate
+          # Without it the command can stop at a question.
+          - --execute-safe-links
+          - --all-or-nothing
+        env:
+          {{- include "medusa-store.bootstrap.env" . | nindent 10 }}
+        resources:
+          {{- toYaml $values.bootstrap.resources | nindent 10 }}
+        securityContext:
+          {{- include "medusa-store.containerSecurityContext" .root | nindent 10 }}
+        volumeMounts:
+          - name: tmp
+            mountPath: /tmp
+    containers:
+      - name: bootstrap
+        image: {{ include "medusa-store.image" $values.image }}
+        imagePullPolicy: {{ $values.image.pullPolicy }}
+        workingDir: /app
+        args:
+          - node
+          - node_modules/@medusajs/cli/cli.js
+          - exec
+          - ./src/scripts/bootstrap.js
+        env:
+          {{- include "medusa-store.bootstrap.env" . | nindent 10 }}
+          - name: BOOTSTRAP_ID
+            value: {{ .id | quote }}
+          - name: STORE_NAME
+            value: {{ include "medusa-store.envLiteral" (include "medusa-store.displayName" .root) }}
+          - name: STORE_CURRENCY
+            value: {{ $values.store.currency | quote }}
+          - name: STORE_COUNTRIES
+            value: {{ join "," $values.store.countries | quote }}
+          - name: SEED_SAMPLE_PRODUCTS
+            value: {{ $values.store.sampleProducts | quote }}
+          - name: PUBLISHABLE_KEY
+            valueFrom:
+              secretKeyRef:
+                name: {{ include "medusa-store.secretName" .root }}
+                key: publishable-key
+          - name: ADMIN_EMAIL
+            value: {{ include "medusa-store.envLiteral" (include "medusa-store.adminEmail" .root) }}
+          - name: ADMIN_PASSWORD
+            valueFrom:
+              secretKeyRef:
+                name: {{ include "medusa-store.secretName" .root }}
+                key: admin-password
+        resources:
+          {{- toYaml $values.bootstrap.resources | nindent 10 }}
+        securityContext:
+          {{- include "medusa-store.containerSecurityContext" .root | nindent 10 }}
+        volumeMounts:
+          - name: tmp
+            mountPath: /tmp
+    volumes:
+      - name: tmp
+        emptyDir:
+          sizeLimit: 64Mi
+{{- end -}}
+
+{{- define "medusa-store.bootstrap.env" -}}
+{{ include "medusa-store.medusaEnv" .root }}
+{{- range $name, $value := include "medusa-store.medusaSettings" .root | fromYaml }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,3 @@
+module storekeeper.dev/devcluster
+
+go 1.26.0

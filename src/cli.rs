@@ -1,0 +1,183 @@
+//! The command line: arguments and environment become settings, settings become edges, edges a daemon. The only
+//! place that reads the environment, the clock and the system's randomness.
+
+mod arguments;
+mod output;
+mod workdir;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use clap::Parser;
+use include_dir::{Dir, include_dir};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::chart::Chart;
+use crate::cluster::{Cluster, ClusterSettings};
+use crate::daemon::{self, Settings};
+use crate::metrics::Metrics;
+use crate::names::StoreId;
+use crate::preview::{self, Verdict};
+use crate::reconcile::{self, Surroundings};
+use crate::report::Board;
+use crate::store::{Limits, Snapshot, StoreEntry};
+use crate::web::{self, WebState};
+
+use arguments::{Arguments, Command, PlanArguments, RenderArguments, RunArguments, SchemaKind};
+
+/// The chart that every binary carries.
+static BUILT_IN_CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/charts/medusa-store");
+
+/// Runs the command line; the error fits "failed to {error}".
+pub fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    match arguments.command {
+        Command::Run(arguments) => runtime.block_on(run(*arguments)),
+        Command::Plan(arguments) => runtime.block_on(plan(arguments)),
+        Command::Render(arguments) => render(&arguments),
+        Command::Schema { kind } => schema(kind),
+    }
+}
+
+async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
+    output::log_to_stderr(arguments.log_format);
+    let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
+    let source = arguments.source_options()?;
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("listen on {}; choose another address with --listen", arguments.listen))?;
+    tracing::info!(
+        address = %listener.local_addr().context("ask for the address listened on")?,
+        repository = %source.settings.url, branch = %source.settings.branch, chart = chart.name(),
+        "storekeeper {} starts", env!("CARGO_PKG_VERSION")
+    );
+    let (board, metrics) = (Board::default(), Metrics::new());
+    let state = WebState { board: board.reader(), metrics: metrics.reader(), clock: seconds_now };
+    let (stop, stopped) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = stop.send(true);
+    });
+    let when_stopped = |mut stopped: watch::Receiver<bool>| async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let serving = tokio::spawn(web::serve(listener, web::router(state), when_stopped(stopped.clone())));
+    let settings = Settings {
+        cluster: arguments.cluster.settings()?,
+        source,
+        chart,
+        concurrency: arguments.concurrency,
+        surroundings: surroundings(),
+    };
+    daemon::run(settings, board, metrics, when_stopped(stopped)).await;
+    serving.await.context("stop serving")?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
+    output::log_to_stderr(arguments.log_format);
+    let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
+    let settings: ClusterSettings = arguments.cluster.settings()?;
+    let (changes, _changed) = mpsc::unbounded_channel();
+    let source = settings.source.clone();
+    let cluster = Cluster::connect(settings, changes).await?;
+    cluster.start_watching().await?;
+    let incumbents = cluster.incumbents();
+    let snapshot = read_folder(&arguments.folder, &chart, &incumbents)?;
+    let context = reconcile::Context { cluster, chart, source, surroundings: surroundings() };
+    let plan = preview::fleet(&context, &snapshot).await;
+    output::print_plan(&plan)?;
+    Ok(match plan.verdict() {
+        Verdict::Nothing => ExitCode::SUCCESS,
+        Verdict::Changes => ExitCode::from(1),
+        Verdict::Wrong => ExitCode::from(2),
+        Verdict::Blocked => ExitCode::from(3),
+    })
+}
+
+fn render(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
+    let chart = load_chart(arguments.chart.chart.as_deref())?;
+    let snapshot = read_folder(&arguments.folder, &chart, &BTreeMap::new())?;
+    let id: StoreId = arguments.store.parse().context("understand the name of the store")?;
+    let store = match snapshot.stores.get(&id) {
+        Some(StoreEntry::Accepted(store)) => store,
+        Some(StoreEntry::Rejected(problems)) => {
+            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            anyhow::bail!("read the file of store {id}:\n  {}", problems.join("\n  "));
+        }
+        None => {
+            let known: Vec<_> = snapshot.stores.keys().map(StoreId::as_str).collect();
+            anyhow::bail!(
+                "find store {id} in {}: there are {}",
+                arguments.folder.display(),
+                known.join(", ")
+            );
+        }
+    };
+    let rendered = reconcile::render_offline(&chart, store, &surroundings())?;
+    output::print_objects(&rendered)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn schema(kind: SchemaKind) -> anyhow::Result<ExitCode> {
+    output::print_schema(kind)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_folder(
+    folder: &Path,
+    chart: &Chart,
+    incumbents: &BTreeMap<crate::names::Host, StoreId>,
+) -> anyhow::Result<Snapshot> {
+    let tree = workdir::read(folder, &Limits::default())
+        .with_context(|| format!("read the repository in {}", folder.display()))?;
+    daemon::snapshot(&tree, chart, incumbents)
+        .with_context(|| format!("understand the repository in {}", folder.display()))
+}
+
+fn load_chart(folder: Option<&Path>) -> anyhow::Result<Chart> {
+    let files = match folder {
+        Some(folder) => {
+            workdir::read_all(folder).with_context(|| format!("read the chart in {}", folder.display()))?
+        }
+        None => built_in_files(&BUILT_IN_CHART),
+    };
+    Chart::load(files).context("load the chart")
+}
+
+fn built_in_files(folder: &Dir<'_>) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for file in folder.files() {
+        files.insert(file.path().to_string_lossy().into_owned(), file.contents().to_vec());
+    }
+    for inner in folder.dirs() {
+        files.append(&mut built_in_files(inner));
+    }
+    files
+}
+
+fn seconds_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn surroundings() -> Surroundings {
+    let entropy = |bytes: &mut [u8]| {
+        // Without randomness no secret may be made: better no daemon than a guessable password.
+        getrandom::fill(bytes).expect("the system gives random bytes");
+    };
+    Surroundings { clock: Arc::new(seconds_now), entropy: Arc::new(entropy) }
+}

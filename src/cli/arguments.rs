@@ -1,0 +1,184 @@
+//! Arguments and environment variables, and the settings they stand for.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cluster::ClusterSettings;
+use crate::daemon::SourceOptions;
+use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
+
+/// GitOps for Medusa stores on Kubernetes: one file in git is one shop.
+#[derive(Debug, Parser)]
+#[command(name = "storekeeper", version)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Watch a repository and keep the cluster as it says.
+    Run(Box<RunArguments>),
+    /// Show what a run would do now with the files of a folder; exits 0: nothing, 1: changes, 2: an error,
+    /// 3: blocked by the deletion budget.
+    Plan(PlanArguments),
+    /// Print a store's objects as YAML, rendered without a cluster.
+    Render(RenderArguments),
+    /// Print the JSON Schema of store files or of the fleet file, for editors.
+    Schema {
+        /// Which file.
+        #[arg(value_enum)]
+        kind: SchemaKind,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum SchemaKind {
+    /// `stores/<name>.yaml`
+    Store,
+    /// `storekeeper.yaml`
+    Fleet,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The repository: an https or ssh URL, or the path of a local one.
+    #[arg(long, env = "STOREKEEPER_REPOSITORY")]
+    repository: String,
+    /// The branch to follow.
+    #[arg(long, env = "STOREKEEPER_BRANCH", default_value = "main")]
+    branch: String,
+    /// How often the repository is asked for news, in seconds; chance moves it by a tenth.
+    #[arg(long, env = "STOREKEEPER_POLL_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    poll_seconds: u64,
+    /// A file with the token for an https repository.
+    #[arg(long, env = "STOREKEEPER_GIT_TOKEN_FILE", conflicts_with = "git_ssh_key_file")]
+    git_token_file: Option<PathBuf>,
+    /// The user name that goes with the token.
+    #[arg(long, env = "STOREKEEPER_GIT_USERNAME", default_value = DEFAULT_TOKEN_USERNAME)]
+    git_username: String,
+    /// A PEM file of certificate authorities that are trusted for https besides the system's.
+    #[arg(long, env = "STOREKEEPER_GIT_CA_FILE")]
+    git_ca_file: Option<PathBuf>,
+    /// The private key for an ssh repository.
+    #[arg(long, env = "STOREKEEPER_GIT_SSH_KEY_FILE", requires = "git_known_hosts_file")]
+    git_ssh_key_file: Option<PathBuf>,
+    /// The known_hosts file that the ssh server's key is checked against.
+    #[arg(long, env = "STOREKEEPER_GIT_KNOWN_HOSTS_FILE")]
+    git_known_hosts_file: Option<PathBuf>,
+    /// The folder for the mirror of the repository; it may be lost at any time.
+    #[arg(long, env = "STOREKEEPER_STATE_FOLDER", default_value = "/var/lib/storekeeper")]
+    state_folder: PathBuf,
+    /// The address for the page, the API and the metrics.
+    #[arg(long, env = "STOREKEEPER_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(super) listen: SocketAddr,
+    /// How many stores may have a run under way at once.
+    #[arg(long, env = "STOREKEEPER_CONCURRENCY", default_value_t = 8, value_parser = parse_concurrency)]
+    pub(super) concurrency: usize,
+    #[arg(long, env = "STOREKEEPER_LOG_FORMAT", value_enum, default_value = "json")]
+    pub(super) log_format: LogFormat,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(super) chart: ChartArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArguments {
+    /// The folder of a watched repository, as it lies on disk.
+    #[arg(default_value = ".")]
+    pub(super) folder: PathBuf,
+    #[arg(long, env = "STOREKEEPER_LOG_FORMAT", value_enum, default_value = "text")]
+    pub(super) log_format: LogFormat,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArguments,
+    #[command(flatten)]
+    pub(super) chart: ChartArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RenderArguments {
+    /// The name of the store.
+    pub(super) store: String,
+    /// The folder of a watched repository, as it lies on disk.
+    #[arg(default_value = ".")]
+    pub(super) folder: PathBuf,
+    #[command(flatten)]
+    pub(super) chart: ChartArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChartArguments {
+    /// A chart folder to use in place of the built-in medusa-store chart.
+    #[arg(long, env = "STOREKEEPER_CHART")]
+    pub(super) chart: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClusterArguments {
+    /// Names this source on the cluster: a daemon touches only stores of its own source.
+    #[arg(long, env = "STOREKEEPER_SOURCE", default_value = "default")]
+    source: String,
+    /// The kubeconfig file; without it KUBECONFIG, the default file or the pod's service account.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; without it the current one.
+    #[arg(long)]
+    context: Option<String>,
+}
+
+impl ClusterArguments {
+    pub(super) fn settings(self) -> anyhow::Result<ClusterSettings> {
+        let source = self.source.parse().context("understand --source")?;
+        Ok(ClusterSettings { kubeconfig: self.kubeconfig, context: self.context, source })
+    }
+}
+
+impl RunArguments {
+    pub(super) fn source_options(&self) -> anyhow::Result<SourceOptions> {
+        let url = self.repository.parse().context("understand --repository")?;
+        let mut settings = SourceSettings::new(url, &self.branch);
+        settings.ca_file.clone_from(&self.git_ca_file);
+        settings.auth = self.auth()?;
+        Ok(SourceOptions {
+            settings,
+            mirror: self.state_folder.join("mirror"),
+            poll: Duration::from_secs(self.poll_seconds),
+        })
+    }
+
+    fn auth(&self) -> anyhow::Result<Auth> {
+        if let Some(path) = &self.git_token_file {
+            let token = std::fs::read_to_string(path)
+                .with_context(|| format!("read the token in {}", path.display()))?;
+            return Ok(Auth::Token { username: self.git_username.clone(), token: Secret::new(&token) });
+        }
+        match (&self.git_ssh_key_file, &self.git_known_hosts_file) {
+            (Some(key), Some(known_hosts)) => Ok(Auth::SshKey {
+                private_key: key.clone(),
+                passphrase: None,
+                known_hosts: known_hosts.clone(),
+            }),
+            _ => Ok(Auth::Anonymous),
+        }
+    }
+}
+
+fn parse_concurrency(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=256) => Ok(number),
+        _ => Err("a number from 1 to 256 is needed".to_owned()),
+    }
+}

@@ -1,0 +1,90 @@
+//! What the commands print.
+
+use std::io::{self, Write as _};
+
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+use super::arguments::{LogFormat, SchemaKind};
+use crate::plan::{Step, StorePlan};
+use crate::preview::FleetPlan;
+
+/// Sends logs to standard error; `STOREKEEPER_LOG` sets the levels.
+pub(super) fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("STOREKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.init(),
+    }
+}
+
+/// Prints a plan: a line a store, a line an object that would change, and a summary.
+pub(super) fn print_plan(plan: &FleetPlan) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let (mut added, mut changed, mut wrong) = (0, 0, plan.problems.len());
+    for problem in &plan.problems {
+        writeln!(out, "! {problem}")?;
+    }
+    for (store, planned) in &plan.stores {
+        match planned {
+            Ok(StorePlan::Converged) => {}
+            Ok(StorePlan::AwaitDeletion) => {
+                changed += 1;
+                writeln!(out, "~ store {store}: is being deleted and would be made anew")?;
+            }
+            Ok(StorePlan::Sync(waves)) => {
+                let new = waves.iter().flatten().any(|step| matches!(step, Step::CreateNamespace(_)));
+                added += usize::from(new);
+                changed += usize::from(!new);
+                writeln!(out, "{} store {store}", if new { '+' } else { '~' })?;
+                for step in waves.iter().flatten().filter(|step| !matches!(step, Step::RecordIntent(_))) {
+                    writeln!(out, "    {step}")?;
+                }
+            }
+            Ok(StorePlan::NotOurs(_)) => {
+                wrong += 1;
+                writeln!(out, "! store {store}: namespace {} exists and is not ours", store.namespace())?;
+            }
+            Err(error) => {
+                wrong += 1;
+                writeln!(out, "! store {store}: failed to {error}")?;
+            }
+        }
+    }
+    for store in &plan.removals.allowed {
+        writeln!(
+            out,
+            "- store {store}: namespace {} and everything in it, volumes included",
+            store.namespace()
+        )?;
+    }
+    if let Some(refusal) = plan.removals.refusal() {
+        writeln!(out, "! {refusal}")?;
+    }
+    writeln!(
+        out,
+        "{added} to add, {changed} to change, {} to remove, {} removals refused, {wrong} wrong",
+        plan.removals.allowed.len(),
+        plan.removals.refused.len()
+    )
+}
+
+/// Prints objects as a YAML stream with the template of each, as `helm template` does.
+pub(super) fn print_objects(objects: &[(String, Value)]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    for (template, object) in objects {
+        write!(out, "---\n# Source: {template}\n{}", crate::chart::to_yaml(object))?;
+    }
+    Ok(())
+}
+
+/// Prints a JSON Schema.
+pub(super) fn print_schema(kind: SchemaKind) -> anyhow::Result<()> {
+    let schema = match kind {
+        SchemaKind::Store => crate::store::schema::store(),
+        SchemaKind::Fleet => crate::store::schema::fleet(),
+    };
+    writeln!(io::stdout().lock(), "{}", serde_json::to_string_pretty(&schema)?)?;
+    Ok(())
+}

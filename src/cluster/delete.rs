@@ -1,0 +1,60 @@
+//! Deleting: objects that are no longer rendered, and the namespaces of stores whose files are gone.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::{DeleteParams, Preconditions};
+
+use super::index::observed_namespace;
+use super::{Cluster, ClusterError, bounded};
+use crate::manifest::{ObjectKey, Owner};
+use crate::plan::Ownership;
+
+impl Cluster {
+    /// Deletes one object of a store, if it is still the one that was observed.
+    pub async fn prune(
+        &self,
+        key: &ObjectKey,
+        version: &str,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<(), ClusterError> {
+        let api_version =
+            if key.group.is_empty() { version.to_owned() } else { format!("{}/{version}", key.group) };
+        // A kind that is no longer served has taken its objects with it.
+        let Some(resource) = self.resolve(&api_version, &key.kind) else { return Ok(()) };
+        let params = DeleteParams::background().preconditions(only(uid));
+        let act = format!("delete {key}");
+        gone(bounded(act, self.api(&resource, namespace).delete(&key.name, &params)).await)
+    }
+
+    /// Deletes a store's namespace. The watch found it; here its identity is confirmed on a fresh copy, and the
+    /// server checks that exactly that copy is deleted.
+    pub async fn delete_namespace(&self, owner: Owner<'_>) -> Result<(), ClusterError> {
+        let name = owner.store.namespace();
+        let api = Api::<Namespace>::all(self.client.clone());
+        let Some(fresh) = bounded(format!("read namespace {name}"), api.get_opt(&name)).await? else {
+            return Ok(());
+        };
+        if observed_namespace(&fresh.metadata, None).ownership(owner) != Ownership::Ours {
+            return Err(ClusterError::NotOurs { namespace: name });
+        }
+        let uid = fresh.metadata.uid.unwrap_or_default();
+        let resource_version = fresh.metadata.resource_version;
+        let preconditions = Preconditions { resource_version, ..only(&uid) };
+        let params = DeleteParams::background().preconditions(preconditions);
+        gone(bounded(format!("delete namespace {name}"), api.delete(&name, &params)).await)
+    }
+}
+
+fn only(uid: &str) -> Preconditions {
+    Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() }
+}
+
+/// Treats "not found" as done.
+fn gone<T>(answer: Result<T, ClusterError>) -> Result<(), ClusterError> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}

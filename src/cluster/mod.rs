@@ -1,0 +1,176 @@
+//! The edge to Kubernetes: everything that is read from or written to the API server.
+//!
+//! - `index`: what the watches say, in memory; synchronous, without a client
+//! - `watch`: the watches that feed it
+//! - `resources`: which kinds the API server serves
+//! - `apply`, `delete`, `lookup`: one verb each
+//! - `error`: why the API server did not do what was asked
+
+mod apply;
+mod delete;
+mod error;
+mod index;
+mod lookup;
+mod resources;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client, Config};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
+
+use crate::manifest::{Fingerprint, Owner, Resource};
+use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
+use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
+
+pub use error::ClusterError;
+use index::{Feed, Index};
+use resources::ResourceTable;
+
+/// How long one request may take before it counts as failed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which cluster, as whom, and for which source.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// A kubeconfig file; without one, `KUBECONFIG`, the default file or the pod's service account.
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// The context of the kubeconfig; without one its current context.
+    pub context: Option<String>,
+    /// The source whose stores are watched and written.
+    pub source: SourceId,
+}
+
+/// A handle on the cluster. Cloned handles share caches and connections.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    source: SourceId,
+    table: Arc<RwLock<ResourceTable>>,
+    index: Arc<Index>,
+    watches: Arc<tokio::sync::Mutex<Watches>>,
+}
+
+#[derive(Default)]
+struct Watches {
+    tasks: JoinSet<()>,
+    running: HashSet<Feed>,
+}
+
+impl Cluster {
+    /// Connects and asks once which kinds are served. Ids of stores whose observation changes go to `changes`.
+    pub async fn connect(
+        settings: ClusterSettings,
+        changes: UnboundedSender<StoreId>,
+    ) -> Result<Self, ClusterError> {
+        let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
+        let client = Client::try_from(config).map_err(ClusterError::request("connect to the cluster"))?;
+        let table = ResourceTable::discover(&client).await?;
+        Ok(Self {
+            client,
+            source: settings.source,
+            table: Arc::new(RwLock::new(table)),
+            index: Arc::new(Index::new(changes)),
+            watches: Arc::default(),
+        })
+    }
+
+    /// Returns what the caches hold of one store.
+    pub fn observe(&self, store: &StoreId) -> ObservedStore {
+        self.index.observe(store)
+    }
+
+    /// Returns every store whose namespace or inventory is in the caches, ours or not.
+    pub fn observed_stores(&self) -> Vec<StoreId> {
+        self.index.stores()
+    }
+
+    /// Returns the namespaces that are this source's, by store: found by name, confirmed by identity.
+    pub fn our_namespaces(&self) -> BTreeMap<StoreId, ObservedNamespace> {
+        let ours = |store: &StoreId, namespace: &ObservedNamespace| {
+            namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours
+        };
+        let stores = self.index.stores().into_iter();
+        let observed = stores.filter_map(|store| Some((store.clone(), self.observe(&store).namespace?)));
+        observed.filter(|(store, namespace)| ours(store, namespace)).collect()
+    }
+
+    /// Tells which of this source's stores holds which host now.
+    pub fn incumbents(&self) -> BTreeMap<Host, StoreId> {
+        let holders = self.our_namespaces().into_iter().filter_map(|(store, namespace)| {
+            Some((namespace.annotations.get(ANNOTATION_HOST)?.parse().ok()?, store))
+        });
+        holders.collect()
+    }
+
+    /// Finds how the API server serves a kind.
+    pub fn resolve(&self, api_version: &str, kind: &str) -> Option<Resource> {
+        resources::read(&self.table).get(api_version, kind)
+    }
+
+    /// Asks anew which kinds are served: a store may need one that was installed since.
+    pub async fn rediscover(&self) -> Result<(), ClusterError> {
+        let table = ResourceTable::discover(&self.client).await?;
+        *resources::write(&self.table) = table;
+        Ok(())
+    }
+
+    /// Returns the server's version and every `group/version` and `group/version/Kind` it serves, as charts
+    /// ask for them.
+    pub fn served(&self) -> (String, BTreeSet<String>) {
+        resources::read(&self.table).served()
+    }
+
+    /// Returns the fingerprint of what the server is and serves: charts may render otherwise when it changes.
+    pub fn served_fingerprint(&self) -> Fingerprint {
+        resources::read(&self.table).fingerprint()
+    }
+
+    fn api(&self, resource: &Resource, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &api_resource(resource))
+    }
+}
+
+fn api_resource(resource: &Resource) -> ApiResource {
+    ApiResource {
+        group: resource.group.clone(),
+        version: resource.version.clone(),
+        api_version: resource.api_version(),
+        kind: resource.kind.clone(),
+        plural: resource.plural.clone(),
+    }
+}
+
+async fn client_config(kubeconfig: Option<&Path>, context: Option<String>) -> Result<Config, ClusterError> {
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let unusable = |error: &dyn std::error::Error| ClusterError::Settings(error::chain(error));
+    match kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(&error))
+        }
+        None if options.context.is_some() => {
+            Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))
+        }
+        None => Config::infer().await.map_err(|error| unusable(&error)),
+    }
+}
+
+/// Sends one request, bounded in time; `act` names it for the error.
+async fn bounded<T>(
+    act: impl Into<String>,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ClusterError> {
+    let act = act.into();
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(ClusterError::request(act)),
+        Err(_) => Err(ClusterError::TimedOut { act, seconds: REQUEST_TIMEOUT.as_secs() }),
+    }
+}

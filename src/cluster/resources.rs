@@ -1,0 +1,71 @@
+//! Which kinds the API server serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use kube::Client;
+use kube::discovery::{Discovery, Scope};
+
+use super::{ClusterError, bounded};
+use crate::manifest::{Fingerprint, Resource};
+
+/// The kinds served, by API version and kind.
+#[derive(Debug)]
+pub(super) struct ResourceTable {
+    server_version: String,
+    resources: BTreeMap<(String, String), Resource>,
+    fingerprint: Fingerprint,
+}
+
+impl ResourceTable {
+    /// Asks the API server: three requests (version, aggregated discovery of core and of all groups).
+    pub(super) async fn discover(client: &Client) -> Result<Self, ClusterError> {
+        let version = bounded("ask the cluster's version", client.apiserver_version()).await?;
+        let discovery = Discovery::new(client.clone()).run_aggregated();
+        let discovery = bounded("ask which kinds the cluster serves", discovery).await?;
+        let mut resources = BTreeMap::new();
+        for group in discovery.groups() {
+            for served in group.versions() {
+                for (kind, capabilities) in group.versioned_resources(served) {
+                    let resource = Resource {
+                        group: kind.group,
+                        version: kind.version,
+                        kind: kind.kind.clone(),
+                        plural: kind.plural,
+                        namespaced: capabilities.scope == Scope::Namespaced,
+                    };
+                    resources.insert((resource.api_version(), kind.kind), resource);
+                }
+            }
+        }
+        let names: Vec<_> = resources.keys().map(|(version, kind)| format!("{version}/{kind}")).collect();
+        let described = format!("{}\n{}", version.git_version, names.join("\n"));
+        let fingerprint = Fingerprint::of_bytes(described.as_bytes());
+        Ok(Self { server_version: version.git_version, resources, fingerprint })
+    }
+
+    pub(super) fn get(&self, api_version: &str, kind: &str) -> Option<Resource> {
+        self.resources.get(&(api_version.to_owned(), kind.to_owned())).cloned()
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint.clone()
+    }
+
+    pub(super) fn served(&self) -> (String, BTreeSet<String>) {
+        let mut names = BTreeSet::new();
+        for (api_version, kind) in self.resources.keys() {
+            names.insert(api_version.clone());
+            names.insert(format!("{api_version}/{kind}"));
+        }
+        (self.server_version.clone(), names)
+    }
+}
+
+pub(super) fn read(table: &RwLock<ResourceTable>) -> RwLockReadGuard<'_, ResourceTable> {
+    table.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn write(table: &RwLock<ResourceTable>) -> RwLockWriteGuard<'_, ResourceTable> {
+    table.write().unwrap_or_else(PoisonError::into_inner)
+}

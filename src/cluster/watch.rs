@@ -1,0 +1,239 @@
+//! The watches that feed the index: namespaces, inventories, and our objects of every kind in use. Secrets and
+//! most kinds are watched by their metadata alone; workloads in full, for their status.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::core::{DynamicObject, PartialObjectMeta};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Resource as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::index::{Feed, Index};
+use super::{Cluster, ClusterError, api_resource};
+use crate::manifest::Resource;
+use crate::names::{INVENTORY_KEY, INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
+use crate::plan::Inventory;
+use crate::report::readiness;
+
+/// How long a new watch may take to show its first complete list.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Kinds whose status tells whether they run.
+const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "Job"];
+
+/// Kinds that nearly every store has: watched from the start, so that the first store need not wait for them.
+const USUAL_KINDS: [(&str, &str); 11] = [
+    ("v1", "ConfigMap"),
+    ("v1", "LimitRange"),
+    ("v1", "ResourceQuota"),
+    ("v1", "Secret"),
+    ("v1", "Service"),
+    ("v1", "ServiceAccount"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("batch/v1", "Job"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+];
+
+impl Cluster {
+    /// Starts watching and returns when every cache is complete: only then may absence be believed.
+    pub async fn start_watching(&self) -> Result<(), ClusterError> {
+        let namespaces = self.watch(Feed::Namespaces, None).await;
+        let inventories = self.watch(Feed::Inventories, None).await;
+        synced([namespaces, inventories].into_iter().flatten()).await?;
+        let inventoried = self.index.inventoried_kinds();
+        let usual = USUAL_KINDS.iter().map(|(version, kind)| ((*version).to_owned(), (*kind).to_owned()));
+        let kinds = inventoried.into_iter().chain(usual);
+        // A kind that is no longer served has taken its objects with it.
+        let resources: Vec<_> = kinds.filter_map(|(version, kind)| self.resolve(&version, &kind)).collect();
+        self.watch_kinds(resources).await
+    }
+
+    /// Sees to it that these kinds are watched, and returns when their caches are complete.
+    pub async fn watch_kinds(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<(), ClusterError> {
+        let mut started = Vec::new();
+        for resource in resources {
+            let feed = Feed::Objects { group: resource.group.clone(), kind: resource.kind.clone() };
+            started.extend(self.watch(feed, Some(resource)).await);
+        }
+        synced(started).await
+    }
+
+    /// Starts a watch unless it runs; the receiver hears when its first list is complete.
+    async fn watch(&self, feed: Feed, resource: Option<Resource>) -> Option<(Feed, oneshot::Receiver<()>)> {
+        let mut watches = self.watches.lock().await;
+        if !watches.running.insert(feed.clone()) {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let cluster = self.clone();
+        let watched = feed.clone();
+        watches.tasks.spawn(async move { cluster.follow(watched, resource, sender).await });
+        Some((feed, receiver))
+    }
+
+    async fn follow(self, feed: Feed, resource: Option<Resource>, synced: oneshot::Sender<()>) {
+        let index = &*self.index;
+        let ours = format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_SOURCE}={}", self.source);
+        let config = watcher::Config::default();
+        match (&feed, resource) {
+            (Feed::Namespaces, _) => {
+                // In full, for the conditions that say what holds a deletion up.
+                let api = Api::<Namespace>::all(self.client.clone());
+                follow(api, config, synced, |event| namespace_event(index, event)).await;
+            }
+            (Feed::Inventories, _) => {
+                let api = Api::<ConfigMap>::all(self.client.clone());
+                let config = config.labels(&format!("{LABEL_STORE},{LABEL_SOURCE}={}", self.source));
+                let config = config.fields(&format!("metadata.name={INVENTORY_NAME}"));
+                follow(api, config, synced, |event| inventory_event(index, event)).await;
+            }
+            (Feed::Objects { kind, .. }, Some(resource)) if WORKLOADS.contains(&kind.as_str()) => {
+                let api = Api::<DynamicObject>::all_with(self.client.clone(), &api_resource(&resource));
+                follow(api, config.labels(&ours), synced, |event| workload_event(index, &feed, event)).await;
+            }
+            (Feed::Objects { .. }, Some(resource)) => {
+                let kind = api_resource(&resource);
+                let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(self.client.clone(), &kind);
+                follow(api, config.labels(&ours), synced, |event| metadata_event(index, &feed, event)).await;
+            }
+            (Feed::Objects { .. }, None) => {}
+        }
+    }
+}
+
+async fn synced(
+    watches: impl IntoIterator<Item = (Feed, oneshot::Receiver<()>)>,
+) -> Result<(), ClusterError> {
+    for (feed, receiver) in watches {
+        let act = || match &feed {
+            Feed::Namespaces => "list namespaces".to_owned(),
+            Feed::Inventories => "list the stores' inventories".to_owned(),
+            Feed::Objects { kind, .. } => format!("list objects of kind {kind}"),
+        };
+        match tokio::time::timeout(SYNC_TIMEOUT, receiver).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => {
+                return Err(ClusterError::Unreachable { act: act(), detail: "the watch ended".to_owned() });
+            }
+            Err(_) => return Err(ClusterError::TimedOut { act: act(), seconds: SYNC_TIMEOUT.as_secs() }),
+        }
+    }
+    Ok(())
+}
+
+/// Follows one watch for ever: errors are logged and retried with backoff, and a list that fails half-way
+/// never reaches its end.
+async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    synced: oneshot::Sender<()>,
+    mut handle: impl FnMut(watcher::Event<K>),
+) where
+    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut synced = Some(synced);
+    let mut events = watcher(api, config).default_backoff().boxed();
+    loop {
+        match events.try_next().await {
+            Ok(Some(event)) => {
+                let complete = matches!(event, watcher::Event::InitDone);
+                handle(event);
+                if let Some(sender) = synced.take_if(|_| complete) {
+                    let _ = sender.send(());
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(error = %super::error::chain(&error), "a watch failed and is started again");
+            }
+        }
+    }
+}
+
+fn namespace_event(index: &Index, event: watcher::Event<Namespace>) {
+    match event {
+        watcher::Event::Init => index.begin_relist(&Feed::Namespaces),
+        watcher::Event::InitDone => index.end_relist(&Feed::Namespaces),
+        watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace) => {
+            index.put_namespace(namespace.meta(), held_by(&namespace));
+        }
+        watcher::Event::Delete(namespace) => index.remove_namespace(namespace.meta()),
+    }
+}
+
+/// Says what holds the deletion of a namespace up, in the namespace controller's own words.
+fn held_by(namespace: &Namespace) -> Option<String> {
+    namespace.metadata.deletion_timestamp.as_ref()?;
+    let conditions = namespace.status.as_ref()?.conditions.as_ref()?;
+    let holding = conditions.iter().filter(|condition| condition.status == "True");
+    let words: Vec<_> = holding.filter_map(|condition| condition.message.clone()).collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+fn inventory_event(index: &Index, event: watcher::Event<ConfigMap>) {
+    match event {
+        watcher::Event::Init => index.begin_relist(&Feed::Inventories),
+        watcher::Event::InitDone => index.end_relist(&Feed::Inventories),
+        watcher::Event::Apply(map) | watcher::Event::InitApply(map) => {
+            index.put_inventory(map.meta(), read_inventory(&map));
+        }
+        watcher::Event::Delete(map) => index.remove_inventory(map.meta()),
+    }
+}
+
+/// Reads an inventory; one that does not parse counts as empty, which costs one idempotent apply.
+pub(super) fn read_inventory(map: &ConfigMap) -> Inventory {
+    let text = map.data.as_ref().and_then(|data| data.get(INVENTORY_KEY));
+    let parsed = text.map(|text| serde_json::from_str(text));
+    match parsed {
+        Some(Ok(inventory)) => inventory,
+        Some(Err(error)) => {
+            let namespace = map.metadata.namespace.as_deref().unwrap_or_default();
+            tracing::warn!(namespace, %error, "an inventory does not parse and is written anew");
+            Inventory::default()
+        }
+        None => Inventory::default(),
+    }
+}
+
+fn workload_event(index: &Index, feed: &Feed, event: watcher::Event<DynamicObject>) {
+    match event {
+        watcher::Event::Init => index.begin_relist(feed),
+        watcher::Event::InitDone => index.end_relist(feed),
+        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+            index.put_object(feed, &object.metadata, workload_readiness(feed, &object));
+        }
+        watcher::Event::Delete(object) => index.remove_object(feed, &object.metadata),
+    }
+}
+
+/// Judges a workload by its status. List items come without their kind: the feed knows it.
+pub(super) fn workload_readiness(feed: &Feed, object: &DynamicObject) -> Option<crate::report::Readiness> {
+    let Feed::Objects { kind, .. } = feed else { return None };
+    let mut value =
+        serde_json::json!({ "kind": kind, "metadata": { "generation": object.metadata.generation } });
+    for part in ["spec", "status"] {
+        value[part] = object.data.get(part).cloned().unwrap_or_default();
+    }
+    readiness(&value)
+}
+
+fn metadata_event(index: &Index, feed: &Feed, event: watcher::Event<PartialObjectMeta<DynamicObject>>) {
+    match event {
+        watcher::Event::Init => index.begin_relist(feed),
+        watcher::Event::InitDone => index.end_relist(feed),
+        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+            index.put_object(feed, &object.metadata, None);
+        }
+        watcher::Event::Delete(object) => index.remove_object(feed, &object.metadata),
+    }
+}

@@ -1,0 +1,573 @@
+//! Fetching the branch of a source into its mirror.
+
+use std::cell::{Cell, RefCell};
+use std::fs::{self, File};
+use std::panic;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use git2::cert::{Cert, CertHostkey};
+use git2::{
+    AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode,
+    FetchOptions, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteRedirect, Repository,
+};
+use tracing::warn;
+
+use super::certificate::trusted_certificate;
+use super::error::{GitError, one_line};
+use super::known_hosts::{self, Opinion};
+use super::mirror::{
+    HEAD_REFERENCE, Mirror, create_repository, damaged_path, find_commit, incoming_path, open_repository,
+    remove_folder, repository_path,
+};
+use super::relay::{Bounds, Mode, Relay, Verdict};
+use super::settings::{Auth, Secret, SourceSettings};
+use super::url::{Parts, bracketed};
+
+/// How much longer than one silence a whole fetch may take.
+const TOTAL_TIMEOUTS: u32 = 20;
+
+/// How many existing branches an error names.
+const BRANCHES_NAMED: usize = 5;
+
+/// Tells what a fetch found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The commit that the branch is at.
+    pub commit: String,
+    /// Whether it is another one than the fetch before found.
+    pub changed: bool,
+    /// Whether the commit before is not among its ancestors: history was rewritten.
+    pub forced: bool,
+}
+
+impl Mirror {
+    /// Fetches the branch and returns the commit it is at.
+    ///
+    /// The remote is asked for its refs first; when the branch has not moved nothing else is sent. The mirror's
+    /// head moves only when all objects are there. After an error the mirror is as it was before.
+    pub fn fetch(&self) -> Result<Head, GitError> {
+        let _only_one = self.one_fetch();
+        if self.damaged.load(Ordering::Relaxed) {
+            return self.rebuild();
+        }
+        let path = repository_path(&self.folder);
+        let result = {
+            let _place = self.place.read().unwrap_or_else(PoisonError::into_inner);
+            fetch_into(&path, &self.folder, &self.settings, &self.current_auth())
+        };
+        match result {
+            Err(GitError::Corrupt { .. }) => self.rebuild(),
+            result => result,
+        }
+    }
+
+    /// Fetches everything anew beside the damaged repository and then takes its place, so that what is still
+    /// readable stays until there is something better.
+    fn rebuild(&self) -> Result<Head, GitError> {
+        warn!(mirror.folder = %self.folder.display(), "the mirror is damaged: fetching it anew");
+        let (before, good) = (self.head().ok().flatten(), self.last_good().ok().flatten());
+        let incoming = incoming_path(&self.folder);
+        remove_folder(&incoming)?;
+        create_repository(&incoming)?;
+        let mut head =
+            fetch_into(&incoming, &self.folder, &self.settings, &self.current_auth()).map_err(|error| {
+                match error {
+                    // A fresh repository is not damaged: what was received is.
+                    GitError::Corrupt { folder: _, reason } => {
+                        GitError::RemoteBroken { remote: self.settings.url.to_string(), reason }
+                    }
+                    other => other,
+                }
+            })?;
+        self.take_place(&incoming)?;
+        self.damaged.store(false, Ordering::Relaxed);
+        if let Some(good) = good
+            && self.mark_good(&good).is_err()
+        {
+            warn!(git.commit = good, "the last good commit was lost with the damaged mirror");
+        }
+        head.changed = before.as_ref() != Some(&head.commit);
+        head.forced = match before {
+            Some(before) if head.changed => !self.is_ancestor(&before, &head.commit),
+            _ => false,
+        };
+        Ok(head)
+    }
+
+    fn take_place(&self, incoming: &Path) -> Result<(), GitError> {
+        let (path, old) = (repository_path(&self.folder), damaged_path(&self.folder));
+        let storage = |source| GitError::Storage { action: "replace", path: path.clone(), source };
+        let _place = self.place.write().unwrap_or_else(PoisonError::into_inner);
+        remove_folder(&old)?;
+        if path.exists() {
+            fs::rename(&path, &old).map_err(storage)?;
+        }
+        fs::rename(incoming, &path).map_err(storage)?;
+        remove_folder(&old)
+    }
+
+    fn is_ancestor(&self, old: &str, new: &str) -> bool {
+        let answer = self.with_repository(|repository| {
+            let (old, new) = (find_commit(repository, old)?.id(), find_commit(repository, new)?.id());
+            Ok(repository.graph_descendant_of(new, old)?)
+        });
+        answer.unwrap_or(false)
+    }
+}
+
+fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth) -> Result<Head, GitError> {
+    let corrupt = |error: &git2::Error| GitError::Corrupt {
+        folder: folder.to_owned(),
+        reason: one_line(error.message(), 200),
+    };
+    let repository = open_repository(path).map_err(|error| corrupt(&error))?;
+    let session = Session::start(settings, auth)?;
+    let mut remote = session.remote(&repository)?;
+    let mut connection = remote
+        .connect_auth(Direction::Fetch, Some(session.callbacks()), session.proxy())
+        .map_err(|error| session.explain(&error, folder))?;
+    let id = session.find_branch(connection.remote(), folder)?;
+    let before = repository.refname_to_id(HEAD_REFERENCE).ok();
+    if before == Some(id) {
+        check_complete(&repository, id).map_err(|error| corrupt(&error))?;
+        return Ok(Head { commit: id.to_string(), changed: false, forced: false });
+    }
+    let refspec = format!("+refs/heads/{}:{HEAD_REFERENCE}", settings.branch);
+    connection
+        .remote()
+        .download(&[refspec], Some(&mut session.fetch_options()))
+        .map_err(|error| session.explain(&error, folder))?;
+    check_complete(&repository, id)
+        .map_err(|error| session.broken(&format!("commit {id} came incomplete: {}", error.message())))?;
+    let forced = before.is_some_and(|before| !repository.graph_descendant_of(id, before).unwrap_or(false));
+    repository.reference(HEAD_REFERENCE, id, true, "fetched").map_err(|error| corrupt(&error))?;
+    Ok(Head { commit: id.to_string(), changed: true, forced })
+}
+
+/// Checks that a commit and its tree are there, and that it is a commit.
+fn check_complete(repository: &Repository, id: Oid) -> Result<(), git2::Error> {
+    repository.find_commit(id)?.tree().map(|_| ())
+}
+
+/// One conversation with a remote: the relay to it, and what the callbacks found out.
+struct Session<'a> {
+    settings: &'a SourceSettings,
+    auth: &'a Auth,
+    relay: Option<Relay>,
+    /// What a callback refused. libgit2 would tell less.
+    refusal: RefCell<Option<GitError>>,
+    /// How often the remote asked for a login; more than once means that it refused ours.
+    logins: Cell<u32>,
+    start: Instant,
+}
+
+impl<'a> Session<'a> {
+    fn start(settings: &'a SourceSettings, auth: &'a Auth) -> Result<Self, GitError> {
+        let bounds = Bounds {
+            silence: settings.timeout,
+            total: settings.timeout.saturating_mul(TOTAL_TIMEOUTS),
+            bytes: settings.max_fetch_bytes,
+        };
+        let target = match settings.url.parts() {
+            Parts::Https { host, port, path: _ } => Some((host, *port, Mode::Connect)),
+            Parts::Ssh { user: _, host, port, path: _ } => Some((host, *port, Mode::Direct)),
+            Parts::Local { path: _ } => None,
+        };
+        let session = |relay| Self {
+            settings,
+            auth,
+            relay,
+            refusal: RefCell::new(None),
+            logins: Cell::new(0),
+            start: Instant::now(),
+        };
+        let Some((host, port, mode)) = target else { return Ok(session(None)) };
+        match Relay::start(host, port, mode, bounds) {
+            Ok(relay) => Ok(session(Some(relay))),
+            Err(error) => Err(session(None).unreachable(&error.to_string())),
+        }
+    }
+
+    fn remote<'r>(&self, repository: &'r Repository) -> Result<Remote<'r>, GitError> {
+        let url = self.url();
+        let failed = |reason: &str| GitError::Settings { remote: self.name(), reason: reason.to_owned() };
+        let remote =
+            repository.remote_anonymous(&url).map_err(|error| failed(&self.scrub(error.message())))?;
+        // The mirror's own configuration rewrites nothing; this makes sure that no other is read either.
+        if remote.url_bytes() != url.as_bytes() {
+            return Err(failed("a git configuration rewrites the URL"));
+        }
+        Ok(remote)
+    }
+
+    /// The URL for libgit2: https as it is, as the relay is its proxy; ssh to the relay itself.
+    fn url(&self) -> String {
+        match (self.settings.url.parts(), &self.relay) {
+            (Parts::Ssh { user, path, host: _, port: _ }, Some(relay)) if path.starts_with('/') => {
+                format!("ssh://{user}@{}{path}", relay.address())
+            }
+            (Parts::Ssh { user, path, host: _, port: _ }, Some(relay)) => {
+                format!("[{user}@{}]:{path}", relay.address())
+            }
+            (Parts::Https { host, port: 443, path }, _) => format!("https://{}{path}", bracketed(host)),
+            (Parts::Https { host, port, path }, _) => format!("https://{}:{port}{path}", bracketed(host)),
+            (Parts::Local { path }, _) => format!("file://{}", percent_encoded(path)),
+            (Parts::Ssh { .. }, None) => unreachable!("a session over ssh has a relay"),
+        }
+    }
+
+    fn proxy(&self) -> Option<ProxyOptions<'a>> {
+        let relay = self.relay.as_ref()?;
+        let mut options = ProxyOptions::new();
+        if matches!(self.settings.url.parts(), Parts::Https { .. }) {
+            options.url(&format!("http://{}", relay.address()));
+        }
+        Some(options)
+    }
+
+    fn fetch_options(&self) -> FetchOptions<'_> {
+        let mut options = FetchOptions::new();
+        options
+            .remote_callbacks(self.callbacks())
+            .download_tags(AutotagOption::None)
+            .follow_redirects(RemoteRedirect::None)
+            .update_fetchhead(false);
+        if let Some(proxy) = self.proxy() {
+            options.proxy_options(proxy);
+        }
+        options
+    }
+
+    fn callbacks(&self) -> RemoteCallbacks<'_> {
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks
+            .credentials(|_url, _user, allowed| self.log_in(allowed))
+            .certificate_check(|certificate, _host| self.check_certificate(certificate))
+            .transfer_progress(|progress| self.may_go_on(progress.received_bytes() as u64))
+            .sideband_progress(|_| self.may_go_on(0));
+        callbacks
+    }
+
+    fn may_go_on(&self, received: u64) -> bool {
+        let limit = self.settings.max_fetch_bytes;
+        if received > limit {
+            self.refuse(GitError::FetchTooLarge { remote: self.name(), limit });
+            return false;
+        }
+        if self.start.elapsed() > self.total() || self.relay.as_ref().is_some_and(Relay::is_over) {
+            self.refuse(self.too_slow());
+            return false;
+        }
+        true
+    }
+
+    fn log_in(&self, allowed: CredentialType) -> Result<Cred, git2::Error> {
+        let (Parts::Https { .. } | Parts::Ssh { .. }) = self.settings.url.parts() else {
+            return Err(self.deny("a local repository asks for a login"));
+        };
+        if let Parts::Ssh { user, host: _, port: _, path: _ } = self.settings.url.parts()
+            && allowed.contains(CredentialType::USERNAME)
+        {
+            return Cred::username(user);
+        }
+        self.logins.set(self.logins.get() + 1);
+        let is_first = self.logins.get() == 1;
+        match (self.settings.url.parts(), self.auth) {
+            (Parts::Https { .. }, Auth::Token { username, token }) => {
+                if !is_first {
+                    return Err(self
+                        .deny("the token was refused; check that it is valid and may read the repository"));
+                }
+                Cred::userpass_plaintext(username, token.expose())
+            }
+            (
+                Parts::Ssh { user, host: _, port: _, path: _ },
+                Auth::SshKey { private_key, passphrase, known_hosts: _ },
+            ) => {
+                if !is_first {
+                    return Err(self.deny(
+                        "the ssh key was refused; check that its public half may read the repository",
+                    ));
+                }
+                if !allowed.contains(CredentialType::SSH_KEY) {
+                    return Err(self.deny("the host does not accept ssh keys"));
+                }
+                if let Err(error) = File::open(private_key) {
+                    let reason = format!("the private key {} can't be read: {error}", private_key.display());
+                    self.refuse(GitError::Settings { remote: self.name(), reason });
+                    return Err(refused());
+                }
+                Cred::ssh_key(user, None, private_key, passphrase.as_ref().map(Secret::expose))
+            }
+            _ => Err(self.deny("it asks for a login and none is set; private repositories need a token")),
+        }
+    }
+
+    fn check_certificate(&self, certificate: &Cert<'_>) -> Result<CertificateCheckStatus, git2::Error> {
+        match (self.settings.url.parts(), self.auth, &self.relay) {
+            (Parts::Ssh { host, port, .. }, Auth::SshKey { known_hosts, .. }, _) => {
+                let key = certificate.as_hostkey().and_then(CertHostkey::hostkey);
+                match self.check_host_key(host, *port, known_hosts, key) {
+                    Ok(()) => Ok(CertificateCheckStatus::CertificateOk),
+                    Err(error) => Err(self.refuse(error)),
+                }
+            }
+            (Parts::Https { host, port, path: _ }, _, Some(relay)) => {
+                let Some(ca_file) = &self.settings.ca_file else {
+                    return Ok(CertificateCheckStatus::CertificatePassthrough);
+                };
+                let shown = certificate.as_x509().map(|certificate| certificate.data().to_vec());
+                let reason = match trusted_certificate(relay, host, *port, Some(ca_file)) {
+                    Ok(trusted) if Some(&trusted) == shown.as_ref() => {
+                        return Ok(CertificateCheckStatus::CertificateOk);
+                    }
+                    Ok(_) => "the host showed two different certificates in a row".to_owned(),
+                    Err(reason) => reason,
+                };
+                Err(self.refuse(GitError::CertificateUntrusted {
+                    remote: self.name(),
+                    reason: self.scrub(&reason),
+                }))
+            }
+            _ => Err(self.deny("it shows a certificate out of place")),
+        }
+    }
+
+    fn check_host_key(&self, host: &str, port: u16, path: &Path, key: Option<&[u8]>) -> Result<(), GitError> {
+        let remote = self.name();
+        let text = fs::read_to_string(path).map_err(|error| GitError::Settings {
+            remote: self.name(),
+            reason: format!("known_hosts {} can't be read: {error}", path.display()),
+        })?;
+        let Some(key) = key else {
+            return Err(self.unreachable("the ssh host showed no key"));
+        };
+        let (known_hosts, fingerprint) = (path.to_owned(), known_hosts::fingerprint(key));
+        let line = known_hosts::line_for(host, port, key);
+        match known_hosts::look_up(&text, host, port, key) {
+            Opinion::Known => Ok(()),
+            Opinion::Unknown { other_types } if other_types.is_empty() => {
+                let found = "has no line for it".to_owned();
+                Err(GitError::HostKeyUnknown { remote, known_hosts, found, fingerprint, line })
+            }
+            Opinion::Unknown { other_types } => {
+                let found = format!(
+                    "has only keys of other types for it ({})",
+                    one_line(&other_types.join(", "), 120)
+                );
+                Err(GitError::HostKeyUnknown { remote, known_hosts, found, fingerprint, line })
+            }
+            Opinion::Changed { line: number } => {
+                let found = format!("has another key in line {number}");
+                Err(GitError::HostKeyMismatch { remote, known_hosts, found, fingerprint, line })
+            }
+            Opinion::Revoked { line: number } => {
+                let found = format!("revokes its key in line {number}");
+                Err(GitError::HostKeyMismatch { remote, known_hosts, found, fingerprint, line })
+            }
+        }
+    }
+
+    /// Finds where the branch is among the refs that the remote lists.
+    fn find_branch(&self, remote: &Remote<'_>, folder: &Path) -> Result<Oid, GitError> {
+        let heads = remote.list().map_err(|error| self.explain(&error, folder))?;
+        let mut existing = Vec::new();
+        for head in heads {
+            // git2 panics on a ref name that is not UTF-8. Such a branch can't be the one that is followed.
+            let Ok(name) = panic::catch_unwind(panic::AssertUnwindSafe(|| head.name())) else { continue };
+            let Some(branch) = name.strip_prefix("refs/heads/") else { continue };
+            if branch == self.settings.branch {
+                return Ok(head.oid());
+            }
+            existing.push(one_line(branch, 80));
+        }
+        let (remote, branch, total) = (self.name(), self.settings.branch.clone(), existing.len());
+        if existing.is_empty() {
+            return Err(GitError::EmptyRepository { remote, branch });
+        }
+        existing.truncate(BRANCHES_NAMED);
+        Err(GitError::BranchMissing { remote, branch, existing, total })
+    }
+
+    /// Turns an error of libgit2 into one that says what to do. What the callbacks and the relay know comes
+    /// first: libgit2 only saw a connection end.
+    fn explain(&self, error: &git2::Error, folder: &Path) -> GitError {
+        if let Some(refusal) = self.refusal.take() {
+            return refusal;
+        }
+        let remote = self.name();
+        match self.relay.as_ref().and_then(Relay::verdict) {
+            Some(Verdict::Silent) => {
+                return GitError::TimedOut { remote, reason: "nothing came", limit: self.settings.timeout };
+            }
+            Some(Verdict::Slow) => return self.too_slow(),
+            Some(Verdict::TooMuch) => {
+                return GitError::FetchTooLarge { remote, limit: self.settings.max_fetch_bytes };
+            }
+            Some(Verdict::Elsewhere(target)) => {
+                return GitError::Redirected { remote, reason: format!("to {}", self.scrub(&target)) };
+            }
+            Some(Verdict::Lost(reason)) => return self.unreachable(&reason),
+            None => {}
+        }
+        match self.settings.url.parts() {
+            Parts::Local { path } => self.explain_local(error, path, folder),
+            Parts::Https { host, port, path: _ } => self.explain_https(error, host, *port, folder),
+            Parts::Ssh { .. } => self.explain_ssh(error, folder),
+        }
+    }
+
+    fn explain_local(&self, error: &git2::Error, path: &Path, folder: &Path) -> GitError {
+        let (remote, reason) = (self.name(), self.scrub(error.message()));
+        if error.code() == ErrorCode::Owner {
+            return GitError::OwnerDiffers { remote };
+        }
+        if reason.contains("extension") || reason.contains("repositoryformatversion") {
+            return GitError::UnsupportedFormat { remote, reason };
+        }
+        if !path.exists() {
+            return GitError::RepositoryMissing { remote, reason: "there is no such folder".to_owned() };
+        }
+        if error.class() == ErrorClass::Repository || error.code() == ErrorCode::NotFound {
+            return GitError::RepositoryMissing { remote, reason };
+        }
+        self.explain_common(error, folder)
+    }
+
+    fn explain_https(&self, error: &git2::Error, host: &str, port: u16, folder: &Path) -> GitError {
+        let (remote, reason) = (self.name(), self.scrub(error.message()));
+        if error.code() == ErrorCode::Certificate || reason.contains("certificate") {
+            // libgit2 says only that the certificate is invalid; asking again tells why.
+            let why = self.relay.as_ref().map(|relay| trusted_certificate(relay, host, port, None));
+            let reason = match why {
+                Some(Err(why)) => self.scrub(&why),
+                Some(Ok(_)) | None => reason,
+            };
+            return GitError::CertificateUntrusted { remote, reason };
+        }
+        if reason.contains("redirect") {
+            return GitError::Redirected { remote, reason };
+        }
+        if let Some(content_type) = reason.strip_prefix("invalid content-type: ") {
+            return GitError::RemoteIsNotGit {
+                remote,
+                reason: format!("its content type is {content_type}"),
+            };
+        }
+        if reason.contains("no content-type") {
+            return GitError::RemoteIsNotGit { remote, reason };
+        }
+        match reason.strip_prefix("unexpected http status code: ") {
+            Some("401" | "403") => GitError::AuthenticationFailed {
+                remote,
+                reason: "access was refused; check that the login may read the repository".to_owned(),
+            },
+            Some("404" | "410") => GitError::RepositoryMissing {
+                remote,
+                reason:
+                    "the server knows no such repository; many answer so too when the login may not see it"
+                        .to_owned(),
+            },
+            Some(status) => self.unreachable(&format!("it answers with HTTP status {status}")),
+            None => self.explain_common(error, folder),
+        }
+    }
+
+    fn explain_ssh(&self, error: &git2::Error, folder: &Path) -> GitError {
+        let (remote, reason) = (self.name(), self.scrub(error.message()));
+        if error.code() == ErrorCode::Auth || reason.contains("authenticat") || reason.contains("private key")
+        {
+            return GitError::AuthenticationFailed { remote, reason };
+        }
+        if error.code() == ErrorCode::Eof
+            || reason.contains("EOF")
+            || reason.contains("could not read from remote")
+        {
+            return GitError::RepositoryMissing {
+                remote,
+                reason: format!(
+                    "the host closed the connection ({reason}); check the path and that the key may read it"
+                ),
+            };
+        }
+        self.explain_common(error, folder)
+    }
+
+    fn explain_common(&self, error: &git2::Error, folder: &Path) -> GitError {
+        let reason = self.scrub(error.message());
+        match error.class() {
+            _ if error.code() == ErrorCode::Auth => {
+                GitError::AuthenticationFailed { remote: self.name(), reason }
+            }
+            ErrorClass::Odb
+            | ErrorClass::Object
+            | ErrorClass::Tree
+            | ErrorClass::Reference
+            | ErrorClass::Config => GitError::Corrupt { folder: folder.to_owned(), reason },
+            ErrorClass::Indexer | ErrorClass::Zlib | ErrorClass::Sha1 => self.broken(&reason),
+            _ => self.unreachable(&reason),
+        }
+    }
+
+    /// Keeps an error for [`Self::explain`] and returns the one that makes libgit2 stop.
+    fn refuse(&self, error: GitError) -> git2::Error {
+        self.refusal.borrow_mut().get_or_insert(error);
+        refused()
+    }
+
+    fn deny(&self, reason: &str) -> git2::Error {
+        self.refuse(GitError::AuthenticationFailed { remote: self.name(), reason: reason.to_owned() })
+    }
+
+    fn unreachable(&self, reason: &str) -> GitError {
+        GitError::Unreachable { remote: self.name(), reason: self.scrub(reason) }
+    }
+
+    fn broken(&self, reason: &str) -> GitError {
+        GitError::RemoteBroken { remote: self.name(), reason: self.scrub(reason) }
+    }
+
+    fn too_slow(&self) -> GitError {
+        GitError::TimedOut { remote: self.name(), reason: "it was not complete", limit: self.total() }
+    }
+
+    fn total(&self) -> Duration {
+        self.settings.timeout.saturating_mul(TOTAL_TIMEOUTS)
+    }
+
+    fn name(&self) -> String {
+        self.settings.url.to_string()
+    }
+
+    /// Makes foreign text fit for a message, and takes out the secrets in case a library or server repeats one.
+    fn scrub(&self, text: &str) -> String {
+        let secret = match self.auth {
+            Auth::Token { username: _, token } => Some(token),
+            Auth::SshKey { private_key: _, passphrase, known_hosts: _ } => passphrase.as_ref(),
+            Auth::Anonymous => None,
+        };
+        match secret.map(Secret::expose) {
+            Some(secret) if !secret.is_empty() => one_line(&text.replace(secret, "…"), 300),
+            _ => one_line(text, 300),
+        }
+    }
+}
+
+fn refused() -> git2::Error {
+    git2::Error::new(ErrorCode::User, ErrorClass::Callback, "refused")
+}
+
+fn percent_encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => text.push(char::from(*byte)),
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}

@@ -1,0 +1,393 @@
+//! The mirror on disk: a folder of ours with a bare repository in it.
+//!
+//! ```text
+//! <folder>/storekeeper-mirror   whose mirror this is; locked while a process uses it
+//! <folder>/repository           the bare repository
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use git2::{
+    Commit, Config, ErrorCode, ObjectType, Oid, Reference, Repository, RepositoryInitOptions,
+    RepositoryOpenFlags,
+};
+use tracing::warn;
+
+use super::error::{GitError, one_line};
+use super::settings::{Auth, SourceSettings};
+use super::url::Parts;
+
+/// Marks a folder as ours, says in words what it is, and is what a process locks.
+const MARKER: &str = "storekeeper-mirror";
+
+/// The newest commit fetched. Outside `refs/heads`, so that no branch of the remote can take its place.
+pub(super) const HEAD_REFERENCE: &str = "refs/storekeeper/head";
+
+/// The commit that was last marked good. It survives restarts, and it keeps the commit's objects when the
+/// remote's history was rewritten.
+const GOOD_REFERENCE: &str = "refs/storekeeper/good";
+
+/// Holds a source's repository: what was fetched of it, readable by commit.
+///
+/// All methods block. One fetch runs at a time; reads run beside it.
+#[derive(Debug)]
+pub struct Mirror {
+    pub(super) folder: PathBuf,
+    pub(super) settings: SourceSettings,
+    auth: Mutex<Auth>,
+    /// Held by a fetch, so that there is one at a time.
+    pub(super) fetching: Mutex<()>,
+    /// Read-held by whoever uses the repository, write-held while a rebuilt one takes its place.
+    pub(super) place: RwLock<()>,
+    /// Set when an object of the repository could not be read.
+    pub(super) damaged: AtomicBool,
+    /// The lock is on the open file: it goes when the process goes, however that happens.
+    _lock: File,
+}
+
+/// Tells who made a commit and why. All text is one printable line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// The author's name.
+    pub author: String,
+    /// The first line of the message.
+    pub subject: String,
+    /// When it was committed, by the committer's clock.
+    pub time: SystemTime,
+}
+
+impl Mirror {
+    /// Opens the mirror in a folder, and makes one when there is none.
+    ///
+    /// A mirror of another repository is emptied first; a damaged one is made anew, with a warning. Nothing is
+    /// fetched yet.
+    pub fn open(folder: &Path, settings: SourceSettings) -> Result<Self, GitError> {
+        check_settings(&settings)?;
+        let mut lock = claim(folder)?;
+        let repository = repository_path(folder);
+        for leftover in [incoming_path(folder), damaged_path(folder)] {
+            remove_folder(&leftover)?;
+        }
+        keep_only_own(&mut lock, folder, &settings)?;
+        let mirror = Self {
+            folder: folder.to_owned(),
+            auth: Mutex::new(settings.auth.clone()),
+            settings,
+            fetching: Mutex::new(()),
+            place: RwLock::new(()),
+            damaged: AtomicBool::new(false),
+            _lock: lock,
+        };
+        if repository.exists() {
+            remove_stale_files(&repository);
+            mirror.check_or_recreate()?;
+        } else {
+            create_repository(&repository)?;
+        }
+        Ok(mirror)
+    }
+
+    /// Replaces the login, for a token or key that rotates.
+    pub fn set_auth(&self, auth: Auth) -> Result<(), GitError> {
+        check_auth(&self.settings, &auth)?;
+        *self.auth.lock().unwrap_or_else(PoisonError::into_inner) = auth;
+        Ok(())
+    }
+
+    /// Returns the commit that was fetched last, in this run or an earlier one.
+    pub fn head(&self) -> Result<Option<String>, GitError> {
+        self.with_repository(|repository| commit_of(repository, HEAD_REFERENCE))
+    }
+
+    /// Remembers a commit as the last good one, across restarts and rewritten history.
+    pub fn mark_good(&self, commit: &str) -> Result<(), GitError> {
+        self.with_repository(|repository| {
+            let id = find_commit(repository, commit)?.id();
+            repository.reference(GOOD_REFERENCE, id, true, "marked good").map_err(Failure::Git)?;
+            Ok(())
+        })
+    }
+
+    /// Returns the commit that was last marked good.
+    pub fn last_good(&self) -> Result<Option<String>, GitError> {
+        self.with_repository(|repository| commit_of(repository, GOOD_REFERENCE))
+    }
+
+    /// Tells who made a commit, when and why.
+    pub fn commit_info(&self, commit: &str) -> Result<CommitInfo, GitError> {
+        self.with_repository(|repository| {
+            let commit = find_commit(repository, commit)?;
+            let message = String::from_utf8_lossy(commit.message_bytes());
+            let seconds = u64::try_from(commit.time().seconds()).unwrap_or(0);
+            Ok(CommitInfo {
+                author: one_line(&String::from_utf8_lossy(commit.author().name_bytes()), 80),
+                subject: one_line(message.trim_start().lines().next().unwrap_or_default(), 160),
+                time: SystemTime::UNIX_EPOCH
+                    .checked_add(Duration::from_secs(seconds))
+                    .unwrap_or(SystemTime::UNIX_EPOCH),
+            })
+        })
+    }
+
+    /// Runs work on the repository and turns its failure into an error; damage is remembered, for the next
+    /// fetch to mend.
+    pub(super) fn with_repository<T>(
+        &self,
+        work: impl FnOnce(&Repository) -> Result<T, Failure>,
+    ) -> Result<T, GitError> {
+        let _place = self.place.read().unwrap_or_else(PoisonError::into_inner);
+        let path = repository_path(&self.folder);
+        let result = open_repository(&path).map_err(Failure::Git).and_then(|repository| work(&repository));
+        result.map_err(|failure| match failure {
+            Failure::Known(error) => error,
+            Failure::Git(error) => {
+                self.damaged.store(true, Ordering::Relaxed);
+                GitError::Corrupt { folder: self.folder.clone(), reason: one_line(error.message(), 200) }
+            }
+        })
+    }
+
+    pub(super) fn current_auth(&self) -> Auth {
+        self.auth.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn one_fetch(&self) -> MutexGuard<'_, ()> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_or_recreate(&self) -> Result<(), GitError> {
+        let path = repository_path(&self.folder);
+        let problem = match open_repository(&path) {
+            Ok(repository) => match drop_unreadable(&repository) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    self.damaged.store(true, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error) => error,
+            },
+            Err(error) if error.code() == ErrorCode::Owner => {
+                return Err(GitError::OwnerDiffers { remote: path.display().to_string() });
+            }
+            Err(error) => error,
+        };
+        warn!(mirror.folder = %self.folder.display(), reason = %one_line(problem.message(), 200), "the mirror is damaged: made anew");
+        remove_folder(&path)?;
+        create_repository(&path)
+    }
+}
+
+/// Why work on the repository stopped: an error of its own, or one of libgit2 that means damage.
+pub(super) enum Failure {
+    Known(GitError),
+    Git(git2::Error),
+}
+
+impl From<git2::Error> for Failure {
+    fn from(error: git2::Error) -> Self {
+        Self::Git(error)
+    }
+}
+
+impl From<GitError> for Failure {
+    fn from(error: GitError) -> Self {
+        Self::Known(error)
+    }
+}
+
+pub(super) fn repository_path(folder: &Path) -> PathBuf {
+    folder.join("repository")
+}
+
+/// Where a rebuilt repository grows until it is complete.
+pub(super) fn incoming_path(folder: &Path) -> PathBuf {
+    folder.join("repository.incoming")
+}
+
+/// Where a damaged repository goes when its successor takes its place.
+pub(super) fn damaged_path(folder: &Path) -> PathBuf {
+    folder.join("repository.damaged")
+}
+
+/// Opens a mirror's repository with the mirror's own configuration file and no other: neither the user's nor
+/// the system's configuration may rewrite URLs or turn off checks.
+pub(super) fn open_repository(path: &Path) -> Result<Repository, git2::Error> {
+    let flags = RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_DOTGIT;
+    let repository = Repository::open_ext(path, flags, std::iter::empty::<&Path>())?;
+    repository.set_config(&Config::open(&path.join("config"))?)?;
+    Ok(repository)
+}
+
+pub(super) fn create_repository(path: &Path) -> Result<(), GitError> {
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).no_reinit(true).mkpath(true).external_template(false).initial_head("storekeeper");
+    let created = Repository::init_opts(path, &options).and_then(|_| {
+        let mut config = Config::open(&path.join("config"))?;
+        config.set_str("http.followRedirects", "false")
+    });
+    created.map_err(|error| GitError::Storage {
+        action: "create a bare repository in",
+        path: path.to_owned(),
+        source: io::Error::other(one_line(error.message(), 200)),
+    })
+}
+
+/// Finds a commit by its full id. Short ids are refused: what is read must be one certain commit.
+pub(super) fn find_commit<'r>(repository: &'r Repository, commit: &str) -> Result<Commit<'r>, Failure> {
+    let missing = || GitError::CommitMissing { commit: one_line(commit, 64) };
+    if commit.len() != 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(missing().into());
+    }
+    let id = Oid::from_str(commit)?;
+    match repository.find_object(id, None) {
+        Ok(object) if object.kind() == Some(ObjectType::Commit) => Ok(repository.find_commit(id)?),
+        Ok(_) => Err(missing().into()),
+        Err(error) if error.code() == ErrorCode::NotFound => Err(missing().into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a folder and all in it; a missing one is fine.
+pub(super) fn remove_folder(path: &Path) -> Result<(), GitError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(GitError::Storage { action: "remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn commit_of(repository: &Repository, name: &str) -> Result<Option<String>, Failure> {
+    match repository.refname_to_id(name) {
+        Ok(id) => Ok(Some(id.to_string())),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check_settings(settings: &SourceSettings) -> Result<(), GitError> {
+    let branch = &settings.branch;
+    if branch.starts_with('-') || !Reference::is_valid_name(&format!("refs/heads/{branch}")) {
+        let reason = format!("`{}` is not the name of a branch", one_line(branch, 80));
+        return Err(GitError::Settings { remote: settings.url.to_string(), reason });
+    }
+    check_auth(settings, &settings.auth)
+}
+
+fn check_auth(settings: &SourceSettings, auth: &Auth) -> Result<(), GitError> {
+    let reason = match (settings.url.parts(), auth) {
+        (Parts::Https { .. }, Auth::SshKey { .. }) => "an ssh key does not log in over https; give a token",
+        (Parts::Ssh { .. }, Auth::Anonymous | Auth::Token { .. }) => {
+            "ssh needs a private key and known_hosts"
+        }
+        (Parts::Local { .. }, Auth::SshKey { .. } | Auth::Token { .. }) => {
+            "a local repository needs no login"
+        }
+        (Parts::Https { .. } | Parts::Local { .. }, Auth::Anonymous)
+        | (Parts::Https { .. }, Auth::Token { .. })
+        | (Parts::Ssh { .. }, Auth::SshKey { .. }) => return Ok(()),
+    };
+    Err(GitError::Settings { remote: settings.url.to_string(), reason: reason.to_owned() })
+}
+
+/// Makes a folder ours, or finds that it is, and locks it.
+fn claim(folder: &Path) -> Result<File, GitError> {
+    let storage = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| GitError::Storage { action, path, source }
+    };
+    fs::create_dir_all(folder).map_err(storage("create", folder))?;
+    let marker = folder.join(MARKER);
+    if !marker.is_file() {
+        for entry in fs::read_dir(folder).map_err(storage("list", folder))? {
+            let name = entry.map_err(storage("list", folder))?.file_name();
+            // A freshly made file system has this folder at its root.
+            if name != "lost+found" && name != MARKER {
+                return Err(GitError::NotOurs { folder: folder.to_owned() });
+            }
+        }
+    }
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&marker)
+        .map_err(storage("open", &marker))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(GitError::InUse { folder: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(GitError::Storage { action: "lock", path: marker, source }),
+    }
+}
+
+/// Empties the mirror when it is of another source than the settings say: a last good commit of one repository
+/// must never stand in for another's.
+fn keep_only_own(marker: &mut File, folder: &Path, settings: &SourceSettings) -> Result<(), GitError> {
+    let SourceSettings { url, branch, auth: _, ca_file: _, timeout: _, max_fetch_bytes: _ } = settings;
+    let wanted = format!(
+        "This folder is storekeeper's mirror of a git repository. It is made anew when it is missing.\n\
+         source: {url}\nbranch: {branch}\n"
+    );
+    let storage = |action| {
+        let path = folder.join(MARKER);
+        move |source| GitError::Storage { action, path, source }
+    };
+    let mut found = String::new();
+    marker.read_to_string(&mut found).map_err(storage("read"))?;
+    if found == wanted {
+        return Ok(());
+    }
+    let repository = repository_path(folder);
+    if repository.exists() {
+        warn!(mirror.folder = %folder.display(), source.url = %url, source.branch = branch, "the mirror is of another source: made anew");
+        remove_folder(&repository)?;
+    }
+    marker.rewind().and_then(|()| marker.set_len(0)).map_err(storage("write"))?;
+    marker.write_all(wanted.as_bytes()).map_err(storage("write"))
+}
+
+/// Drops the refs whose commit or tree can't be read. Returns whether all could be.
+fn drop_unreadable(repository: &Repository) -> Result<bool, git2::Error> {
+    let mut sound = true;
+    for name in [HEAD_REFERENCE, GOOD_REFERENCE] {
+        let readable = match repository.find_reference(name) {
+            Ok(reference) => reference.peel_to_commit().and_then(|commit| commit.tree()).map(|_| ()),
+            Err(error) if error.code() == ErrorCode::NotFound => continue,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = readable {
+            warn!(git.reference = name, reason = %one_line(error.message(), 200), "the mirror is damaged: the next fetch rebuilds it");
+            repository.find_reference(name)?.delete()?;
+            sound = false;
+        }
+    }
+    Ok(sound)
+}
+
+/// Removes what a killed process left: a stale lock would fail every later write, and unfinished packs only
+/// take space. The folder's lock is held, so nobody else is at work here.
+fn remove_stale_files(repository: &Path) {
+    let stale_lock = |path: &Path| path.extension().is_some_and(|extension| extension == "lock");
+    let finished = ["pack", "idx", "rev", "keep", "bitmap"];
+    let unfinished = |path: &Path| {
+        !path.extension().is_some_and(|extension| finished.iter().any(|known| extension == *known))
+    };
+    remove_files(repository, stale_lock);
+    remove_files(&repository.join("refs/storekeeper"), stale_lock);
+    remove_files(&repository.join("objects/pack"), unfinished);
+}
+
+fn remove_files(folder: &Path, which: impl Fn(&Path) -> bool) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_file() && which(&path) && fs::remove_file(&path).is_ok() {
+            warn!(path = %path.display(), "removed what an interrupted fetch had left in the mirror");
+        }
+    }
+}

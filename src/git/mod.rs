@@ -1,0 +1,27 @@
+//! The edge to git: a bare mirror for each source, files read from its object database at a commit, and a
+//! watch on a local repository's refs. Nothing is ever checked out.
+//!
+//! Everything here blocks; the daemon calls it on a thread for blocking work. What is deliberately absent:
+//! no working tree, no hook, no submodule, no filter, no git configuration but the mirror's own, and no
+//! connection to any host but the one in the source's URL ([`relay`] holds that line).
+
+mod certificate;
+mod error;
+mod fetch;
+mod known_hosts;
+mod mirror;
+mod read;
+mod relay;
+mod settings;
+mod url;
+mod watch;
+
+pub use error::{ErrorKind, GitError};
+pub use fetch::Head;
+pub use mirror::{CommitInfo, Mirror};
+pub use read::{Entry, ReadLimits};
+pub use settings::{
+    Auth, DEFAULT_MAX_FETCH_BYTES, DEFAULT_TIMEOUT, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings,
+};
+pub use url::{RemoteUrl, UrlError};
+pub use watch::{LocalWatch, watch_local};

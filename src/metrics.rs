@@ -1,0 +1,394 @@
+//! Counts and times what the daemon does, in a registry of its own; shown as Prometheus text and as JSON.
+//!
+//! Four series carry the names that users were promised; every further one starts with `storekeeper_`. Label
+//! values come from closed enums only, and each of them exists from the start with 0: a rate over a series that
+//! appears with its first failure would miss that failure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use serde::Serialize;
+
+use crate::report::StoreState;
+
+/// The content type of [`MetricsReader::encode`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Seconds: from a chart of config maps alone to a database that pulls its image over a slow line.
+const PROVISIONING_BUCKETS: [f64; 16] =
+    [1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 600.0, 900.0];
+
+/// Seconds: from a run that finds nothing to do to one that waits on a slow API server.
+const RECONCILE_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// How one run over a store ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Nothing was to be done.
+    Converged,
+    /// Objects were applied or pruned.
+    Applied,
+    /// Something outside must happen first; no failure.
+    Waiting,
+    /// A limit forbids what git asks for.
+    Refused,
+    /// The store is gone from the cluster.
+    Deleted,
+    /// The run failed and is tried again.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::Converged, Self::Applied, Self::Waiting, Self::Refused, Self::Deleted, Self::Failed];
+
+    /// Returns the outcome as metrics write it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Converged => "converged",
+            Self::Applied => "applied",
+            Self::Waiting => "waiting",
+            Self::Refused => "refused",
+            Self::Deleted => "deleted",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How one fetch of the watched repository ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GitFetch {
+    /// The branch moved.
+    Changed,
+    /// The branch is where it was.
+    Unchanged,
+    /// The repository did not answer, or not well.
+    Failed,
+}
+
+impl GitFetch {
+    /// Every result.
+    pub const ALL: [Self; 3] = [Self::Changed, Self::Unchanged, Self::Failed];
+
+    /// Returns the result as metrics write it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Records what happens. Cloned handles share the numbers.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Series>);
+
+/// A handle on [`Metrics`] that can only read.
+#[derive(Debug, Clone)]
+pub struct MetricsReader(Arc<Series>);
+
+/// The numbers people ask for first, under the names they have in the exposition.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Stores in READY.
+    pub active_stores: i64,
+    /// Stores by state, every state named.
+    pub stores: BTreeMap<StoreState, i64>,
+    /// Stores created since the process started.
+    pub stores_created_total: u64,
+    /// Provisionings that failed since the process started.
+    pub provisioning_failures_total: u64,
+    /// How long provisionings took since the process started.
+    pub provisioning_duration_seconds: DurationSummary,
+}
+
+/// A distribution of durations, in seconds. The numbers are none until something was observed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DurationSummary {
+    /// How many were observed.
+    pub count: u64,
+    /// The exact mean, in seconds.
+    pub mean: Option<f64>,
+    /// The median in seconds, estimated from the histogram's buckets.
+    pub p50: Option<f64>,
+    /// The 95th percentile in seconds, estimated from the histogram's buckets.
+    pub p95: Option<f64>,
+}
+
+/// Declares the series: a field's doc comment is also the help text of the series that it holds.
+macro_rules! series {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident = $build:ident($name:literal $(, $more:expr)*);)+) => {
+        #[derive(Debug)]
+        struct Series {
+            registry: Registry,
+            $($(#[doc = $help])+ $field: $kind,)+
+        }
+
+        impl Series {
+            fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                $(
+                    let $field: $kind = $build($name, concat!($($help),+).trim() $(, $more)*)?;
+                    registry.register(Box::new($field.clone()))?;
+                )+
+                Ok(Self { registry, $($field,)+ })
+            }
+        }
+    };
+}
+
+series! {
+    /// Time in seconds from the first sight of a store in git until it is READY for the first time.
+    provisioning: Histogram = histogram("provisioning_duration_seconds", &PROVISIONING_BUCKETS);
+    /// Provisionings that failed, each failed run counted.
+    provisioning_failures: IntCounter = counter("provisioning_failures_total");
+    /// Stores whose namespace was created.
+    stores_created: IntCounter = counter("stores_created_total");
+    /// Stores in state READY.
+    active_stores: IntGauge = gauge("active_stores");
+    /// Stores by state.
+    stores: IntGaugeVec = gauges("storekeeper_stores", "state");
+    /// Time in seconds of one run over one store, by how it ended.
+    reconciles: HistogramVec =
+        histograms("storekeeper_reconcile_duration_seconds", "outcome", &RECONCILE_BUCKETS);
+    /// Fetches of the watched repository, by result.
+    git_fetches: IntCounterVec = counters("storekeeper_git_fetches_total", "result");
+    /// 1 while newer commits are not followed, else 0.
+    git_frozen: IntGauge = gauge("storekeeper_git_frozen");
+    /// When the newest commit seen was committed, in seconds since 1970; 0 until one is seen.
+    git_observed_commit: IntGauge = gauge("storekeeper_git_observed_commit_timestamp_seconds");
+    /// Stores whose removal the deletion budget refuses.
+    removals_refused: IntGauge = gauge("storekeeper_removals_refused");
+    /// Objects put back after somebody else changed or deleted them.
+    drift_healed: IntCounter = counter("storekeeper_drift_healed_total");
+    /// Always 1; the label says which version runs.
+    build_info: IntGaugeVec = gauges("storekeeper_build_info", "version");
+}
+
+impl Metrics {
+    /// Makes the registry with every series at 0.
+    #[expect(clippy::missing_panics_doc, reason = "the names are constants")]
+    pub fn new() -> Self {
+        let series = Series::new().expect("the declared names are valid and differ, a test makes them all");
+        series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for state in StoreState::ALL {
+            series.stores.with_label_values(&[state.as_str()]).set(0);
+        }
+        for outcome in Outcome::ALL {
+            series.reconciles.with_label_values(&[outcome.label()]);
+        }
+        for result in GitFetch::ALL {
+            series.git_fetches.with_label_values(&[result.label()]);
+        }
+        Self(Arc::new(series))
+    }
+
+    /// Returns a handle for those who only show.
+    pub fn reader(&self) -> MetricsReader {
+        MetricsReader(Arc::clone(&self.0))
+    }
+
+    /// Counts a store whose namespace was created.
+    pub fn store_created(&self) {
+        self.0.stores_created.inc();
+    }
+
+    /// Observes how long a store took until it was READY for the first time.
+    pub fn provisioned(&self, took: Duration) {
+        self.0.provisioning.observe(took.as_secs_f64());
+    }
+
+    /// Counts a failed run of a store that was never READY.
+    pub fn provisioning_failed(&self) {
+        self.0.provisioning_failures.inc();
+    }
+
+    /// Sets how many stores are in each state; states that are not named have none.
+    pub fn set_states(&self, counts: &BTreeMap<StoreState, usize>) {
+        for state in StoreState::ALL {
+            let count = whole(counts.get(&state).copied().unwrap_or(0));
+            self.0.stores.with_label_values(&[state.as_str()]).set(count);
+            if state == StoreState::Ready {
+                self.0.active_stores.set(count);
+            }
+        }
+    }
+
+    /// Observes one run over one store.
+    pub fn reconciled(&self, outcome: Outcome, took: Duration) {
+        self.0.reconciles.with_label_values(&[outcome.label()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts one fetch of the watched repository.
+    pub fn git_fetched(&self, result: GitFetch) {
+        self.0.git_fetches.with_label_values(&[result.label()]).inc();
+    }
+
+    /// Sets whether newer commits are not followed.
+    pub fn set_git_frozen(&self, frozen: bool) {
+        self.0.git_frozen.set(i64::from(frozen));
+    }
+
+    /// Sets when the newest commit seen was committed, in seconds since 1970.
+    pub fn set_git_observed_commit(&self, committed: i64) {
+        self.0.git_observed_commit.set(committed);
+    }
+
+    /// Sets how many removals the deletion budget refuses.
+    pub fn set_removals_refused(&self, stores: usize) {
+        self.0.removals_refused.set(whole(stores));
+    }
+
+    /// Counts an object that was put back.
+    pub fn drift_healed(&self) {
+        self.0.drift_healed.inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MetricsReader {
+    /// Writes every series as Prometheus text; its content type is [`CONTENT_TYPE`].
+    #[expect(clippy::missing_panics_doc, reason = "it writes into memory")]
+    pub fn encode(&self) -> String {
+        let families = self.0.registry.gather();
+        TextEncoder::new().encode_to_string(&families).expect("a String takes every write")
+    }
+
+    /// Sums up what people ask for first.
+    pub fn summary(&self) -> Summary {
+        let count = |state: StoreState| (state, self.0.stores.with_label_values(&[state.as_str()]).get());
+        Summary {
+            active_stores: self.0.active_stores.get(),
+            stores: StoreState::ALL.map(count).into(),
+            stores_created_total: self.0.stores_created.get(),
+            provisioning_failures_total: self.0.provisioning_failures.get(),
+            provisioning_duration_seconds: durations(&self.0.provisioning),
+        }
+    }
+}
+
+fn durations(histogram: &Histogram) -> DurationSummary {
+    let families = histogram.collect();
+    let buckets: Vec<(f64, u64)> = families
+        .iter()
+        .flat_map(MetricFamily::get_metric)
+        .flat_map(|metric| metric.get_histogram().get_bucket())
+        .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
+        .collect();
+    let count = histogram.get_sample_count();
+    DurationSummary {
+        count,
+        mean: (count > 0).then(|| histogram.get_sample_sum() / real(count)),
+        p50: quantile(0.50, &buckets, count),
+        p95: quantile(0.95, &buckets, count),
+    }
+}
+
+/// Estimates a quantile from buckets (upper bound, observations up to it), as the query `histogram_quantile`
+/// does: evenly spread within a bucket, and never above the last bound.
+fn quantile(fraction: f64, buckets: &[(f64, u64)], count: u64) -> Option<f64> {
+    if count == 0 {
+        return None;
+    }
+    let rank = fraction * real(count);
+    let (mut lower, mut below) = (0.0, 0);
+    for &(upper, up_to) in buckets.iter().filter(|(upper, _)| upper.is_finite()) {
+        if real(up_to) >= rank {
+            return Some(lower + (upper - lower) * (rank - real(below)) / real(up_to - below));
+        }
+        (lower, below) = (upper, up_to);
+    }
+    Some(lower)
+}
+
+fn counter(name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    IntCounter::new(name, help)
+}
+
+fn counters(name: &str, help: &str, label: &str) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), &[label])
+}
+
+fn gauge(name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    IntGauge::new(name, help)
+}
+
+fn gauges(name: &str, help: &str, label: &str) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(Opts::new(name, help), &[label])
+}
+
+fn histogram(name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))
+}
+
+fn histograms(
+    name: &str,
+    help: &str,
+    label: &str,
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &[label])
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn real(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_spreads_a_bucket_evenly_and_stops_at_the_last_bound() {
+        let buckets = [(1.0, 0), (2.0, 4), (4.0, 8), (f64::INFINITY, 10)];
+        assert_eq!(quantile(0.2, &buckets, 10), Some(1.5));
+        assert_eq!(quantile(0.4, &buckets, 10), Some(2.0));
+        assert_eq!(quantile(0.5, &buckets, 10), Some(2.5));
+        assert_eq!(quantile(0.99, &buckets, 10), Some(4.0));
+        assert_eq!(quantile(0.5, &buckets, 0), None);
+    }
+
+    #[test]
+    fn the_summary_counts_means_and_estimates_in_seconds() {
+        let metrics = Metrics::new();
+        assert_eq!(
+            metrics.reader().summary().provisioning_duration_seconds,
+            DurationSummary { count: 0, mean: None, p50: None, p95: None }
+        );
+        for seconds in [25, 25, 100, 2_000] {
+            metrics.provisioned(Duration::from_secs(seconds));
+        }
+        // Ranks 2 and 3.8: the end of the bucket up to 30 s, and beyond the last bound.
+        let expected = DurationSummary { count: 4, mean: Some(537.5), p50: Some(30.0), p95: Some(900.0) };
+        assert_eq!(metrics.reader().summary().provisioning_duration_seconds, expected);
+    }
+
+    #[test]
+    fn a_state_that_nobody_is_in_any_more_goes_back_to_zero() {
+        let metrics = Metrics::new();
+        metrics.set_states(&BTreeMap::from([(StoreState::Ready, 3), (StoreState::Failed, 1)]));
+        metrics.set_states(&BTreeMap::from([(StoreState::Ready, 4)]));
+        let summary = metrics.reader().summary();
+        assert_eq!((summary.active_stores, summary.stores[&StoreState::Ready]), (4, 4));
+        assert_eq!(summary.stores[&StoreState::Failed], 0);
+    }
+}

@@ -1,0 +1,709 @@
+//! Decides what to do: pure functions from what git wants and what the cluster has to steps.
+//!
+//! The daemon, `storekeeper plan` and, later, the pull-request preview call the same functions. Nothing here
+//! reads a clock, a cluster or a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, kind_order};
+use crate::names::{
+    ANNOTATION_HOST, ANNOTATION_REMOVAL_REFUSED, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE,
+    MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL, SourceId, StoreId,
+};
+use crate::report::Readiness;
+use crate::store::DeletionBudget;
+
+/// What the cluster holds of one store, from the watch caches.
+#[derive(Debug, Clone, Default)]
+pub struct ObservedStore {
+    /// The namespace of the store's name, whoever made it.
+    pub namespace: Option<ObservedNamespace>,
+    /// Our objects in it, of every kind that the inventory or the rendering names.
+    pub objects: BTreeMap<ObjectKey, ObservedObject>,
+    /// What the last run recorded.
+    pub inventory: Option<Inventory>,
+}
+
+/// A namespace named like a store's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObservedNamespace {
+    /// The server's identity of it; a namespace made again has another.
+    pub uid: String,
+    /// All its labels.
+    pub labels: BTreeMap<String, String>,
+    /// All its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// When it was made, in seconds since 1970.
+    pub created: Option<i64>,
+    /// When its deletion began, in seconds since 1970.
+    pub deleting_since: Option<i64>,
+    /// What the namespace controller says still holds it.
+    pub held_by: Option<String>,
+}
+
+/// Whose namespace it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ownership {
+    /// All three labels say that it is this store's.
+    Ours,
+    /// storekeeper made it for another source.
+    OtherSource(String),
+    /// Made by someone else, or its labels were taken off: never touched.
+    Foreign,
+}
+
+impl ObservedNamespace {
+    /// Confirms by identity what a name or a selector found.
+    pub fn ownership(&self, owner: Owner<'_>) -> Ownership {
+        let label = |key: &str| self.labels.get(key).map(String::as_str);
+        let managed = label(LABEL_MANAGED_BY) == Some(MANAGED_BY);
+        if !managed || label(LABEL_STORE) != Some(owner.store.as_str()) {
+            return Ownership::Foreign;
+        }
+        match label(LABEL_SOURCE) {
+            Some(source) if source == owner.source.as_str() => Ownership::Ours,
+            Some(other) => Ownership::OtherSource(other.to_owned()),
+            None => Ownership::Foreign,
+        }
+    }
+}
+
+/// One of our objects, by its metadata alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedObject {
+    /// The server's identity of it.
+    pub uid: String,
+    /// The fingerprint of our field manager's entry; none when the entry is gone.
+    pub owned_fields: Option<Fingerprint>,
+    /// Whether its deletion has begun.
+    pub deleting: bool,
+    /// For a workload whether it runs as it should; none for kinds that are ready once applied.
+    pub readiness: Option<Readiness>,
+}
+
+/// What a run applied to a store's namespace, kept there itself: a restart compares and writes nothing, and an
+/// object whose template is gone is still known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The fingerprint of everything the rendering depends on; none while a run is under way.
+    #[serde(default)]
+    pub inputs: Option<Fingerprint>,
+    /// The commit that was applied.
+    pub revision: String,
+    /// The objects, ours until pruned.
+    pub objects: Vec<InventoryEntry>,
+}
+
+/// One object of an [`Inventory`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryEntry {
+    /// Which object.
+    #[serde(flatten)]
+    pub key: ObjectKey,
+    /// The version of its API when it was applied.
+    pub version: String,
+    /// The fingerprint of the manifest applied; none when an apply may or may not have happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Fingerprint>,
+    /// The fingerprint our field manager's entry had after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Fingerprint>,
+    /// Whether the object stays when it is no longer rendered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep: bool,
+}
+
+impl Inventory {
+    /// Finds an object's entry.
+    pub fn get(&self, key: &ObjectKey) -> Option<&InventoryEntry> {
+        self.objects.iter().find(|entry| entry.key == *key)
+    }
+}
+
+/// A store as git wants it, rendered.
+#[derive(Debug, Clone, Copy)]
+pub struct DesiredStore<'a> {
+    /// Whose it is.
+    pub owner: Owner<'a>,
+    /// The host of its Ingress.
+    pub host: &'a Host,
+    /// The fingerprint of everything the rendering depends on.
+    pub inputs: &'a Fingerprint,
+    /// The commit it comes from.
+    pub revision: &'a str,
+    /// Its objects in the order of applying.
+    pub manifests: &'a [Manifest],
+}
+
+/// The labels and annotations of a store's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceSpec {
+    /// The namespace's name.
+    pub name: String,
+    /// Labels of ownership and Pod Security.
+    pub labels: BTreeMap<String, String>,
+    /// The host.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl NamespaceSpec {
+    /// Describes the namespace that a store shall have.
+    pub fn new(owner: Owner<'_>, host: &Host) -> Self {
+        let mut labels: BTreeMap<_, _> =
+            owner.labels().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        for label in POD_SECURITY_LABELS {
+            labels.insert(label.to_owned(), POD_SECURITY_LEVEL.to_owned());
+        }
+        let annotations = BTreeMap::from([(ANNOTATION_HOST.to_owned(), host.to_string())]);
+        Self { name: owner.store.namespace(), labels, annotations }
+    }
+
+    /// Describes the namespace of a store whose removal is refused: as it is, with the refusal written down.
+    pub fn refused(owner: Owner<'_>, observed: &ObservedNamespace) -> Self {
+        let ours = |label: &&String| {
+            POD_SECURITY_LABELS.contains(&label.as_str())
+                || owner.labels().iter().any(|(key, _)| key == &label.as_str())
+        };
+        let kept = observed.labels.iter().filter(|(label, _)| ours(label));
+        let labels = kept.map(|(label, value)| (label.clone(), value.clone())).collect();
+        let mut annotations = BTreeMap::from([(ANNOTATION_REMOVAL_REFUSED.to_owned(), "true".to_owned())]);
+        if let Some(host) = observed.annotations.get(ANNOTATION_HOST) {
+            annotations.insert(ANNOTATION_HOST.to_owned(), host.clone());
+        }
+        Self { name: owner.store.namespace(), labels, annotations }
+    }
+
+    /// Whether a namespace is as described.
+    pub fn matches(&self, observed: &ObservedNamespace) -> bool {
+        let has =
+            |all: &BTreeMap<String, String>, (key, value): (&String, &String)| all.get(key) == Some(value);
+        let refused = |all: &BTreeMap<String, String>| all.contains_key(ANNOTATION_REMOVAL_REFUSED);
+        refused(&self.annotations) == refused(&observed.annotations)
+            && self.labels.iter().all(|pair| has(&observed.labels, pair))
+            && self.annotations.iter().all(|pair| has(&observed.annotations, pair))
+    }
+}
+
+/// One act on the cluster.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Makes the namespace; fails when somebody else made it meanwhile.
+    CreateNamespace(NamespaceSpec),
+    /// Puts labels and annotations of our namespace right.
+    ApplyNamespace(NamespaceSpec),
+    /// Writes down what is about to change, so that a crash from here on leaves nothing unknown.
+    RecordIntent(Inventory),
+    /// Applies an object.
+    Apply {
+        /// What.
+        manifest: Manifest,
+        /// Why.
+        cause: Cause,
+    },
+    /// Deletes an object that is no longer rendered.
+    Prune {
+        /// Which.
+        key: ObjectKey,
+        /// The version of its API when it was applied.
+        version: String,
+        /// The identity that the server checks.
+        uid: String,
+    },
+}
+
+/// Why an object is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It is not in the cluster.
+    Missing,
+    /// Git wants it otherwise than it was applied.
+    Changed,
+    /// Somebody else changed fields of ours.
+    Drifted,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateNamespace(spec) => write!(f, "+ Namespace/{}", spec.name),
+            Self::ApplyNamespace(spec) => write!(f, "~ Namespace/{}", spec.name),
+            Self::RecordIntent(_) => f.write_str("  record what is about to change"),
+            Self::Apply { manifest, cause } => match cause {
+                Cause::Missing => write!(f, "+ {}", manifest.key),
+                Cause::Changed => write!(f, "~ {}", manifest.key),
+                Cause::Drifted => write!(f, "~ {} (drifted)", manifest.key),
+            },
+            Self::Prune { key, .. } => write!(f, "- {key}"),
+        }
+    }
+}
+
+/// What a store's run shall do.
+#[derive(Debug, Clone)]
+pub enum StorePlan {
+    /// Everything is as git wants it.
+    Converged,
+    /// Waves of steps: those of one wave side by side, the waves one after the other.
+    Sync(Vec<Vec<Step>>),
+    /// A namespace of this name is being deleted; the store is made anew when it is gone.
+    AwaitDeletion,
+    /// The namespace exists and is not ours.
+    NotOurs(Ownership),
+}
+
+/// Plans one store that git wants.
+pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan {
+    let spec = NamespaceSpec::new(desired.owner, desired.host);
+    let mut waves = Vec::new();
+    match &observed.namespace {
+        None => waves.push(vec![Step::CreateNamespace(spec)]),
+        Some(namespace) => match namespace.ownership(desired.owner) {
+            Ownership::Ours if namespace.deleting_since.is_some() => return StorePlan::AwaitDeletion,
+            Ownership::Ours if !spec.matches(namespace) => waves.push(vec![Step::ApplyNamespace(spec)]),
+            Ownership::Ours => {}
+            other => return StorePlan::NotOurs(other),
+        },
+    }
+    let applies = applies(desired, observed);
+    let prunes = prunes(desired, observed);
+    let recorded = observed.inventory.as_ref().and_then(|inventory| inventory.inputs.as_ref());
+    let unrecorded =
+        |step: &Step| matches!(step, Step::Apply { manifest, .. } if !is_recorded(manifest, observed));
+    if applies.iter().flatten().any(unrecorded) || !prunes.is_empty() {
+        waves.push(vec![Step::RecordIntent(intent(desired, observed))]);
+    }
+    waves.extend(applies);
+    if !prunes.is_empty() {
+        waves.push(prunes);
+    }
+    if waves.is_empty() && recorded == Some(desired.inputs) {
+        StorePlan::Converged
+    } else {
+        StorePlan::Sync(waves)
+    }
+}
+
+/// Tells without rendering whether a store is as the last run left it and that run had the same inputs.
+pub fn is_converged(owner: Owner<'_>, host: &Host, inputs: &Fingerprint, observed: &ObservedStore) -> bool {
+    let (Some(namespace), Some(inventory)) = (&observed.namespace, &observed.inventory) else { return false };
+    namespace.deleting_since.is_none()
+        && namespace.ownership(owner) == Ownership::Ours
+        && NamespaceSpec::new(owner, host).matches(namespace)
+        && inventory.inputs.as_ref() == Some(inputs)
+        && inventory.objects.iter().all(|entry| {
+            observed.objects.get(&entry.key).is_some_and(|object| {
+                !object.deleting && entry.fields.is_some() && object.owned_fields == entry.fields
+            })
+        })
+}
+
+/// Which stores of the cluster git no longer has, and what becomes of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Removals {
+    /// To be deleted, or being deleted already.
+    pub allowed: BTreeSet<StoreId>,
+    /// Over the budget: refused as a whole, until approved.
+    pub refused: BTreeSet<StoreId>,
+    /// The budget they were held against.
+    pub max_stores: u32,
+}
+
+impl Removals {
+    /// Says what was refused and what to do about it.
+    pub fn refusal(&self) -> Option<String> {
+        if self.refused.is_empty() {
+            return None;
+        }
+        let names: Vec<_> = self.refused.iter().map(StoreId::as_str).collect();
+        Some(format!(
+            "{} stores would be removed at once, the deletion budget is {}: nothing is removed until \
+             spec.deletionBudget.approved in storekeeper.yaml names them ({}) or their files come back",
+            names.len(),
+            self.max_stores,
+            shortened_list(&names, 20),
+        ))
+    }
+}
+
+/// Plans the removal of whole stores. `present` holds every store that a file names, broken files included;
+/// `observed` the namespaces found by label. Only namespaces whose identity confirms the find are considered.
+pub fn removals(
+    present: &BTreeSet<StoreId>,
+    observed: &BTreeMap<StoreId, ObservedNamespace>,
+    source: &SourceId,
+    budget: &DeletionBudget,
+) -> Removals {
+    let mut removals = Removals { max_stores: budget.max_stores, ..Removals::default() };
+    let mut unapproved = BTreeSet::new();
+    let mut under_way = 0;
+    let mut refused_before = 0;
+    for (store, namespace) in observed {
+        if present.contains(store) || namespace.ownership(Owner { store, source }) != Ownership::Ours {
+            continue;
+        }
+        if budget.approved.contains(store) {
+            removals.allowed.insert(store.clone());
+        } else if namespace.deleting_since.is_some() {
+            removals.allowed.insert(store.clone());
+            under_way += 1;
+        } else if namespace.annotations.contains_key(ANNOTATION_REMOVAL_REFUSED) {
+            removals.refused.insert(store.clone());
+            refused_before += 1;
+        } else {
+            unapproved.insert(store.clone());
+        }
+    }
+    // What is going already counts: commits in a row that remove three each are one mass removal. What was
+    // refused before counts too and stays refused, or a batch would slip through once half of it is marked.
+    let fits = under_way + refused_before + unapproved.len() <= budget.max_stores as usize;
+    if fits {
+        removals.allowed.append(&mut unapproved)
+    } else {
+        removals.refused.append(&mut unapproved)
+    }
+    removals
+}
+
+/// Joins names for a message, leaving out what no reader would finish.
+pub fn shortened_list(names: &[&str], most: usize) -> String {
+    let shown = names.iter().take(most).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
+}
+
+fn applies(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>> {
+    let mut waves: BTreeMap<usize, Vec<Step>> = BTreeMap::new();
+    for manifest in desired.manifests {
+        let object = observed.objects.get(&manifest.key);
+        let entry = observed.inventory.as_ref().and_then(|inventory| inventory.get(&manifest.key));
+        let cause = match (object, entry) {
+            // An object on its way out cannot be applied; its end triggers the next run.
+            (Some(object), _) if object.deleting => continue,
+            (Some(object), Some(entry)) if entry.manifest.as_ref() == Some(&manifest.fingerprint) => {
+                if object.owned_fields.is_some() && object.owned_fields == entry.fields {
+                    continue;
+                }
+                Cause::Drifted
+            }
+            (Some(_), _) => Cause::Changed,
+            (None, _) => Cause::Missing,
+        };
+        let step = Step::Apply { manifest: manifest.clone(), cause };
+        waves.entry(kind_order(&manifest.key.kind)).or_default().push(step);
+    }
+    waves.into_values().collect()
+}
+
+/// Whether the inventory says already that exactly this was applied: applying it again needs no new record.
+fn is_recorded(manifest: &Manifest, observed: &ObservedStore) -> bool {
+    let entry = observed.inventory.as_ref().and_then(|inventory| inventory.get(&manifest.key));
+    entry.is_some_and(|entry| entry.manifest.as_ref() == Some(&manifest.fingerprint))
+}
+
+fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Step> {
+    let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
+    let entries = observed.inventory.iter().flat_map(|inventory| &inventory.objects);
+    let mut steps: Vec<_> = entries
+        .filter(|entry| !wanted.contains(&entry.key) && !entry.keep)
+        .filter_map(|entry| {
+            let object = observed.objects.get(&entry.key).filter(|object| !object.deleting)?;
+            Some(Step::Prune {
+                key: entry.key.clone(),
+                version: entry.version.clone(),
+                uid: object.uid.clone(),
+            })
+        })
+        .collect();
+    // What exposes goes before what it exposes: the order of applying, backwards.
+    steps.sort_by_key(|step| match step {
+        Step::Prune { key, .. } => std::cmp::Reverse(kind_order(&key.kind)),
+        _ => std::cmp::Reverse(0),
+    });
+    steps
+}
+
+/// The inventory to record before a change: everything that is or may come to be ours, with no claim about
+/// objects that are about to change.
+fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
+    let old = observed.inventory.clone().unwrap_or_default();
+    let mut objects: Vec<_> = desired
+        .manifests
+        .iter()
+        .map(|manifest| {
+            let unchanged = old
+                .get(&manifest.key)
+                .filter(|entry| entry.manifest.as_ref() == Some(&manifest.fingerprint))
+                .cloned();
+            unchanged.unwrap_or_else(|| InventoryEntry {
+                key: manifest.key.clone(),
+                version: manifest.resource.version.clone(),
+                manifest: None,
+                fields: None,
+                keep: manifest.keep,
+            })
+        })
+        .collect();
+    let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
+    let leaving = old.objects.into_iter().filter(|entry| !wanted.contains(&entry.key));
+    objects.extend(leaving);
+    Inventory { inputs: None, revision: desired.revision.to_owned(), objects }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::manifest::{self, Resource};
+
+    fn id(text: &str) -> StoreId {
+        text.parse().unwrap()
+    }
+
+    fn source() -> SourceId {
+        "main".parse().unwrap()
+    }
+
+    fn host() -> Host {
+        "acme.example.com".parse().unwrap()
+    }
+
+    fn inputs(text: &str) -> Fingerprint {
+        Fingerprint::of_bytes(text.as_bytes())
+    }
+
+    fn manifests(objects: &[(&str, &str, &str)]) -> Vec<Manifest> {
+        let rendered = objects.iter().map(|(kind, name, content)| {
+            let metadata = json!({ "name": name });
+            let body = json!({ "apiVersion": "v1", "kind": kind, "metadata": metadata, "data": content });
+            ("t.yaml".to_owned(), body)
+        });
+        let resolve = |version: &str, kind: &str| {
+            Some(Resource {
+                group: String::new(),
+                version: version.to_owned(),
+                kind: kind.to_owned(),
+                plural: String::new(),
+                namespaced: true,
+            })
+        };
+        let (store, source) = (id("acme"), source());
+        manifest::prepare(rendered.collect(), Owner { store: &store, source: &source }, &resolve).unwrap()
+    }
+
+    fn plan(manifests: &[Manifest], inputs: &Fingerprint, observed: &ObservedStore) -> StorePlan {
+        let (store_id, source, host) = (id("acme"), source(), host());
+        let owner = Owner { store: &store_id, source: &source };
+        store(&DesiredStore { owner, host: &host, inputs, revision: "r", manifests }, observed)
+    }
+
+    fn lines(plan: &StorePlan) -> Vec<String> {
+        match plan {
+            StorePlan::Sync(waves) => waves.iter().flatten().map(ToString::to_string).collect(),
+            other => vec![format!("{other:?}")],
+        }
+    }
+
+    /// The cluster after a run with these manifests.
+    fn after(manifests: &[Manifest], run: &Fingerprint) -> ObservedStore {
+        let (store_id, source) = (id("acme"), source());
+        let spec = NamespaceSpec::new(Owner { store: &store_id, source: &source }, &host());
+        let namespace = ObservedNamespace {
+            uid: "n".to_owned(),
+            labels: spec.labels,
+            annotations: spec.annotations,
+            ..ObservedNamespace::default()
+        };
+        let fields = Fingerprint::of(&Value::Null);
+        let entries = manifests.iter().map(|manifest| InventoryEntry {
+            key: manifest.key.clone(),
+            version: "v1".to_owned(),
+            manifest: Some(manifest.fingerprint.clone()),
+            fields: Some(fields.clone()),
+            keep: manifest.keep,
+        });
+        let objects = manifests.iter().map(|manifest| {
+            let object = ObservedObject {
+                uid: format!("u-{}", manifest.key.name),
+                owned_fields: Some(fields.clone()),
+                deleting: false,
+                readiness: None,
+            };
+            (manifest.key.clone(), object)
+        });
+        ObservedStore {
+            namespace: Some(namespace),
+            objects: objects.collect(),
+            inventory: Some(Inventory {
+                inputs: Some(run.clone()),
+                revision: "r".to_owned(),
+                objects: entries.collect(),
+            }),
+        }
+    }
+
+    fn is_fast(observed: &ObservedStore, run: &Fingerprint) -> bool {
+        let (store_id, source) = (id("acme"), source());
+        is_converged(Owner { store: &store_id, source: &source }, &host(), run, observed)
+    }
+
+    #[test]
+    fn a_new_store_gets_its_namespace_first_and_is_written_down_before_anything_is_applied() {
+        let wanted = manifests(&[("Service", "web", ""), ("Secret", "key", "")]);
+        let steps = lines(&plan(&wanted, &inputs("1"), &ObservedStore::default()));
+        assert_eq!(
+            steps,
+            ["+ Namespace/store-acme", "  record what is about to change", "+ Secret/key", "+ Service/web"]
+        );
+    }
+
+    #[test]
+    fn a_converged_store_needs_nothing_and_is_known_as_such_without_rendering() {
+        let wanted = manifests(&[("Secret", "key", "")]);
+        let observed = after(&wanted, &inputs("1"));
+        assert!(matches!(plan(&wanted, &inputs("1"), &observed), StorePlan::Converged));
+        assert!(is_fast(&observed, &inputs("1")));
+        assert!(!is_fast(&observed, &inputs("2")), "git wants something else");
+    }
+
+    #[test]
+    fn a_changed_object_is_recorded_and_applied_and_a_dropped_one_is_pruned() {
+        let before = after(&manifests(&[("ConfigMap", "a", "1"), ("ConfigMap", "b", "1")]), &inputs("1"));
+        let wanted = manifests(&[("ConfigMap", "a", "2")]);
+        let steps = lines(&plan(&wanted, &inputs("2"), &before));
+        assert_eq!(steps, ["  record what is about to change", "~ ConfigMap/a", "- ConfigMap/b"]);
+        let StorePlan::Sync(waves) = plan(&wanted, &inputs("2"), &before) else { panic!() };
+        let Step::RecordIntent(intent) = &waves[0][0] else { panic!() };
+        assert_eq!(intent.inputs, None, "a crash from here on must not look converged");
+        let claims: Vec<_> = intent.objects.iter().map(|entry| entry.manifest.is_some()).collect();
+        assert_eq!(claims, [false, true], "nothing is claimed of the object that changes");
+    }
+
+    #[test]
+    fn drift_and_a_deletion_by_hand_are_healed_without_a_new_record() {
+        let wanted = manifests(&[("ConfigMap", "a", ""), ("ConfigMap", "b", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        observed.objects.remove(&wanted[0].key);
+        observed.objects.get_mut(&wanted[1].key).unwrap().owned_fields = Some(inputs("somebody else's"));
+        assert!(!is_fast(&observed, &inputs("1")));
+        assert_eq!(
+            lines(&plan(&wanted, &inputs("1"), &observed)),
+            ["+ ConfigMap/a", "~ ConfigMap/b (drifted)"]
+        );
+    }
+
+    #[test]
+    fn an_object_that_must_be_kept_is_not_pruned() {
+        let mut before = after(&manifests(&[("PersistentVolumeClaim", "data", "")]), &inputs("1"));
+        before.inventory.as_mut().unwrap().objects[0].keep = true;
+        assert_eq!(lines(&plan(&[], &inputs("2"), &before)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_object_on_its_way_out_is_waited_for() {
+        let wanted = manifests(&[("ConfigMap", "a", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        observed.objects.get_mut(&wanted[0].key).unwrap().deleting = true;
+        assert!(!is_fast(&observed, &inputs("1")));
+        assert!(lines(&plan(&wanted, &inputs("2"), &observed)).is_empty());
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_ours_stops_everything() {
+        let wanted = manifests(&[("ConfigMap", "a", "")]);
+        for label in [LABEL_MANAGED_BY, LABEL_STORE, LABEL_SOURCE] {
+            let mut observed = after(&wanted, &inputs("1"));
+            observed.namespace.as_mut().unwrap().labels.remove(label);
+            let plan = plan(&wanted, &inputs("2"), &observed);
+            assert!(matches!(plan, StorePlan::NotOurs(Ownership::Foreign)), "without {label}");
+        }
+        let mut observed = after(&wanted, &inputs("1"));
+        observed.namespace.as_mut().unwrap().labels.insert(LABEL_SOURCE.to_owned(), "other".to_owned());
+        let plan = plan(&wanted, &inputs("2"), &observed);
+        assert!(matches!(plan, StorePlan::NotOurs(Ownership::OtherSource(source)) if source == "other"));
+    }
+
+    #[test]
+    fn a_store_whose_namespace_is_going_waits_for_its_end() {
+        let wanted = manifests(&[("ConfigMap", "a", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        observed.namespace.as_mut().unwrap().deleting_since = Some(1);
+        assert!(matches!(plan(&wanted, &inputs("1"), &observed), StorePlan::AwaitDeletion));
+        assert!(!is_fast(&observed, &inputs("1")));
+    }
+
+    fn namespaces(stores: &[&str]) -> BTreeMap<StoreId, ObservedNamespace> {
+        let namespace = |store: &StoreId| ObservedNamespace {
+            labels: NamespaceSpec::new(Owner { store, source: &source() }, &host()).labels,
+            ..ObservedNamespace::default()
+        };
+        stores.iter().map(|store| (id(store), namespace(&id(store)))).collect()
+    }
+
+    fn budget(max_stores: u32, approved: &[&str]) -> DeletionBudget {
+        DeletionBudget { max_stores, approved: approved.iter().map(|store| id(store)).collect() }
+    }
+
+    fn ids(stores: &[&str]) -> BTreeSet<StoreId> {
+        stores.iter().map(|store| id(store)).collect()
+    }
+
+    #[test]
+    fn removals_within_the_budget_are_allowed_and_more_are_refused_as_a_whole() {
+        let observed = namespaces(&["a", "b", "c"]);
+        let within = removals(&ids(&["a"]), &observed, &source(), &budget(2, &[]));
+        assert_eq!((within.allowed, within.refused), (ids(&["b", "c"]), ids(&[])));
+        let over = removals(&ids(&[]), &observed, &source(), &budget(2, &[]));
+        assert_eq!((over.allowed.clone(), over.refused.clone()), (ids(&[]), ids(&["a", "b", "c"])));
+        assert!(over.refusal().unwrap().contains("3 stores would be removed at once"));
+    }
+
+    #[test]
+    fn approval_by_name_lets_a_refused_store_go_and_no_other() {
+        let observed = namespaces(&["a", "b", "c"]);
+        let result = removals(&ids(&[]), &observed, &source(), &budget(1, &["b"]));
+        assert_eq!((result.allowed, result.refused), (ids(&["b"]), ids(&["a", "c"])));
+    }
+
+    #[test]
+    fn removals_under_way_count_against_the_budget() {
+        let mut observed = namespaces(&["a", "b"]);
+        observed.get_mut(&id("a")).unwrap().deleting_since = Some(1);
+        let result = removals(&ids(&[]), &observed, &source(), &budget(1, &[]));
+        assert_eq!((result.allowed, result.refused), (ids(&["a"]), ids(&["b"])));
+    }
+
+    #[test]
+    fn what_was_refused_stays_refused_when_the_rest_has_gone() {
+        let mut observed = namespaces(&["a"]);
+        let annotations = &mut observed.get_mut(&id("a")).unwrap().annotations;
+        annotations.insert(ANNOTATION_REMOVAL_REFUSED.to_owned(), "true".to_owned());
+        let result = removals(&ids(&[]), &observed, &source(), &budget(3, &[]));
+        assert_eq!(result.refused, ids(&["a"]));
+        let approved = removals(&ids(&[]), &observed, &source(), &budget(3, &["a"]));
+        assert_eq!(approved.allowed, ids(&["a"]));
+    }
+
+    #[test]
+    fn a_namespace_that_identity_does_not_confirm_is_never_removed() {
+        let mut observed = namespaces(&["a", "b"]);
+        observed.get_mut(&id("a")).unwrap().labels.remove(LABEL_MANAGED_BY);
+        observed.get_mut(&id("b")).unwrap().labels.insert(LABEL_SOURCE.to_owned(), "other".to_owned());
+        let result = removals(&ids(&[]), &observed, &source(), &budget(9, &["a", "b"]));
+        assert_eq!(result, Removals { max_stores: 9, ..Removals::default() });
+    }
+
+    #[test]
+    fn a_refusal_is_written_on_the_namespace_and_taken_off_when_the_file_is_back() {
+        let observed = namespaces(&["acme"]).remove(&id("acme")).unwrap();
+        let (store_id, source) = (id("acme"), source());
+        let owner = Owner { store: &store_id, source: &source };
+        let refused = NamespaceSpec::refused(owner, &observed);
+        assert!(!refused.matches(&observed));
+        let marked = ObservedNamespace { annotations: refused.annotations.clone(), ..observed };
+        assert!(refused.matches(&marked));
+        assert!(!NamespaceSpec::new(owner, &host()).matches(&marked));
+    }
+}

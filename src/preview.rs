@@ -1,0 +1,68 @@
+//! What the daemon would do if it ran now with these files: the plan of a whole fleet, by the daemon's own
+//! functions, without acting.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::names::StoreId;
+use crate::plan::{self, Removals, StorePlan};
+use crate::reconcile::{self, Context, RunError};
+use crate::store::{Problem, Snapshot, StoreEntry};
+
+/// The plan of a fleet.
+#[derive(Debug, Default)]
+pub struct FleetPlan {
+    /// Stores whose files are good, with what a run would do.
+    pub stores: BTreeMap<StoreId, Result<StorePlan, RunError>>,
+    /// Everything wrong with files, whether they name a store or not.
+    pub problems: Vec<Problem>,
+    /// Stores that would be removed, and those whose removal would be refused.
+    pub removals: Removals,
+}
+
+/// How a plan ends, worst first; the exit code of `storekeeper plan`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A file is wrong or a store can't be planned.
+    Wrong,
+    /// The deletion budget refuses removals.
+    Blocked,
+    /// Something would change.
+    Changes,
+    /// Nothing would change.
+    Nothing,
+}
+
+impl FleetPlan {
+    /// Judges the plan as a whole.
+    pub fn verdict(&self) -> Verdict {
+        let wrong = |plan: &Result<StorePlan, RunError>| matches!(plan, Err(_) | Ok(StorePlan::NotOurs(_)));
+        let changes = |plan: &Result<StorePlan, RunError>| !matches!(plan, Ok(StorePlan::Converged));
+        if !self.problems.is_empty() || self.stores.values().any(wrong) {
+            Verdict::Wrong
+        } else if !self.removals.refused.is_empty() {
+            Verdict::Blocked
+        } else if !self.removals.allowed.is_empty() || self.stores.values().any(changes) {
+            Verdict::Changes
+        } else {
+            Verdict::Nothing
+        }
+    }
+}
+
+/// Plans every store of a snapshot against the cluster as it is.
+pub async fn fleet(context: &Context, snapshot: &Snapshot) -> FleetPlan {
+    let mut plan = FleetPlan { problems: snapshot.problems.clone(), ..FleetPlan::default() };
+    for (id, entry) in &snapshot.stores {
+        match entry {
+            StoreEntry::Rejected(problems) => plan.problems.extend(problems.iter().cloned()),
+            StoreEntry::Accepted(store) => {
+                let planned = reconcile::plan_store(context, store, snapshot.revision.as_str()).await;
+                plan.stores.insert(id.clone(), planned.map(|planned| planned.plan));
+            }
+        }
+    }
+    let present: BTreeSet<_> = snapshot.stores.keys().cloned().collect();
+    let observed = context.cluster.our_namespaces();
+    plan.removals = plan::removals(&present, &observed, &context.source, &snapshot.fleet.deletion_budget);
+    plan
+}

@@ -1,0 +1,322 @@
+//! Store files and the fleet file: what a watched repository says, read from bytes into checked values. Pure.
+//!
+//! A broken file is data, not a failure: it rejects the store that its name stands for, says where and why, and
+//! leaves every other store alone. Only what concerns the whole fleet (the fleet file, a value file that it
+//! names, an empty tree) makes a repository unusable as a whole, and then [`read`] returns a [`Freeze`]: the
+//! caller keeps its last good [`Snapshot`] and prunes nothing.
+
+mod collect;
+mod fields;
+pub mod file;
+mod fleet;
+mod hosts;
+mod path;
+mod problem;
+pub mod schema;
+mod shop;
+pub mod values;
+mod yaml;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::names::{FLEET_FILE, Host, STORES_FOLDER, StoreId};
+
+pub use self::collect::read;
+pub use self::path::{VALUES_FOLDER, wants};
+pub use self::problem::Problem;
+
+/// Names a commit: 40 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Revision(String);
+
+impl Revision {
+    /// Returns the full commit id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Stands for files as they lie on disk, in no commit: forty zeros, as git itself writes "no commit".
+    pub fn working_tree() -> Self {
+        Self("0".repeat(40))
+    }
+
+    /// Returns the first 10 digits, for people.
+    pub fn short(&self) -> &str {
+        &self.0[..10]
+    }
+}
+
+/// The text is not a commit id of 40 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a commit id has 40 lower-case hexadecimal digits")]
+pub struct RevisionError;
+
+impl FromStr for Revision {
+    type Err = RevisionError;
+
+    fn from_str(text: &str) -> Result<Self, RevisionError> {
+        let hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 40 && text.bytes().all(hexadecimal) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(RevisionError)
+        }
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A watched repository at one commit, as the git edge hands it over: every path that [`wants`] asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryTree {
+    /// The commit.
+    pub revision: Revision,
+    /// The wanted files by path, relative to the root, with `/` between folders.
+    pub files: BTreeMap<String, FileContent>,
+}
+
+/// What lies at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileContent {
+    /// The bytes of a regular file.
+    Bytes(Vec<u8>),
+    /// Nothing that can be read, and what it is instead; fits "this is {why}": `a symbolic link`,
+    /// `a submodule`, `larger than 256 KiB`.
+    Unreadable(String),
+}
+
+/// What one commit asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// The commit.
+    pub revision: Revision,
+    /// What holds for all stores.
+    pub fleet: Fleet,
+    /// Every store that a file names, well or badly. A store that is not in here has no file.
+    pub stores: BTreeMap<StoreId, StoreEntry>,
+    /// Problems that belong to no store, such as a file whose name can't be a store's.
+    pub problems: Vec<Problem>,
+}
+
+/// A store that some file names.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreEntry {
+    /// Its file is good.
+    Accepted(Arc<Store>),
+    /// Its file is not, for these reasons (at least one). Whatever runs in the cluster stays as it is.
+    Rejected(Vec<Problem>),
+}
+
+impl StoreEntry {
+    /// Returns the store when its file is good.
+    pub fn accepted(&self) -> Option<&Arc<Store>> {
+        match self {
+            Self::Accepted(store) => Some(store),
+            Self::Rejected(_) => None,
+        }
+    }
+
+    /// Returns why the file was rejected; empty when it was not.
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Accepted(_) => &[],
+            Self::Rejected(problems) => problems,
+        }
+    }
+}
+
+/// One shop, as its file describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Store {
+    /// Its name.
+    pub id: StoreId,
+    /// What people call it; the name when the file says nothing.
+    pub display_name: String,
+    /// Where it answers; `<name>.<fleet domain>` when the file says nothing.
+    pub host: Host,
+    /// The container image of its Medusa server, as far as the file sets it.
+    pub image: Image,
+    /// The chart values that its file sets under `spec.values`.
+    pub values: Map<String, Value>,
+    /// The path of its file.
+    pub file: String,
+    base: Arc<Map<String, Value>>,
+    digest: String,
+}
+
+impl Store {
+    /// Returns the values to render the chart with: fleet values < value files < `spec.values` < the fields of
+    /// `spec` that are chart values too (`store.id`, `store.displayName`, `store.host`, `image.*`). The chart's
+    /// own defaults lie below all of them; a null stays in here because it deletes such a default.
+    pub fn merged(&self) -> Map<String, Value> {
+        values::for_store(self)
+    }
+
+    /// Returns the SHA-256, in hexadecimal, of everything that decides what is rendered: id and merged values.
+    /// Same digest, same manifest (from the same chart), whatever else the commit changed.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+/// A container image, as far as a store file sets it; what is missing comes from the layers below.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Image {
+    /// Registry and repository, such as `ghcr.io/acme/medusa`.
+    pub repository: Option<String>,
+    /// The tag, from `spec.version` or `spec.image.tag`.
+    pub tag: Option<String>,
+    /// The digest, such as `sha256:` and 64 hexadecimal digits.
+    pub digest: Option<String>,
+}
+
+/// What holds for all stores of a repository.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    /// The domain below which stores get their default host.
+    pub domain: Host,
+    /// The chart values that the fleet file sets.
+    pub values: Map<String, Value>,
+    /// The value files that it names, in the order in which they are merged.
+    pub value_files: Vec<ValueFile>,
+    /// How many stores one commit may delete.
+    pub deletion_budget: DeletionBudget,
+    /// Fleet values with the value files merged over them: what all stores share.
+    pub base: Arc<Map<String, Value>>,
+}
+
+/// A value file that the fleet file names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueFile {
+    /// A path in the watched repository, under `values/`.
+    Repository(String),
+    /// A path in the chart, written `chart:<path>`.
+    Chart(String),
+}
+
+impl fmt::Display for ValueFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository(path) => f.write_str(path),
+            Self::Chart(path) => write!(f, "chart:{path}"),
+        }
+    }
+}
+
+/// How many stores may be deleted without anybody naming them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletionBudget {
+    /// The number of stores that may be on their way out at once; more are refused.
+    pub max_stores: u32,
+    /// Stores whose deletion git acknowledges: they don't count.
+    pub approved: BTreeSet<StoreId>,
+}
+
+impl DeletionBudget {
+    /// The number of stores when the fleet file says nothing.
+    pub const DEFAULT_MAX_STORES: u32 = 3;
+}
+
+impl Default for DeletionBudget {
+    fn default() -> Self {
+        Self { max_stores: Self::DEFAULT_MAX_STORES, approved: BTreeSet::new() }
+    }
+}
+
+/// How much a repository may ask for. The defaults are generous for people and small for attackers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes in one file.
+    pub file_bytes: usize,
+    /// YAML files under `stores/`; more freeze the repository.
+    pub store_files: usize,
+    /// Levels of maps and lists in one file.
+    pub depth: usize,
+    /// Maps, lists, keys and scalars in one file, aliases counted as often as they are used.
+    pub nodes: usize,
+    /// Bytes of text in one file, aliases counted as often as they are used.
+    pub expanded_bytes: usize,
+    /// Problems reported for one file; the rest is counted.
+    pub problems: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: 256 * 1024,
+            store_files: 10_000,
+            depth: 64,
+            nodes: 20_000,
+            expanded_bytes: 1024 * 1024,
+            problems: 20,
+        }
+    }
+}
+
+/// Why a commit can't be used as a whole. Nothing is changed or pruned because of it: the last good snapshot
+/// stays in force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Freeze {
+    /// The commit holds nothing of ours.
+    #[error(
+        "the commit holds neither `{FLEET_FILE}` nor `{STORES_FOLDER}/`: is this the right repository, branch and folder?"
+    )]
+    EmptyTree,
+    /// There is no fleet file at the root.
+    #[error("the commit has no `{FLEET_FILE}` at its root: add it, or move it there")]
+    NoFleetFile,
+    /// `stores` is not a folder.
+    #[error("`{STORES_FOLDER}` is {why} where a folder must be: put the store files into a real folder")]
+    StoresNotAFolder {
+        /// What it is instead.
+        why: String,
+    },
+    /// More files than [`Limits::store_files`].
+    #[error(
+        "the commit has {count} files under `{STORES_FOLDER}/`, at most {max} are read: spread the stores over more repositories"
+    )]
+    TooManyFiles {
+        /// Files found.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The fleet file, or a value file that it names, is wrong.
+    #[error("{}", first_of(.0))]
+    Fleet(
+        /// What is wrong; at least one.
+        Vec<Problem>,
+    ),
+}
+
+impl Freeze {
+    /// Returns the problems by file and line, where there are such.
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Fleet(problems) => problems,
+            Self::EmptyTree
+            | Self::NoFleetFile
+            | Self::StoresNotAFolder { why: _ }
+            | Self::TooManyFiles { count: _, max: _ } => &[],
+        }
+    }
+}
+
+fn first_of(problems: &[Problem]) -> String {
+    match problems {
+        [] => "the fleet file is wrong".to_owned(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
+}

@@ -1,0 +1,215 @@
+//! The shape of store files and the fleet file, as far as types can say it: the JSON Schemas come from these.
+//!
+//! The reader (`shop`, `fleet`) checks more than a schema can, and reports it better; a test holds the two
+//! together. Programs that write store files can serialize these types.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::fields::Catalog;
+
+/// Every field of a store file by section.
+pub(super) const STORE_FIELDS: Catalog = &[
+    ("", &["apiVersion", "kind", "metadata", "spec"]),
+    ("metadata", &["name"]),
+    ("spec", &["displayName", "host", "version", "image", "values"]),
+    ("spec.image", &["repository", "tag", "digest"]),
+];
+
+/// Every field of a fleet file by section.
+pub(super) const FLEET_FIELDS: Catalog = &[
+    ("", &["apiVersion", "kind", "spec"]),
+    ("spec", &["domain", "values", "valueFiles", "deletionBudget"]),
+    ("spec.deletionBudget", &["maxStores", "approved"]),
+];
+
+/// A store name, apart from its length.
+pub(super) const NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
+/// A host name, apart from its length.
+pub(super) const HOST: &str = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$";
+
+/// An image tag.
+pub(super) const TAG: &str = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$";
+
+/// An image without tag and digest, with or without a registry.
+pub(super) const REPOSITORY: &str = r"^([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*(:[0-9]{1,5})?/)?[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$";
+
+/// An image digest.
+pub(super) const DIGEST: &str = r"^sha256:[0-9a-f]{64}$";
+
+/// A value file in the repository or the chart: no `..`, no hidden files, no odd characters.
+pub(super) const VALUE_FILE: &str =
+    r"^(chart:|values/)([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*\.ya?ml$";
+
+/// One line of text that shows as it is written.
+pub(super) const LINE: &str =
+    r"^[^\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]*$";
+
+/// One Medusa store: `stores/<name>.yaml`. Adding the file creates the store, removing it deletes the store
+/// with all its data.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "Store")]
+pub struct StoreFile {
+    /// The version of this format.
+    #[schemars(extend("const" = "storekeeper.dev/v1"))]
+    pub api_version: String,
+    /// What this file describes.
+    #[schemars(extend("const" = "Store"))]
+    pub kind: String,
+    /// Names the store.
+    pub metadata: Metadata,
+    /// What the store is like. Everything in it has a default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<StoreSpec>,
+}
+
+/// Names a store.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// The name of the store: the file's name without `.yaml`. Lower-case letters, digits and `-`, at most 57
+    /// characters. It can't be changed later: another name is another store.
+    #[schemars(
+        length(max = 57),
+        regex(pattern = NAME),
+        example = &"acme"
+    )]
+    pub name: String,
+}
+
+/// What a store is like.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreSpec {
+    /// What people call the store, 1 to 100 characters. Default: its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 100),
+        regex(
+            pattern = LINE
+        ),
+        example = &"Acme Outdoor"
+    )]
+    pub display_name: Option<String>,
+    /// The host name that the store answers to, in lower case, no `https://`, no port. Two stores can't have
+    /// the same one. Default: `<name>.<domain of the fleet>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 253),
+        regex(
+            pattern = HOST
+        ),
+        example = &"shop.example.com"
+    )]
+    pub host: Option<String>,
+    /// The version of the Medusa image, in quotes: short for `image.tag`, and not together with it. Default:
+    /// what the fleet and the chart say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = TAG), example = &"2.21.2")]
+    pub version: Option<String>,
+    /// The container image of the Medusa server. Default: what the fleet and the chart say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageSpec>,
+    /// Values for the chart, merged over those of the fleet: maps key by key, everything else is replaced, null
+    /// takes a chart default away. `store.id`, `store.displayName`, `store.host` and `image.repository`, `.tag`,
+    /// `.digest` have fields of their own above and can't be set here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Map<String, Value>>,
+}
+
+/// A container image.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImageSpec {
+    /// Registry and repository without tag, such as `ghcr.io/acme/medusa`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 255),
+        regex(
+            pattern = REPOSITORY
+        ),
+        example = &"ghcr.io/acme/medusa"
+    )]
+    pub repository: Option<String>,
+    /// The tag, in quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = TAG), example = &"2.21.2")]
+    pub tag: Option<String>,
+    /// The digest, which wins over the tag: the store runs exactly this image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        regex(pattern = DIGEST),
+        example = &"sha256:0000000000000000000000000000000000000000000000000000000000000000"
+    )]
+    pub digest: Option<String>,
+}
+
+/// What holds for all stores of the repository: `storekeeper.yaml` at its root.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "Fleet")]
+pub struct FleetFile {
+    /// The version of this format.
+    #[schemars(extend("const" = "storekeeper.dev/v1"))]
+    pub api_version: String,
+    /// What this file describes.
+    #[schemars(extend("const" = "Fleet"))]
+    pub kind: String,
+    /// What holds for all stores.
+    pub spec: FleetSpec,
+}
+
+/// What holds for all stores.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FleetSpec {
+    /// The domain below which stores get their default host, `<name>.<domain>`. At most 195 characters, so that
+    /// every store's name fits before it.
+    #[schemars(
+        length(max = 195),
+        regex(
+            pattern = HOST
+        ),
+        example = &"shops.example.com"
+    )]
+    pub domain: String,
+    /// Chart values for all stores. They win over the chart's defaults; value files and stores win over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Map<String, Value>>,
+    /// Files with chart values for all stores, merged in this order over `values`: a path in this repository
+    /// under `values/`, or `chart:` and a path in the chart. Local and production differ by this list only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        inner(regex(
+            pattern = VALUE_FILE
+        )),
+        extend("uniqueItems" = true),
+        example = ["values/production.yaml", "chart:values-local.yaml"]
+    )]
+    pub value_files: Option<Vec<String>>,
+    /// How many stores may be deleted without anybody naming them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_budget: Option<DeletionBudgetSpec>,
+}
+
+/// How many stores may be deleted without anybody naming them.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeletionBudgetSpec {
+    /// The number of stores that may be on their way out at once; when more files vanish, none is deleted.
+    /// Default: 3. With 0 every deletion needs an approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 0, "maximum" = 4_294_967_295_u32), example = 3)]
+    pub max_stores: Option<u32>,
+    /// Stores whose deletion is meant: they don't count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        inner(length(max = 57), regex(pattern = NAME)),
+        extend("uniqueItems" = true),
+        example = ["old-store"]
+    )]
+    pub approved: Option<Vec<String>>,
+}

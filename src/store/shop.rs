@@ -1,0 +1,335 @@
+//! Reading one store file.
+
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::fields::{Reader, Section, lookup, plain_text};
+use super::file::{DIGEST, REPOSITORY, STORE_FIELDS, TAG};
+use super::problem::{is_unprintable, quote};
+use super::yaml::{Node, Position, Source};
+use super::{FileContent, Image, Limits, Problem};
+use crate::names::{API_VERSION, Host, StoreId};
+
+/// The longest display name in characters.
+const DISPLAY_NAME_MAX: usize = 100;
+
+static TAG_SHAPE: LazyLock<Regex> = LazyLock::new(|| shape(TAG));
+static REPOSITORY_SHAPE: LazyLock<Regex> = LazyLock::new(|| shape(REPOSITORY));
+static DIGEST_SHAPE: LazyLock<Regex> = LazyLock::new(|| shape(DIGEST));
+
+/// Compiles a pattern of the schema, so that the reader and the schema can't disagree about it.
+pub(super) fn shape(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the patterns of the schemas are literals, and a test compiles each")
+}
+
+/// A store file read on its own: what still is open is whether another file claims the same host.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub id: StoreId,
+    pub display_name: String,
+    pub host: Host,
+    /// Where the host is set; where the name is set when the host is the default.
+    pub host_at: Position,
+    /// Whether the file leaves the host to the default.
+    pub host_is_default: bool,
+    /// The host's problem, should another store have it: made here, where the text of the file is at hand.
+    pub host_problem: Problem,
+    pub image: Image,
+    pub values: Map<String, Value>,
+    pub file: String,
+}
+
+/// What a store file gave.
+pub(super) struct Outcome {
+    /// The store, or why there is none.
+    pub draft: Result<Draft, Vec<Problem>>,
+    /// The name in `metadata.name` when it is a good name: of another store when the file is wrong.
+    pub claims: Option<StoreId>,
+}
+
+/// Reads `stores/<id>.yaml`.
+pub(super) fn read(
+    file: &str,
+    content: &FileContent,
+    id: &StoreId,
+    domain: &Host,
+    limits: &Limits,
+) -> Outcome {
+    let source = match Source::new(file, content, limits) {
+        Ok(source) => source,
+        Err(problem) => return Outcome { draft: Err(vec![problem]), claims: None },
+    };
+    let mut reader = Reader::new(source, STORE_FIELDS, limits);
+    let Some(root) = reader.document(limits) else {
+        return Outcome { draft: Err(reader.into_problems()), claims: None };
+    };
+    let claims = lookup(&root, "metadata").and_then(|metadata| lookup(metadata, "name")).and_then(plain_text);
+    let claims = claims.and_then(|name| name.parse().ok());
+    let draft = store(&mut reader, &root, id, domain).map(|parts| parts.into_draft(&source, id.clone()));
+    let draft = match draft {
+        Some(draft) if reader.is_clean() => Ok(draft),
+        _ => Err(reader.into_problems()),
+    };
+    Outcome { draft, claims }
+}
+
+struct Parts {
+    name_at: Position,
+    display_name: Option<String>,
+    host: Host,
+    host_at: Option<Position>,
+    image: Image,
+    values: Map<String, Value>,
+}
+
+impl Parts {
+    fn into_draft(self, source: &Source<'_>, id: StoreId) -> Draft {
+        let Self { name_at, display_name, host, host_at, image, values } = self;
+        let at = host_at.unwrap_or(name_at);
+        Draft {
+            display_name: display_name.unwrap_or_else(|| id.to_string()),
+            id,
+            host,
+            host_at: at,
+            host_is_default: host_at.is_none(),
+            host_problem: source.problem(at, ""),
+            image,
+            values,
+            file: source.file.to_owned(),
+        }
+    }
+}
+
+/// Checks `apiVersion` and `kind`. When they say that this is something else, nothing more is worth reading.
+pub(super) fn header<'n>(reader: &mut Reader<'_>, root: &'n Node, kind: &str) -> Option<Section<'n>> {
+    if let Some(node) = lookup(root, "kind")
+        && let Some(found) = plain_text(node)
+        && found != kind
+    {
+        let message = format!(
+            "`kind` is {} where `{kind}` is expected: another kind of file has no place here",
+            quote(found)
+        );
+        reader.complain(node.at, &message);
+        return None;
+    }
+    let top = reader.section(root, "")?;
+    let api = expect_constant(reader, &top, "apiVersion", API_VERSION);
+    (expect_constant(reader, &top, "kind", kind) && api).then_some(top)
+}
+
+fn expect_constant(reader: &mut Reader<'_>, top: &Section<'_>, field: &str, expected: &str) -> bool {
+    let Some(node) = top.get(field) else {
+        reader.missing(top, field, &format!("{field}: {expected}"));
+        return true;
+    };
+    let Some(text) = reader.text(node, field) else { return false };
+    if text != expected {
+        reader.complain(node.at, &format!("`{field}` is {} where `{expected}` is expected", quote(&text)));
+    }
+    text == expected
+}
+
+fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, domain: &Host) -> Option<Parts> {
+    let top = header(reader, root, "Store")?;
+    let name_at = name(reader, &top, id);
+    let default_host = format!("{id}.{domain}").parse().ok();
+    let mut parts = Parts {
+        name_at: name_at.unwrap_or(root.at),
+        display_name: None,
+        host: default_host?,
+        host_at: None,
+        image: Image::default(),
+        values: Map::new(),
+    };
+    if let Some(node) = top.get("spec") {
+        spec(reader, node, &mut parts);
+    }
+    name_at.map(|_| parts)
+}
+
+fn name(reader: &mut Reader<'_>, top: &Section<'_>, id: &StoreId) -> Option<Position> {
+    let Some(node) = top.get("metadata") else {
+        reader.missing(top, "metadata", &format!("metadata: {{name: {id}}}"));
+        return None;
+    };
+    let metadata = reader.section(node, "metadata")?;
+    let Some(node) = metadata.get("name") else {
+        reader.missing(&metadata, "metadata.name", &format!("name: {id}"));
+        return None;
+    };
+    let text = reader.text(node, "metadata.name")?;
+    if text == id.as_str() {
+        return Some(node.at);
+    }
+    let message = match text.parse::<StoreId>() {
+        Ok(other) => format!(
+            "`metadata.name` is `{other}`, but the file is called `{id}.yaml`: write `name: {id}`, or rename the file \
+             to `{other}.yaml`"
+        ),
+        Err(error) => format!("`metadata.name` must be the file's name, `{id}`: {error}"),
+    };
+    reader.complain(node.at, &message);
+    None
+}
+
+fn spec(reader: &mut Reader<'_>, node: &Node, parts: &mut Parts) {
+    let Some(spec) = reader.section(node, "spec") else { return };
+    if let Some(node) = spec.get("displayName") {
+        parts.display_name = display_name(reader, node);
+    }
+    if let Some(node) = spec.get("host") {
+        if let Some(host) = host(reader, node, "spec.host") {
+            parts.host = host;
+        }
+        parts.host_at = Some(node.at);
+    }
+    if let Some(node) = spec.get("image") {
+        parts.image = image(reader, node);
+    }
+    if let Some(node) = spec.get("version") {
+        version(reader, node, &spec, &mut parts.image);
+    }
+    if let Some(node) = spec.get("values") {
+        refuse_owned(reader, node, "spec.values", OWNED_BY_STORE);
+        parts.values = reader.values(node, "spec.values").unwrap_or_default();
+    }
+}
+
+fn display_name(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let text = reader.text(node, "spec.displayName")?;
+    let length = text.chars().count();
+    let message = if text.chars().any(is_unprintable) {
+        "holds a line break or another character that can't be seen: write one line of plain text".to_owned()
+    } else if !(1..=DISPLAY_NAME_MAX).contains(&length) {
+        format!("has {length} characters where 1 to {DISPLAY_NAME_MAX} are allowed")
+    } else {
+        return Some(text);
+    };
+    reader.complain(node.at, &format!("`spec.displayName` {message}"));
+    None
+}
+
+/// Reads a host name, and tells what to leave out of something that is almost one.
+pub(super) fn host(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<Host> {
+    let text = reader.text(node, path)?;
+    let lower = text.to_ascii_lowercase();
+    let bare = lower.split_once("://").map_or(lower.as_str(), |(_, rest)| rest);
+    let bare = bare.split(['/', ':', '?', '#']).next().unwrap_or(bare).trim().trim_end_matches('.');
+    let is_address = text.parse::<IpAddr>().is_ok() || bare.parse::<IpAddr>().is_ok();
+    let message = match text.parse::<Host>() {
+        _ if is_address => format!("{} is an address: an Ingress needs a name", quote(&text)),
+        Ok(host) => return Some(host),
+        Err(_) if bare != text && bare.parse::<Host>().is_ok() => {
+            format!("{} is more than a host name in lower case: write `{bare}`", quote(&text))
+        }
+        Err(_) if bare.starts_with("*.") => {
+            format!("{} is a pattern: write one host name, such as `shop{}`", quote(&text), &bare[1..])
+        }
+        Err(error) => error.to_string(),
+    };
+    reader.complain(node.at, &format!("`{path}`: {message}"));
+    None
+}
+
+fn image(reader: &mut Reader<'_>, node: &Node) -> Image {
+    let Some(section) = reader.section(node, "spec.image") else { return Image::default() };
+    let mut field = |name: &str, shape: &Regex, max: usize, right: &str| {
+        let path = format!("spec.image.{name}");
+        shaped(reader, section.get(name)?, &path, shape, max, right)
+    };
+    Image {
+        repository: field(
+            "repository",
+            &REPOSITORY_SHAPE,
+            255,
+            "an image without tag and digest, such as `ghcr.io/acme/medusa`",
+        ),
+        tag: field("tag", &TAG_SHAPE, 128, TAG_RIGHT),
+        digest: field("digest", &DIGEST_SHAPE, 71, "`sha256:` and 64 digits of 0-9 and a-f"),
+    }
+}
+
+const TAG_RIGHT: &str = "at most 128 letters, digits, `.`, `_` and `-`, such as \"2.21.2\"";
+
+fn version(reader: &mut Reader<'_>, node: &Node, spec: &Section<'_>, image: &mut Image) {
+    if spec.get("image").is_some_and(|image| lookup(image, "tag").is_some()) {
+        reader.complain(
+            node.at,
+            "`spec.version` and `spec.image.tag` set the same thing: remove one of the two",
+        );
+        return;
+    }
+    image.tag = shaped(reader, node, "spec.version", &TAG_SHAPE, 128, TAG_RIGHT);
+}
+
+fn shaped(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    path: &str,
+    shape: &Regex,
+    max: usize,
+    right: &str,
+) -> Option<String> {
+    let text = reader.text(node, path)?;
+    if text.len() <= max && shape.is_match(&text) {
+        return Some(text);
+    }
+    reader.complain(node.at, &format!("`{path}` is {}: write {right}", quote(&text)));
+    None
+}
+
+/// A chart value that a field of the store file sets: section, key, and what to do instead of setting it.
+pub(super) type Owned = &'static [(&'static str, &'static str, &'static str)];
+
+/// What `spec.values` of a store can't set.
+const OWNED_BY_STORE: Owned = &[
+    ("store", "id", "it always is the store's name: remove it"),
+    ("store", "displayName", "set `spec.displayName` instead"),
+    ("store", "host", "set `spec.host` instead"),
+    ("image", "repository", "set `spec.image.repository` instead"),
+    ("image", "tag", "set `spec.version` or `spec.image.tag` instead"),
+    ("image", "digest", "set `spec.image.digest` instead"),
+];
+
+/// What values for all stores can't set.
+pub(super) const OWNED_BY_EACH_STORE: Owned = &[
+    ("store", "id", "every store has its own: remove it"),
+    ("store", "displayName", "every store has its own: set `spec.displayName` in its file"),
+    ("store", "host", "every store has its own: set `spec.host` in its file"),
+];
+
+/// Refuses chart values that fields of their own set, so that there is one place to look for each.
+pub(super) fn refuse_owned(reader: &mut Reader<'_>, values: &Node, path: &str, owned: Owned) {
+    let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
+    for (section, key, remedy) in owned {
+        if let Some(node) = lookup(values, section).and_then(|section| lookup(section, key)) {
+            reader.complain(node.at, &format!("`{prefix}{section}.{key}` can't be set here: {remedy}"));
+        }
+    }
+    let mut sections: Vec<&str> = owned.iter().map(|(section, ..)| *section).collect();
+    sections.dedup();
+    for section in sections {
+        if let Some(node) =
+            lookup(values, section).filter(|node| !matches!(node.kind, super::yaml::Kind::Map(_)))
+        {
+            reader.complain(node.at, &format!("`{prefix}{section}` must be a map of chart values"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::{HOST, NAME, VALUE_FILE};
+    use super::*;
+
+    #[test]
+    fn every_pattern_of_the_schemas_compiles() {
+        for pattern in [NAME, HOST, TAG, REPOSITORY, DIGEST, VALUE_FILE] {
+            shape(pattern);
+        }
+    }
+}

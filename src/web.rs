@@ -1,0 +1,124 @@
+//! Shows the fleet over HTTP: a page, JSON, probes and metrics. Git is the only way in; nothing here can change
+//! anything, and the state it holds consists of readers.
+
+mod api;
+mod html;
+mod page;
+mod problem;
+mod serve;
+mod when;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::map_response;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+
+use crate::metrics::{self, MetricsReader, Summary};
+use crate::names::{STORES_FOLDER, StoreId};
+use crate::report::BoardReader;
+
+pub use api::{Fleet, Store, Stores};
+pub use serve::serve;
+
+use problem::Problem;
+
+/// Everything that the web side knows. It can only read.
+#[derive(Debug, Clone)]
+pub struct WebState {
+    /// What is known of the fleet.
+    pub board: BoardReader,
+    /// What was counted and timed.
+    pub metrics: MetricsReader,
+    /// Tells the time in seconds since 1970, for the ages on the page.
+    pub clock: fn() -> i64,
+}
+
+/// Builds the read-only routes. Only GET and HEAD are answered.
+pub fn router(state: WebState) -> Router {
+    Router::new()
+        .route("/", get(show_page))
+        .route("/api/v1/stores", get(show_stores))
+        .route("/api/v1/stores/{name}", get(show_store))
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(show_readiness))
+        .route("/metrics", get(show_metrics))
+        .route("/metrics/summary", get(show_summary))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(map_response(protect))
+        .with_state(state)
+}
+
+async fn show_page(State(state): State<WebState>) -> Html<String> {
+    let now = (state.clock)();
+    Html(state.board.read(|picture| page::render(picture, now)))
+}
+
+async fn show_stores(State(state): State<WebState>) -> Json<Stores> {
+    Json(state.board.read(Stores::of))
+}
+
+async fn show_store(
+    State(state): State<WebState>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Store>, Problem> {
+    let unknown = |detail: String| Problem::new(StatusCode::NOT_FOUND, detail);
+    let Path(name) = name.map_err(|error| unknown(error.body_text()))?;
+    let id: StoreId =
+        name.parse().map_err(|error| unknown(format!("no store can have this name: {error}")))?;
+    let (store, ready) =
+        state.board.read(|picture| (picture.stores.get(&id).map(Store::of), picture.fleet.ready));
+    store.map(Json).ok_or_else(|| {
+        let early = if ready { "" } else { "; the first pass is not finished, it may still appear" };
+        unknown(format!(
+            "no store is named `{id}`: the watched branch has no {STORES_FOLDER}/{id}.yaml and the cluster \
+             nothing left of such a store{early}. /api/v1/stores lists all stores"
+        ))
+    })
+}
+
+async fn show_readiness(State(state): State<WebState>) -> (StatusCode, &'static str) {
+    if state.board.read(|picture| picture.fleet.ready) {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the first pass over all stores is not finished")
+    }
+}
+
+async fn show_metrics(State(state): State<WebState>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], state.metrics.encode())
+}
+
+async fn show_summary(State(state): State<WebState>) -> Json<Summary> {
+    Json(state.metrics.summary())
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    let detail = format!("nothing is at {}; the page is at / and the stores at /api/v1/stores", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+async fn unknown_method(method: Method) -> Problem {
+    let detail = format!("{method} is not answered: this side only shows, changes go through git");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+}
+
+/// Adds to every answer what keeps a browser from doing more with it than showing it.
+async fn protect(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY.clone());
+    let fixed: [(HeaderName, &'static str); 5] = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,213 @@
+//! Serves the routes on a socket, with limits that keep slow or silent clients from holding it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{Instrument, debug, debug_span, warn};
+
+/// The most a request's head may take in bytes.
+const HEAD_MAX: usize = 16 * 1024;
+
+/// How long to wait when the system has no socket left, before asking again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What clients may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Connections at a time; further ones wait in the system's queue.
+    connections: usize,
+    /// Time from the connect, or from the answer before, to the end of a request's head.
+    head: Duration,
+    /// Time that a connection may stay open. It bounds clients that read an answer slowly, too.
+    age: Duration,
+    /// Time to finish the answer under way, after the age or on shutdown.
+    drain: Duration,
+}
+
+impl Limits {
+    const DEFAULT: Self = Self {
+        connections: 256,
+        head: Duration::from_secs(10),
+        age: Duration::from_secs(60),
+        drain: Duration::from_secs(5),
+    };
+}
+
+/// Serves until `shutdown` resolves, then lets answers under way finish for at most 5 seconds.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    serve_within(Limits::DEFAULT, listener, router, shutdown).await;
+}
+
+async fn serve_within(
+    limits: Limits,
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let (closing, closed) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let (slot, stream) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &slots) => accepted,
+            // Only forgets the finished one; an ended connection needs no care.
+            Some(_) = connections.join_next() => continue,
+        };
+        let (router, closed) = (router.clone(), closed.clone());
+        let connection = async move {
+            answer(limits, stream, router, closed).await;
+            drop(slot);
+        };
+        connections.spawn(connection.instrument(debug_span!("http.connection")));
+    }
+    drop((listener, closing));
+    // Ends: each connection keeps within the drain limit.
+    while connections.join_next().await.is_some() {}
+}
+
+/// Waits for a free slot, then for a client.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (OwnedSemaphorePermit, TcpStream) {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (slot, stream),
+            Err(error) => {
+                warn!(%error, "failed to accept an HTTP connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection until the client leaves, the limits end it or `closed` says so.
+async fn answer(limits: Limits, stream: TcpStream, router: Router, mut closed: watch::Receiver<()>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(HEAD_MAX);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        _ = closed.changed() => None,
+        () = sleep(limits.age) => None,
+    };
+    let ended = if let Some(ended) = ended {
+        Ok(ended)
+    } else {
+        connection.as_mut().graceful_shutdown();
+        timeout(limits.drain, connection).await
+    };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "an HTTP connection ended early"),
+        Err(_) => debug!("an HTTP connection was cut: its answer took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+
+    use axum::routing::get;
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(200);
+    const PATIENT: Limits = Limits { connections: 2, head: LONG, age: LONG, drain: LONG };
+
+    /// Serves one quick and one endless route; returns where, and the switch that shuts down.
+    async fn start(limits: Limits) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let endless = get(async || std::future::pending::<()>().await);
+        let router = Router::new().route("/", get(async || "hello")).route("/endless", endless);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        (address, stop, tokio::spawn(serve_within(limits, listener, router, shutdown)))
+    }
+
+    /// Connects and sends this; the blocking client runs beside the server's own threads.
+    fn send(address: SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    }
+
+    /// Reads until the server closes; a reset is a close, too.
+    fn rest(stream: &mut TcpStream) -> String {
+        let mut bytes = Vec::new();
+        match stream.read_to_end(&mut bytes) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("still open: {error}"),
+            _ => String::from_utf8(bytes).unwrap(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_never_finishes_its_request_is_cut_off() {
+        let (address, _stop, _server) = start(Limits { head: SHORT, ..PATIENT }).await;
+        let mut stream = send(address, "GET / HTTP/1.1\r\nhost: x\r\n");
+        assert!(!rest(&mut stream).contains("200 OK"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_says_nothing_more_is_cut_off() {
+        let (address, _stop, _server) = start(Limits { head: SHORT, ..PATIENT }).await;
+        assert_eq!(rest(&mut send(address, "")), "");
+        assert!(rest(&mut send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n")).ends_with("hello"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_past_its_age_is_cut_off_even_while_it_is_answered() {
+        let (address, _stop, _server) = start(Limits { age: SHORT, drain: SHORT, ..PATIENT }).await;
+        assert_eq!(rest(&mut send(address, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")), "");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_beyond_the_limit_is_answered_when_another_leaves() {
+        let (address, _stop, _server) = start(Limits { connections: 1, ..PATIENT }).await;
+        let holder = send(address, "");
+        let mut waiting = send(address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        waiting.set_read_timeout(Some(SHORT)).unwrap();
+        assert!(waiting.peek(&mut [0]).is_err(), "the slot is taken");
+        drop(holder);
+        waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(rest(&mut waiting).ends_with("hello"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn shutdown_closes_an_idle_connection_at_once() {
+        let (address, stop, server) = start(PATIENT).await;
+        let mut idle = send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+        idle.read_exact(&mut [0; 15]).unwrap();
+        stop.send(()).unwrap();
+        assert!(rest(&mut idle).ends_with("hello"));
+        timeout(Duration::from_secs(10), server).await.expect("the server ends").unwrap();
+        assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn shutdown_waits_for_a_busy_connection_no_longer_than_the_limit() {
+        let (address, stop, server) = start(Limits { drain: SHORT, ..PATIENT }).await;
+        let mut busy = send(address, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n");
+        stop.send(()).unwrap();
+        assert_eq!(rest(&mut busy), "");
+        timeout(Duration::from_secs(10), server).await.expect("the server ends").unwrap();
+    }
+}

@@ -1,0 +1,157 @@
+//! The JSON, the probes and the metrics: their shapes, and that nothing but reading is answered.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+use std::collections::BTreeMap;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use serde_json::Value;
+use storekeeper::metrics::Metrics;
+use storekeeper::report::{Board, StoreReport, StoreState};
+use storekeeper::web::{WebState, router};
+use tower::ServiceExt;
+
+const NOW: i64 = 1_760_000_000;
+const PATHS: [&str; 7] =
+    ["/", "/api/v1/stores", "/api/v1/stores/acme", "/healthz", "/readyz", "/metrics", "/metrics/summary"];
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+async fn send(board: &Board, metrics: &Metrics, method: &str, path: &str) -> Answer {
+    let state = WebState { board: board.reader(), metrics: metrics.reader(), clock: || NOW };
+    let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+    let (head, body) = router(state).oneshot(request).await.unwrap().into_parts();
+    let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+    Answer { status: head.status, headers: head.headers, body }
+}
+
+async fn get(board: &Board, path: &str) -> Answer {
+    send(board, &Metrics::new(), "GET", path).await
+}
+
+/// A fleet of two: a store of which everything is known, and one just heard of.
+fn fleet() -> Board {
+    let board = Board::default();
+    board.update(|picture| {
+        picture.fleet.revision = Some("5f1c".repeat(10));
+        picture.fleet.removals_refused = Some("4 of 6 stores would go".to_owned());
+        picture.fleet.problems = vec!["stores/A B.yaml: not a store id".to_owned()];
+        picture.fleet.ready = true;
+        let acme = StoreReport {
+            name: "acme".parse().unwrap(),
+            display_name: Some("Acme".to_owned()),
+            state: StoreState::Failed,
+            reason: "Job/migrate: BackoffLimitExceeded".to_owned(),
+            since: NOW - 30,
+            url: Some("https://acme.example.com".to_owned()),
+            revision: Some("5f1c".repeat(10)),
+            applied_revision: Some("aaaa".repeat(10)),
+            created: Some(NOW - 90_000),
+            last_error: Some("Job/migrate: BackoffLimitExceeded".to_owned()),
+            next_retry: Some(NOW + 60),
+        };
+        let fresh = StoreReport::new("fresh".parse().unwrap(), NOW);
+        picture.stores = BTreeMap::from([(acme.name.clone(), acme), (fresh.name.clone(), fresh)]);
+    });
+    board
+}
+
+#[tokio::test]
+async fn the_stores_come_with_the_fleet_in_the_promised_shape() {
+    let answer = get(&fleet(), "/api/v1/stores").await;
+    assert_eq!(
+        (answer.status, &answer.headers["content-type"]),
+        (StatusCode::OK, &"application/json".parse().unwrap())
+    );
+    insta::assert_snapshot!(serde_json::to_string_pretty(&answer.json()).unwrap());
+}
+
+#[tokio::test]
+async fn one_store_looks_the_same_alone_as_in_the_list() {
+    let (one, all) = (get(&fleet(), "/api/v1/stores/acme").await, get(&fleet(), "/api/v1/stores").await);
+    assert_eq!(one.json(), all.json()["stores"][0]);
+}
+
+#[tokio::test]
+async fn an_unknown_store_is_a_problem_that_says_why() {
+    for (path, words) in [
+        ("/api/v1/stores/nope", "stores/nope.yaml"),
+        ("/api/v1/stores/..%2Fx", "not a DNS label"),
+        ("/api/v1/stores/%FF", "UTF-8"),
+        ("/api/v1/nothing", "/api/v1/nothing"),
+        ("/metrics/", "/metrics/"),
+    ] {
+        let answer = get(&fleet(), path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json", "{path}");
+        let problem = answer.json();
+        assert_eq!((&problem["status"], &problem["title"]), (&404.into(), &"Not Found".into()));
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{problem}");
+    }
+    let early = get(&Board::default(), "/api/v1/stores/nope").await;
+    assert!(early.body.contains("may still appear"));
+}
+
+#[tokio::test]
+async fn nothing_but_reading_is_answered() {
+    for path in PATHS {
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+            let answer = send(&fleet(), &Metrics::new(), method, path).await;
+            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+            assert_eq!(answer.headers["allow"], "GET,HEAD", "{method} {path}");
+        }
+        let head = send(&fleet(), &Metrics::new(), "HEAD", path).await;
+        assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_headers_that_protect_it() {
+    for path in PATHS.into_iter().chain(["/nothing", "/api/v1/stores/nope"]) {
+        let headers = get(&fleet(), path).await.headers;
+        assert_eq!(headers["cache-control"], "no-store", "{path}");
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["referrer-policy"], "no-referrer", "{path}");
+        assert_eq!(headers["x-frame-options"], "DENY", "{path}");
+        assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'; "));
+    }
+}
+
+#[tokio::test]
+async fn ready_means_that_the_first_pass_is_finished_and_healthy_that_the_process_runs() {
+    let board = Board::default();
+    let before = get(&board, "/readyz").await;
+    assert_eq!(before.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(before.body.contains("first pass"));
+    assert_eq!(get(&board, "/healthz").await.body, "ok");
+    board.update(|picture| {
+        picture.fleet.ready = true;
+        picture.fleet.frozen = Some("git does not answer".to_owned());
+    });
+    assert_eq!(get(&board, "/readyz").await.status, StatusCode::OK, "an outage outside does not unready");
+    assert_eq!(get(&board, "/healthz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_metrics_are_shown_as_text_and_summed_up_as_json() {
+    let metrics = Metrics::new();
+    metrics.store_created();
+    metrics.set_states(&BTreeMap::from([(StoreState::Ready, 2), (StoreState::Failed, 1)]));
+    metrics.provisioned(std::time::Duration::from_secs(70));
+    let text = send(&fleet(), &metrics, "GET", "/metrics").await;
+    assert_eq!(text.headers["content-type"], "text/plain; version=0.0.4");
+    assert!(text.body.contains("\nstores_created_total 1\n"));
+    let summary = send(&fleet(), &metrics, "GET", "/metrics/summary").await;
+    insta::assert_snapshot!(serde_json::to_string_pretty(&summary.json()).unwrap());
+}

@@ -1,0 +1,48 @@
+//! More removals at once than the fleet allows are refused as a whole.
+
+mod common;
+
+use common::{World, until};
+
+#[test]
+fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name() {
+    let world = World::new();
+    let mut daemon = world.start_daemon();
+    let names = ["acme", "bonsai", "chocolate"];
+    for name in names {
+        world.write_store(name, name);
+    }
+    world.repository.push("add three");
+    for name in names {
+        world.until_state(&daemon, name, "READY");
+    }
+    for name in names {
+        world.repository.remove(&world.file(name));
+    }
+    world.repository.push("remove all three");
+    let refusal = until("the refusal is shown", || daemon.fleet()["removalsRefused"].as_str().map(str::to_owned));
+    assert!(refusal.contains("3 stores") && refusal.contains("budget is 2"), "{refusal}");
+    for name in names {
+        let shown = world.until_state(&daemon, name, "FAILED");
+        assert!(shown["reason"].as_str().unwrap().contains("deletion budget"), "{shown}");
+        assert!(world.cluster.namespace(&world.namespace(name)).unwrap()["metadata"]["deletionTimestamp"].is_null());
+    }
+
+    // A restart does not forget the refusal, even with a budget that one of them would fit.
+    daemon.kill();
+    daemon = world.start_daemon();
+    for name in names {
+        world.until_state(&daemon, name, "FAILED");
+    }
+
+    let approved = format!(
+        "deletionBudget:\n    maxStores: 2\n    approved: [{}]",
+        names.map(|name| world.store(name)).join(", ")
+    );
+    world.write_fleet(&approved);
+    world.repository.push("approve");
+    for name in names {
+        world.until_gone(name);
+    }
+    assert!(daemon.fleet()["removalsRefused"].is_null());
+}

@@ -1,0 +1,64 @@
+//! A namespace that storekeeper did not make is never touched.
+
+mod common;
+
+use common::{World, until};
+use serde_json::json;
+
+#[test]
+fn a_namespace_made_by_somebody_else_is_neither_taken_over_nor_removed() {
+    let world = World::new();
+    let namespace = world.namespace("acme");
+    world.cluster.create_namespace(&namespace, &json!({ "theirs": "yes" }));
+    let before = world.cluster.namespace(&namespace).unwrap();
+    let daemon = world.start_daemon();
+    world.write_store("acme", "Acme");
+    world.repository.push("add acme");
+    let shown = world.until_state(&daemon, "acme", "FAILED");
+    assert!(shown["reason"].as_str().unwrap().contains("storekeeper did not make it"), "{shown}");
+    assert!(world.cluster.list("v1", "Secret", &namespace).is_empty());
+
+    world.repository.remove(&world.file("acme"));
+    let commit = world.repository.push("remove acme");
+    until("the removal is seen", || (daemon.fleet()["revision"] == commit).then_some(()));
+    until("the store is forgotten", || daemon.store(&world.store("acme")).is_none().then_some(()));
+    let after = world.cluster.namespace(&namespace).unwrap();
+    assert_eq!(before["metadata"]["resourceVersion"], after["metadata"]["resourceVersion"]);
+    world.cluster.delete_namespace(&namespace);
+}
+
+#[test]
+fn the_store_of_another_source_is_not_ours() {
+    let world = World::new();
+    let namespace = world.namespace("acme");
+    let labels = json!({
+        "app.kubernetes.io/managed-by": "storekeeper",
+        "storekeeper.dev/store": world.store("acme"),
+        "storekeeper.dev/source": "another",
+    });
+    world.cluster.create_namespace(&namespace, &labels);
+    let daemon = world.start_daemon();
+    world.write_store("acme", "Acme");
+    world.repository.push("add acme");
+    let shown = world.until_state(&daemon, "acme", "FAILED");
+    assert!(shown["reason"].as_str().unwrap().contains("source another"), "{shown}");
+    world.cluster.delete_namespace(&namespace);
+}
+
+#[test]
+fn a_store_whose_labels_were_taken_off_is_neither_removed_nor_made_again() {
+    let world = World::new();
+    let daemon = world.start_daemon();
+    world.write_store("acme", "Acme");
+    world.repository.push("add acme");
+    world.until_state(&daemon, "acme", "READY");
+    let namespace = world.namespace("acme");
+    let off = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": null } } });
+    world.cluster.patch_namespace(&namespace, &off);
+    world.until_state(&daemon, "acme", "FAILED");
+    world.repository.remove(&world.file("acme"));
+    let commit = world.repository.push("remove acme");
+    until("the removal is seen", || (daemon.fleet()["revision"] == commit).then_some(()));
+    until("the store is forgotten", || daemon.store(&world.store("acme")).is_none().then_some(()));
+    assert!(world.cluster.namespace(&namespace).unwrap()["metadata"]["deletionTimestamp"].is_null());
+}

@@ -1,0 +1,110 @@
+//! The API server, looked at from outside the daemon.
+
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+pub struct Cluster {
+    pub kubeconfig: PathBuf,
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Cluster {
+    /// Connects to the cluster that `make test` brought up.
+    pub fn from_environment() -> Self {
+        Self::connect(super::required_path("STOREKEEPER_TEST_KUBECONFIG"))
+    }
+
+    pub fn connect(kubeconfig: PathBuf) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let client = runtime.block_on(async {
+            let read = Kubeconfig::read_from(&kubeconfig).unwrap();
+            let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
+            Client::try_from(config).unwrap()
+        });
+        Self { kubeconfig, runtime, client }
+    }
+
+    /// Returns an object as JSON; none when it does not exist.
+    pub fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Option<Value> {
+        let api = self.api(api_version, kind, namespace);
+        let object = self.runtime.block_on(api.get_opt(name)).unwrap()?;
+        Some(serde_json::to_value(object).unwrap())
+    }
+
+    /// Returns the objects of a kind in a namespace, or of all namespaces for `""`.
+    pub fn list(&self, api_version: &str, kind: &str, namespace: &str) -> Vec<Value> {
+        let list = self.runtime.block_on(self.api(api_version, kind, namespace).list(&ListParams::default()));
+        list.unwrap().items.into_iter().map(|object| serde_json::to_value(object).unwrap()).collect()
+    }
+
+    pub fn namespace(&self, name: &str) -> Option<Value> {
+        let api = Api::<Namespace>::all(self.client.clone());
+        let namespace = self.runtime.block_on(api.get_opt(name)).unwrap()?;
+        Some(serde_json::to_value(namespace).unwrap())
+    }
+
+    pub fn create_namespace(&self, name: &str, labels: &Value) {
+        let body = json!({ "metadata": { "name": name, "labels": labels } });
+        let namespace: Namespace = serde_json::from_value(body).unwrap();
+        let api = Api::<Namespace>::all(self.client.clone());
+        self.runtime.block_on(api.create(&PostParams::default(), &namespace)).unwrap();
+    }
+
+    pub fn create(&self, api_version: &str, kind: &str, namespace: &str, body: Value) {
+        let object: DynamicObject = serde_json::from_value(body).unwrap();
+        let api = self.api(api_version, kind, namespace);
+        self.runtime.block_on(api.create(&PostParams::default(), &object)).unwrap();
+    }
+
+    pub fn delete(&self, api_version: &str, kind: &str, namespace: &str, name: &str) {
+        let api = self.api(api_version, kind, namespace);
+        self.runtime.block_on(api.delete(name, &DeleteParams::default())).unwrap();
+    }
+
+    pub fn delete_namespace(&self, name: &str) {
+        let api = Api::<Namespace>::all(self.client.clone());
+        self.runtime.block_on(api.delete(name, &DeleteParams::default())).unwrap();
+    }
+
+    /// Changes an object as another writer would, by a merge patch.
+    pub fn patch(&self, api_version: &str, kind: &str, namespace: &str, name: &str, patch: &Value) {
+        let api = self.api(api_version, kind, namespace);
+        let params = PatchParams { field_manager: Some("somebody-else".to_owned()), ..PatchParams::default() };
+        self.runtime.block_on(api.patch(name, &params, &Patch::Merge(patch))).unwrap();
+    }
+
+    pub fn patch_namespace(&self, name: &str, patch: &Value) {
+        let api = Api::<Namespace>::all(self.client.clone());
+        self.runtime.block_on(api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).unwrap();
+    }
+
+    /// Deletes the namespaces with these labels and does not wait for their end.
+    pub fn delete_namespaces(&self, labels: &str) {
+        let api = Api::<Namespace>::all(self.client.clone());
+        self.runtime.block_on(async {
+            let found = api.list(&ListParams::default().labels(labels)).await;
+            for namespace in found.map(|list| list.items).unwrap_or_default() {
+                let name = namespace.metadata.name.unwrap_or_default();
+                let _ = api.delete(&name, &DeleteParams::default()).await;
+            }
+        });
+    }
+
+    fn api(&self, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        if namespace.is_empty() {
+            Api::all_with(self.client.clone(), &resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), namespace, &resource)
+        }
+    }
+}

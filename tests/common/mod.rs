@@ -1,0 +1,136 @@
+//! What tests on the real parts share: a repository that is pushed to, a daemon that runs as users run it, and
+//! a look at the API server from outside the daemon.
+//!
+//! Each [`World`] has a source and store names of its own, so that tests run side by side on one cluster, and
+//! removes what it made.
+
+#![allow(dead_code, missing_docs, reason = "each test file uses a part of this")]
+
+pub mod cluster;
+pub mod daemon;
+pub mod repository;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use cluster::Cluster;
+use daemon::Daemon;
+use repository::Repository;
+
+/// How long a test waits for what must come. Generous, because machines are shared; never what is measured.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One test's surroundings.
+pub struct World {
+    pub prefix: String,
+    pub source: String,
+    pub repository: Repository,
+    pub cluster: Cluster,
+    pub folder: TempDir,
+}
+
+impl World {
+    /// Makes a repository without stores, with a deletion budget of 2.
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("t{:x}-{count}", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::new(folder.path());
+        let world = Self {
+            source: format!("{prefix}-source"),
+            prefix,
+            repository,
+            cluster: Cluster::from_environment(),
+            folder,
+        };
+        world.write_fleet("deletionBudget:\n    maxStores: 2");
+        world.repository.push("the fleet");
+        world
+    }
+
+    /// Writes the fleet file; `more` are further lines of its spec.
+    pub fn write_fleet(&self, more: &str) {
+        let text = format!(
+            "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  valueFiles:\n    \
+             - chart:values-local.yaml\n  {more}\n"
+        );
+        self.repository.write("storekeeper.yaml", &text);
+    }
+
+    /// Returns the full name of a store of this world.
+    pub fn store(&self, name: &str) -> String {
+        format!("{}-{name}", self.prefix)
+    }
+
+    /// Returns the namespace of a store of this world.
+    pub fn namespace(&self, name: &str) -> String {
+        format!("store-{}", self.store(name))
+    }
+
+    /// Returns the path of a store's file in the repository.
+    pub fn file(&self, name: &str) -> String {
+        format!("stores/{}.yaml", self.store(name))
+    }
+
+    /// Writes a store file.
+    pub fn write_store(&self, name: &str, display_name: &str) {
+        let text = format!(
+            "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata:\n  name: {}\nspec:\n  displayName: {display_name}\n",
+            self.store(name)
+        );
+        self.repository.write(&self.file(name), &text);
+    }
+
+    /// Starts a daemon on this world; the second one of a world takes over where the first one ended.
+    pub fn start_daemon(&self) -> Daemon {
+        Daemon::start(self.folder.path(), &self.repository.url(), &self.source, &self.cluster.kubeconfig)
+    }
+
+    /// Waits until the daemon says that a store is in this state.
+    pub fn until_state(&self, daemon: &Daemon, name: &str, state: &str) -> serde_json::Value {
+        let store = self.store(name);
+        let mut last = serde_json::Value::Null;
+        until(&format!("store {store} is {state}"), || {
+            last = daemon.store(&store).unwrap_or_default();
+            (last["state"] == state).then(|| last.clone())
+        })
+    }
+
+    /// Waits until a store's namespace is gone from the API server.
+    pub fn until_gone(&self, name: &str) {
+        let namespace = self.namespace(name);
+        until(&format!("namespace {namespace} is gone"), || {
+            self.cluster.namespace(&namespace).is_none().then_some(())
+        });
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.cluster.delete_namespaces(&format!("storekeeper.dev/source={}", self.source));
+    }
+}
+
+/// Waits for a condition, looking often, and panics with its name when patience ends.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {} s", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Returns a path from an environment variable that `make test` sets.
+pub fn required_path(variable: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) => PathBuf::from(path),
+        None => panic!("{variable} is not set: this test needs real parts, run it through `make test`"),
+    }
+}

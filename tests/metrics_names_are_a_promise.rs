@@ -1,0 +1,80 @@
+//! Dashboards and alerts hang on the names, types and label values of the series.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use storekeeper::metrics::{GitFetch, Metrics, Outcome};
+use storekeeper::report::StoreState;
+
+const PROMISED: [(&str, &str); 4] = [
+    ("provisioning_duration_seconds", "histogram"),
+    ("provisioning_failures_total", "counter"),
+    ("stores_created_total", "counter"),
+    ("active_stores", "gauge"),
+];
+
+/// Returns name -> type as the exposition declares them.
+fn types(exposition: &str) -> BTreeMap<&str, &str> {
+    exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+}
+
+#[test]
+fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_prefix() {
+    let exposition = Metrics::new().reader().encode();
+    let types = types(&exposition);
+    for (name, kind) in PROMISED {
+        assert_eq!(types.get(name), Some(&kind), "{name}");
+    }
+    let promised: BTreeSet<_> = PROMISED.iter().map(|(name, _)| *name).collect();
+    for name in types.keys().filter(|name| !promised.contains(*name)) {
+        assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
+    }
+    assert_eq!(types.len(), 12);
+}
+
+#[test]
+fn every_series_exists_with_every_label_value_before_anything_happens() {
+    let exposition = Metrics::new().reader().encode();
+    let (series, _) = exposition.split_once("provisioning_duration_seconds_bucket").unwrap();
+    assert!(series.contains("active_stores 0"));
+    let shape: Vec<_> = exposition
+        .lines()
+        .filter(|line| !line.contains("_bucket{"))
+        .map(|line| line.replace(env!("CARGO_PKG_VERSION"), "<version>"))
+        .collect();
+    insta::assert_snapshot!(shape.join("\n"));
+}
+
+#[test]
+fn each_method_moves_its_own_series() {
+    let metrics = Metrics::new();
+    metrics.store_created();
+    metrics.provisioned(Duration::from_secs(70));
+    metrics.provisioning_failed();
+    metrics.set_states(&BTreeMap::from([(StoreState::Ready, 2), (StoreState::Deleting, 1)]));
+    metrics.reconciled(Outcome::Applied, Duration::from_millis(500));
+    metrics.git_fetched(GitFetch::Failed);
+    metrics.set_git_frozen(true);
+    metrics.set_git_observed_commit(1_760_000_000);
+    metrics.set_removals_refused(7);
+    metrics.drift_healed();
+    let exposition = metrics.reader().encode();
+    for line in [
+        "stores_created_total 1",
+        "provisioning_duration_seconds_bucket{le=\"60\"} 0",
+        "provisioning_duration_seconds_bucket{le=\"90\"} 1",
+        "provisioning_duration_seconds_sum 70",
+        "provisioning_failures_total 1",
+        "active_stores 2",
+        "storekeeper_stores{state=\"READY\"} 2",
+        "storekeeper_stores{state=\"DELETING\"} 1",
+        "storekeeper_reconcile_duration_seconds_count{outcome=\"applied\"} 1",
+        "storekeeper_git_fetches_total{result=\"failed\"} 1",
+        "storekeeper_git_frozen 1",
+        "storekeeper_git_observed_commit_timestamp_seconds 1760000000",
+        "storekeeper_removals_refused 7",
+        "storekeeper_drift_healed_total 1",
+    ] {
+        assert!(exposition.lines().any(|found| found == line), "missing {line} in\n{exposition}");
+    }
+}
