@@ -1,0 +1,152 @@
+//! Which subcharts take part: conditions, tags, aliases and imported values.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::error::RenderError;
+use super::load::{ChartNode, list, scalar_text};
+use super::values;
+
+/// Returns the chart with only those subcharts that the values enable, under the names that aliases give them,
+/// and with the values imported from them among its defaults.
+pub(crate) fn enabled<'a>(
+    chart: &'a ChartNode,
+    values: &Map<String, Value>,
+) -> Result<Cow<'a, ChartNode>, RenderError> {
+    if chart.dependencies.is_empty() {
+        return Ok(Cow::Borrowed(chart));
+    }
+    let mut chart = chart.clone();
+    select(&mut chart, values, "")?;
+    import_values(&mut chart)?;
+    Ok(Cow::Owned(chart))
+}
+
+/// One entry of `dependencies` in Chart.yaml.
+struct Requirement {
+    chart_name: String,
+    /// The alias if there is one, else the chart's name.
+    name: String,
+    version: String,
+    condition: String,
+    tags: Vec<String>,
+}
+
+impl Requirement {
+    fn all(chart: &ChartNode) -> Vec<Self> {
+        list(&chart.metadata, "dependencies").iter().map(Self::read).collect()
+    }
+
+    fn read(entry: &Value) -> Self {
+        let text = |key: &str| entry.get(key).map(scalar_text).unwrap_or_default();
+        let (chart_name, alias) = (text("name"), text("alias"));
+        let tags = entry.get("tags").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        Self {
+            name: if alias.is_empty() { chart_name.clone() } else { alias },
+            chart_name,
+            version: text("version"),
+            condition: text("condition"),
+            tags: tags.iter().map(scalar_text).collect(),
+        }
+    }
+
+    fn fits(&self, chart: &ChartNode) -> bool {
+        self.chart_name == chart.name()
+            && super::version_matches(&self.version, &chart.text("version")).unwrap_or(false)
+    }
+
+    /// The first condition that is a boolean decides; without one, tags do; without those, the chart is in.
+    fn is_enabled(&self, values: &Map<String, Value>, path: &str) -> bool {
+        let conditions = self.condition.split(',').map(str::trim).filter(|condition| !condition.is_empty());
+        for condition in conditions {
+            if let Some(Value::Bool(enabled)) = at(values, &format!("{path}{condition}")) {
+                return *enabled;
+            }
+        }
+        let Some(Value::Object(known)) = values.get("tags") else { return true };
+        let flags: Vec<bool> = self.tags.iter().filter_map(|tag| known.get(tag)?.as_bool()).collect();
+        flags.is_empty() || flags.contains(&true)
+    }
+}
+
+/// Follows a dotted path through maps.
+fn at<'a>(values: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut parts = path.split('.');
+    let mut current = values.get(parts.next()?)?;
+    for part in parts {
+        current = current.as_object()?.get(part)?;
+    }
+    Some(current)
+}
+
+fn select(chart: &mut ChartNode, values: &Map<String, Value>, path: &str) -> Result<(), RenderError> {
+    let requirements = Requirement::all(chart);
+    if requirements.is_empty() {
+        return Ok(());
+    }
+    let available = std::mem::take(&mut chart.dependencies);
+    let unlisted = available.iter().filter(|chart| !requirements.iter().any(|entry| entry.fits(chart)));
+    let mut dependencies: Vec<ChartNode> = unlisted.cloned().collect();
+    for requirement in &requirements {
+        if let Some(found) = available.iter().find(|chart| requirement.fits(chart)) {
+            let mut renamed = found.clone();
+            renamed.metadata.insert("name".to_owned(), Value::from(requirement.name.clone()));
+            dependencies.push(renamed);
+        }
+    }
+    chart.dependencies = dependencies;
+    let coalesced = values::coalesce(chart, values.clone())?;
+    let disabled: Vec<&str> = requirements
+        .iter()
+        .filter(|requirement| !requirement.is_enabled(&coalesced, path))
+        .map(|requirement| requirement.name.as_str())
+        .collect();
+    chart.dependencies.retain(|subchart| !disabled.contains(&subchart.name()));
+    for subchart in &mut chart.dependencies {
+        let path = format!("{path}{}.", subchart.name());
+        select(subchart, &coalesced, &path)?;
+    }
+    Ok(())
+}
+
+/// `import-values`: takes tables of subcharts over into the parent's defaults, the innermost first.
+fn import_values(chart: &mut ChartNode) -> Result<(), RenderError> {
+    for subchart in &mut chart.dependencies {
+        import_values(subchart)?;
+    }
+    let entries = list(&chart.metadata, "dependencies").to_vec();
+    if !entries.iter().any(|entry| entry.get("import-values").is_some()) {
+        return Ok(());
+    }
+    let merged = values::merge_defaults(chart, Map::new())?;
+    let mut imported = Map::new();
+    for entry in &entries {
+        let name = Requirement::read(entry).name;
+        let Some(Value::Array(imports)) = entry.get("import-values") else { continue };
+        for import in imports {
+            let (child, parent) = match import {
+                Value::String(export) => (format!("exports.{export}"), ".".to_owned()),
+                import => {
+                    let text = |key: &str| import.get(key).map(scalar_text).unwrap_or_default();
+                    (text("child"), text("parent"))
+                }
+            };
+            if let Some(Value::Object(table)) = at(&merged, &format!("{name}.{child}")) {
+                values::coalesce_tables(&mut imported, nested(&parent, table.clone()), true);
+            }
+        }
+    }
+    let mut defaults = merged;
+    values::coalesce_tables(&mut defaults, imported, true);
+    chart.values = defaults;
+    Ok(())
+}
+
+/// Puts a table below a dotted path; `.` is the root.
+fn nested(path: &str, table: Map<String, Value>) -> Map<String, Value> {
+    if path == "." {
+        return table;
+    }
+    path.rsplit('.').fold(table, |below, part| Map::from_iter([(part.to_owned(), Value::Object(below))]))
+}

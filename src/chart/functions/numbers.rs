@@ -1,0 +1,170 @@
+//! Conversions to numbers, by the lenient rules of the Go module cast, and ranges of numbers.
+
+use super::{Function, Outcome, Runtime, argument, integer, text};
+use crate::chart::error::Failure;
+use crate::chart::value::Value;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::exactly("int", 1, |_, values| Ok(Value::Int(whole(argument(values, 0))))),
+    Function::exactly("int64", 1, |_, values| Ok(Value::Int64(whole(argument(values, 0))))),
+    Function::exactly("float64", 1, |_, values| Ok(Value::Float(real(argument(values, 0))))),
+    Function::exactly("atoi", 1, |_, values| Ok(Value::Int(text(values, 0)?.parse().unwrap_or(0)))),
+    Function::exactly("until", 1, until),
+    Function::exactly("untilStep", 3, until_step),
+    Function::between("seq", 0, 3, seq),
+];
+
+/// Converts to a whole number: fractions are cut, text is read with Go's prefixes, anything else is 0.
+pub(super) fn whole(value: &Value) -> i64 {
+    match value {
+        Value::Int(number) | Value::Int64(number) => *number,
+        #[expect(clippy::cast_possible_truncation, reason = "cutting the fraction is the purpose")]
+        Value::Float(number) => *number as i64,
+        Value::Bool(flag) => i64::from(*flag),
+        Value::String(text) => parse_whole(text).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Converts to a float; text that is no number is 0.
+pub(super) fn real(value: &Value) -> f64 {
+    match value {
+        #[expect(clippy::cast_precision_loss, reason = "as in Go")]
+        Value::Int(number) | Value::Int64(number) => *number as f64,
+        Value::Float(number) => *number,
+        Value::Bool(flag) => f64::from(u8::from(*flag)),
+        Value::String(text) => text.parse().unwrap_or(0.0),
+        _ => 0.0,
+    }
+}
+
+/// Go's `ParseInt` with base 0: `0x1f`, `0b1`, `0o17`, `017`. `12.0` and `12.` count as 12.
+fn parse_whole(text: &str) -> Option<i64> {
+    let text = match text.split_once('.') {
+        Some((whole, zeros)) if zeros.bytes().all(|byte| byte == b'0') => whole,
+        _ => text,
+    };
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (radix, digits) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
+        [b'0', b'b' | b'B', ..] => (2, &digits[2..]),
+        [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
+        [b'0', _, ..] => (8, &digits[1..]),
+        _ => (10, digits),
+    };
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    let magnitude = i128::from(u64::from_str_radix(&digits.replace('_', ""), radix).ok()?);
+    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+}
+
+/// Counts from `start` towards `stop`, which is left out.
+fn range(runtime: &mut Runtime<'_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, Failure> {
+    let forward = stop > start && step > 0;
+    let backward = stop < start && step < 0;
+    if !forward && !backward {
+        return Ok(Vec::new());
+    }
+    let count = stop.abs_diff(start).div_ceil(step.unsigned_abs());
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    runtime.budget.produce(count.saturating_mul(size_of::<Value>()))?;
+    let mut numbers = Vec::with_capacity(count);
+    let mut current = start;
+    for _ in 0..count {
+        numbers.push(current);
+        current = current.saturating_add(step);
+    }
+    Ok(numbers)
+}
+
+fn list(numbers: Vec<i64>) -> Value {
+    Value::list(numbers.into_iter().map(Value::Int).collect())
+}
+
+fn until(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let count = integer(values, 0)?;
+    Ok(list(range(runtime, 0, count, count.signum())?))
+}
+
+fn until_step(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let (start, stop, step) = (integer(values, 0)?, integer(values, 1)?, integer(values, 2)?);
+    Ok(list(range(runtime, start, stop, step)?))
+}
+
+/// The shell's `seq`: numbers as text, the end included.
+fn seq(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let mut numbers = Vec::new();
+    for position in 0..values.len() {
+        numbers.push(integer(values, position)?);
+    }
+    let (start, end, step) = match numbers.as_slice() {
+        [] => return Ok(Value::from("")),
+        [end] => (1, *end, if *end < 1 { -1 } else { 1 }),
+        [start, end] => (*start, *end, if end < start { -1 } else { 1 }),
+        [start, step, end, ..] => (*start, *end, *step),
+    };
+    if end < start && step > 0 {
+        return Ok(Value::from(""));
+    }
+    let past_end = end.saturating_add(if end < start { -1 } else { 1 });
+    let words: Vec<String> = range(runtime, start, past_end, step)?.iter().map(ToString::to_string).collect();
+    Ok(Value::from(words.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::chart::functions::testing::{assert_prints, assert_refused};
+
+    #[test]
+    fn numbers_are_read_leniently() {
+        let values =
+            json!({"float": 3.9, "text": "12", "hex": "0x1f", "octal": "017", "junk": "x1", "on": true});
+        assert_prints(
+            &values,
+            &[
+                ("int .Values.float", "3"),
+                ("int .Values.text", "12"),
+                ("int64 .Values.hex", "31"),
+                ("int .Values.octal", "15"),
+                ("int .Values.junk", "0"),
+                ("int .Values.on", "1"),
+                ("int nil", "0"),
+                ("int \"5.0\"", "5"),
+                ("float64 \"1.5\"", "1.5"),
+                ("atoi \"08\"", "8"),
+            ],
+        );
+    }
+
+    #[test]
+    fn ranges_have_gos_edges() {
+        assert_prints(
+            &json!({}),
+            &[
+                ("until 3 | toJson", "[0,1,2]"),
+                ("until -2 | toJson", "[0,-1]"),
+                ("untilStep 0 10 4 | toJson", "[0,4,8]"),
+                ("untilStep 3 0 -2 | toJson", "[3,1]"),
+                ("untilStep 0 3 0 | toJson", "[]"),
+                ("seq 3", "1 2 3"),
+                ("seq 2 0", "2 1 0"),
+                ("seq 0 5 10", "0 5 10"),
+                ("seq -2", "1 0 -1 -2"),
+            ],
+        );
+        assert_refused(
+            &json!({"n": 3}),
+            &[
+                ("until 1000000000", "calling `until`: the templates produce more than"),
+                ("seq 9223372036854775807", "calling `seq`: the templates produce more than"),
+                ("until .Values.n", "expected int; got float64"),
+            ],
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! Regular expressions with Go's syntax over Rust's engine: both are RE2, but Go's `\w`, `\d`, `\s` and `\b` know
+//! only ASCII, `\Q…\E` quotes, and `[` in a class needs no escape.
+
+use std::rc::Rc;
+
+use regex::{NoExpand, Regex, RegexBuilder};
+
+use super::{Function, Outcome, Runtime, integer, text};
+use crate::chart::error::Failure;
+use crate::chart::value::Value;
+
+/// The size in bytes that a compiled pattern may have. `(a{1000}){1000}` is refused, as in Go.
+const PROGRAM_MAX: usize = 1 << 20;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::exactly("regexMatch", 2, regex_match),
+    Function::exactly("mustRegexMatch", 2, regex_match),
+    Function::exactly("regexFind", 2, find),
+    Function::exactly("mustRegexFind", 2, find),
+    Function::exactly("regexFindAll", 3, find_all),
+    Function::exactly("mustRegexFindAll", 3, find_all),
+    Function::exactly("regexReplaceAll", 3, replace_all),
+    Function::exactly("mustRegexReplaceAll", 3, replace_all),
+    Function::exactly("regexReplaceAllLiteral", 3, replace_all_literal),
+    Function::exactly("mustRegexReplaceAllLiteral", 3, replace_all_literal),
+    Function::exactly("regexSplit", 3, split),
+    Function::exactly("mustRegexSplit", 3, split),
+    Function::exactly("regexQuoteMeta", 1, |_, values| Ok(Value::from(quote_meta(text(values, 0)?)))),
+];
+
+/// Compiles a pattern, or takes it from earlier in the render, and counts the cost of a search.
+fn pattern(runtime: &mut Runtime<'_>, values: &[Value]) -> Result<Regex, Failure> {
+    let pattern = text(values, 0)?;
+    // A search takes time in proportion to pattern times text.
+    let searched = values.get(1).map_or(0, Value::shallow_size);
+    runtime.budget.read(searched.saturating_mul(pattern.len() / 8 + 1))?;
+    if let Some(compiled) = runtime.patterns.get(pattern) {
+        return Ok(compiled.clone());
+    }
+    runtime.budget.steps(1_000)?;
+    let compiled = compile(pattern).map_err(Failure::new)?;
+    runtime.patterns.insert(Rc::from(pattern), compiled.clone());
+    Ok(compiled)
+}
+
+fn compile(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(&translate(pattern))
+        .size_limit(PROGRAM_MAX)
+        .dfa_size_limit(PROGRAM_MAX)
+        .nest_limit(50)
+        .build()
+        .map_err(|error| {
+            // The engine draws the pattern over several lines; the last one says what is wrong.
+            let message = error.to_string();
+            let reason = message.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("pattern `{pattern}`: {reason}")
+        })
+}
+
+/// Rewrites a Go pattern for Rust's engine.
+fn translate(pattern: &str) -> String {
+    let mut output = String::with_capacity(pattern.len() * 2);
+    let mut characters = pattern.chars().peekable();
+    let mut in_class = false;
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next() {
+                Some('Q') => {
+                    let rest: String = characters.clone().collect();
+                    let quoted = rest.split("\\E").next().unwrap_or_default();
+                    output.push_str(&regex::escape(quoted));
+                    for _ in 0..quoted.chars().count() + 2 {
+                        characters.next();
+                    }
+                }
+                Some(escaped) => output.push_str(&class(escaped, in_class)),
+                None => output.push('\\'),
+            },
+            '[' if in_class && characters.peek() != Some(&':') => output.push_str("\\["),
+            '[' if in_class => {
+                // A named class such as `[:alpha:]` runs to its own bracket.
+                output.push('[');
+                for inner in characters.by_ref() {
+                    output.push(inner);
+                    if inner == ']' {
+                        break;
+                    }
+                }
+            }
+            '[' => {
+                in_class = true;
+                output.push('[');
+                if characters.next_if_eq(&'^').is_some() {
+                    output.push('^');
+                }
+                if characters.next_if_eq(&']').is_some() {
+                    output.push_str("\\]");
+                }
+            }
+            ']' if in_class => {
+                in_class = false;
+                output.push(']');
+            }
+            '&' | '~' if in_class => {
+                output.push('\\');
+                output.push(character);
+            }
+            other => output.push(other),
+        }
+    }
+    output
+}
+
+/// What an escaped letter means in Go: ASCII only.
+fn class(escaped: char, in_class: bool) -> String {
+    let (negated, members) = match escaped {
+        'w' | 'W' => (escaped == 'W', "0-9A-Za-z_"),
+        'd' | 'D' => (escaped == 'D', "0-9"),
+        's' | 'S' => (escaped == 'S', "\\t\\n\\f\\r "),
+        'b' | 'B' if !in_class => return format!("(?-u:\\{escaped})"),
+        other => return format!("\\{other}"),
+    };
+    match (negated, in_class) {
+        (false, true) => members.to_owned(),
+        (false, false) => format!("[{members}]"),
+        (true, _) => format!("[^{members}]"),
+    }
+}
+
+/// Go's `QuoteMeta` escapes only what is special; Rust's escapes some more.
+fn quote_meta(text: &str) -> String {
+    let mut output = String::with_capacity(text.len());
+    for character in text.chars() {
+        if "\\.+*?()|[]{}^$".contains(character) {
+            output.push('\\');
+        }
+        output.push(character);
+    }
+    output
+}
+
+fn regex_match(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    Ok(Value::Bool(pattern(runtime, values)?.is_match(text(values, 1)?)))
+}
+
+fn find(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let found = pattern(runtime, values)?.find(text(values, 1)?).map(|found| Value::from(found.as_str()));
+    Ok(found.unwrap_or_else(|| Value::from("")))
+}
+
+/// How many results are wanted: all for a negative number.
+fn limit(values: &[Value]) -> Result<usize, Failure> {
+    Ok(usize::try_from(integer(values, 2)?).unwrap_or(usize::MAX))
+}
+
+fn find_all(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let regex = pattern(runtime, values)?;
+    let text = text(values, 1)?;
+    runtime.budget.produce(text.len() * 4)?;
+    Ok(Value::strings(regex.find_iter(text).take(limit(values)?).map(|found| found.as_str())))
+}
+
+/// Translates Go's replacement template: `$1x` names the group `1x` in both, only Go has `$` before other
+/// characters as itself.
+fn replace_all(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let regex = pattern(runtime, values)?;
+    let (source, template) = (text(values, 1)?, text(values, 2)?);
+    let mut output = String::new();
+    let mut end = 0;
+    for captures in regex.captures_iter(source) {
+        let Some(whole) = captures.get(0) else { continue };
+        output.push_str(&source[end..whole.start()]);
+        let before = output.len();
+        captures.expand(template, &mut output);
+        // Counted as it grows: a template can repeat a long match many times.
+        runtime.budget.produce(output.len() - before)?;
+        end = whole.end();
+    }
+    output.push_str(&source[end..]);
+    Ok(Value::from(output))
+}
+
+fn replace_all_literal(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let regex = pattern(runtime, values)?;
+    let (source, replacement) = (text(values, 1)?, text(values, 2)?);
+    let matches = regex.find_iter(source).count();
+    runtime.budget.produce(matches.saturating_mul(replacement.len()))?;
+    Ok(Value::string(regex.replace_all(source, NoExpand(replacement))))
+}
+
+fn split(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let regex = pattern(runtime, values)?;
+    let text = text(values, 1)?;
+    runtime.budget.produce(text.len() * 4)?;
+    Ok(match limit(values)? {
+        usize::MAX => Value::strings(regex.split(text)),
+        limit => Value::strings(regex.splitn(text, limit)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::chart::functions::testing::{assert_prints, assert_refused};
+
+    #[test]
+    fn regular_expressions() {
+        assert_prints(
+            &json!({}),
+            &[
+                ("regexMatch \"^[a-z]+$\" \"abc\"", "true"),
+                ("regexMatch `^\\w+$` \"é\"", "false"),
+                ("regexMatch `^[\\w.-]+$` \"a.b-c\"", "true"),
+                ("regexFind \"[0-9]+\" \"a12b3\"", "12"),
+                ("regexFindAll \"[0-9]\" \"a12b3\" -1 | toJson", "[\"1\",\"2\",\"3\"]"),
+                ("regexFindAll \"[0-9]\" \"a12b3\" 2 | len", "2"),
+                ("regexReplaceAll \"a(x*)b\" \"-ab-axxb-\" \"${1}W\"", "-W-xxW-"),
+                ("regexReplaceAll \"a(x*)b\" \"-ab-axxb-\" \"$1W\"", "---"),
+                ("regexReplaceAllLiteral \"a\" \"banana\" \"$0\"", "b$0n$0n$0"),
+                ("regexSplit \"z+\" \"pizza\" -1 | toJson", "[\"pi\",\"a\"]"),
+                ("regexQuoteMeta \"1.2-3\"", "1\\.2-3"),
+            ],
+        );
+        assert_refused(
+            &json!({}),
+            &[
+                ("regexMatch \"a(\" \"\"", "calling `regexMatch`: pattern `a(`: unclosed group"),
+                ("regexMatch \"((a{1000}){1000})\" \"a\"", "size limit"),
+            ],
+        );
+    }
+
+    #[test]
+    fn gos_syntax_is_translated() {
+        assert_eq!(translate(r"[[a&&b~]\Qa.b\E\d[^\S]"), r"[\[a\&\&b\~]a\.b[0-9][^[^\t\n\f\r ]]");
+        assert_eq!(translate("[[:alpha:]x][]a]"), r"[[:alpha:]x][\]a]");
+    }
+}

@@ -1,0 +1,84 @@
+//! Validates values against `values.schema.json`.
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::{Map, Value};
+
+use super::error::SchemaViolation;
+
+/// A compiled schema. References to other files or hosts are not followed: such a schema does not load.
+pub(crate) struct Schema(Validator);
+
+impl Schema {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let schema: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        jsonschema::options()
+            // The linear engine: a pattern that backtracks could be made to hang by a value.
+            .with_pattern_options(PatternOptions::regex())
+            .build(&schema)
+            .map(Self)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Lists every place where values break the schema; `prefix` is the subchart's path.
+    pub(crate) fn violations(&self, values: &Map<String, Value>, prefix: &str) -> Vec<SchemaViolation> {
+        let values = Value::Object(values.clone());
+        let violation = |error: jsonschema::ValidationError<'_>| SchemaViolation {
+            path: values_path(prefix, error.instance_path().as_str()),
+            message: error.to_string(),
+        };
+        self.0.iter_errors(&values).map(violation).collect()
+    }
+}
+
+/// Writes a JSON pointer as a values path: `/workers/0/name` is `workers[0].name`.
+fn values_path(prefix: &str, pointer: &str) -> String {
+    let mut path = prefix.to_owned();
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        if part.parse::<usize>().is_ok() {
+            path.push_str(&format!("[{part}]"));
+        } else {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&part);
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn violations(schema: &Value, values: &Value) -> Vec<String> {
+        let schema = Schema::parse(schema.to_string().as_bytes()).unwrap();
+        let Value::Object(values) = values else { panic!("values are a map") };
+        schema.violations(values, "").iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_violation_is_listed_with_its_values_path() {
+        let schema = json!({
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "properties": {
+                "store": {"required": ["id"], "additionalProperties": false, "properties": {"id": {"type": "string"}}},
+                "workers": {"items": {"properties": {"count": {"type": "integer", "minimum": 1}}}}
+            }
+        });
+        let values = json!({"store": {"id": 5, "extra": 1}, "workers": [{"count": 0}, {"count": 2}]});
+        let found = violations(&schema, &values);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found.iter().any(|line| line.starts_with("`store.id`: ")), "{found:?}");
+        assert!(found.iter().any(|line| line.starts_with("`workers[0].count`: ")), "{found:?}");
+        assert!(violations(&schema, &json!({"store": {"id": "a"}, "workers": []})).is_empty());
+    }
+
+    #[test]
+    fn a_reference_to_another_host_is_refused() {
+        let schema = json!({"$ref": "https://example.com/schema.json"});
+        assert!(Schema::parse(schema.to_string().as_bytes()).is_err());
+    }
+}

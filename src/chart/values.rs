@@ -1,0 +1,202 @@
+//! Values: Helm's merging of values files and its coalescing with the defaults of charts and subcharts.
+//!
+//! The user wins over a parent chart, which wins over a subchart. A null deletes a default; a null over a
+//! subchart's key is kept until that subchart is coalesced, and acts there. The functions follow Helm 4.3.1's
+//! `coalesce.go` step by step, because the order of the steps decides what a null does.
+
+use serde_json::{Map, Value};
+
+use super::error::RenderError;
+use super::load::ChartNode;
+use super::yaml::{self, YamlError};
+
+/// The key whose table every subchart shares.
+pub(crate) const GLOBAL: &str = "global";
+
+/// Merges one layer of values over another, as `helm -f base -f overlay` does: maps merge, everything else is
+/// replaced. A null stays, so that it can delete a chart's default later.
+pub fn merge_values(base: &mut Map<String, Value>, overlay: &Map<String, Value>) {
+    for (key, value) in overlay {
+        match (base.get_mut(key), value) {
+            (Some(Value::Object(below)), Value::Object(above)) => merge_values(below, above),
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// Parses a values file as Helm does: YAML 1.1, only the first document, nothing at all counts as no values.
+pub fn parse_values(text: &str) -> Result<Map<String, Value>, YamlError> {
+    match yaml::parse_document(text)? {
+        Value::Object(values) => Ok(values),
+        Value::Null => Ok(Map::new()),
+        _ => Err(YamlError { line: 1, column: 1, message: "the values must be a map".to_owned() }),
+    }
+}
+
+/// Coalesces values with the defaults of a chart and of its subcharts.
+pub(crate) fn coalesce(
+    chart: &ChartNode,
+    values: Map<String, Value>,
+) -> Result<Map<String, Value>, RenderError> {
+    coalesce_chart(chart, values, "", false)
+}
+
+/// Like [`coalesce`], but keeps nulls for a later coalescing.
+pub(crate) fn merge_defaults(
+    chart: &ChartNode,
+    values: Map<String, Value>,
+) -> Result<Map<String, Value>, RenderError> {
+    coalesce_chart(chart, values, "", true)
+}
+
+fn coalesce_chart(
+    chart: &ChartNode,
+    mut values: Map<String, Value>,
+    path: &str,
+    keeps_nulls: bool,
+) -> Result<Map<String, Value>, RenderError> {
+    coalesce_defaults(chart, &mut values, keeps_nulls);
+    for subchart in &chart.dependencies {
+        let name = subchart.name();
+        let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        let mut below = match values.get(name) {
+            None => Map::new(),
+            Some(Value::Object(below)) => below.clone(),
+            Some(_) => return Err(RenderError::NotAMap { path }),
+        };
+        hand_globals_down(&mut below, &values);
+        let below = coalesce_chart(subchart, below, &path, keeps_nulls)?;
+        values.insert(name.to_owned(), Value::Object(below));
+    }
+    Ok(values)
+}
+
+/// Fills in a chart's own defaults.
+fn coalesce_defaults(chart: &ChartNode, values: &mut Map<String, Value>, keeps_nulls: bool) {
+    for (key, default) in &chart.values {
+        match values.get_mut(key) {
+            Some(Value::Null) if !keeps_nulls => {
+                values.shift_remove(key);
+            }
+            Some(Value::Object(table)) => {
+                if let Value::Object(default) = default {
+                    let is_subchart = chart.dependencies.iter().any(|subchart| subchart.name() == key);
+                    let keeps_nulls = keeps_nulls || is_subchart;
+                    let mut default = default.clone();
+                    if !keeps_nulls {
+                        remove_nulls(&mut default);
+                    }
+                    coalesce_tables(table, default, keeps_nulls);
+                }
+            }
+            Some(_) => {}
+            None => {
+                let mut default = default.clone();
+                if !keeps_nulls {
+                    match &mut default {
+                        Value::Null => continue,
+                        Value::Object(table) => remove_nulls(table),
+                        _ => {}
+                    }
+                }
+                values.insert(key.clone(), default);
+            }
+        }
+    }
+}
+
+/// Fills what a table lacks from another one. What the first has, wins.
+pub(crate) fn coalesce_tables(
+    destination: &mut Map<String, Value>,
+    mut source: Map<String, Value>,
+    keeps_nulls: bool,
+) {
+    let had_value: Vec<String> =
+        source.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key.clone()).collect();
+    for (key, value) in destination.iter() {
+        if value.is_null() {
+            source.insert(key.clone(), Value::Null);
+        }
+    }
+    for (key, value) in source {
+        match destination.get_mut(&key) {
+            Some(Value::Null) if !keeps_nulls && had_value.contains(&key) => {
+                destination.shift_remove(&key);
+            }
+            None => {
+                destination.insert(key, value);
+            }
+            Some(Value::Object(below)) => {
+                if let Value::Object(value) = value {
+                    coalesce_tables(below, value, keeps_nulls);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Merges a chart's `global` into a subchart's: the parent wins. The table is there even if it is empty.
+fn hand_globals_down(below: &mut Map<String, Value>, values: &Map<String, Value>) {
+    let empty = Map::new();
+    let globals = match values.get(GLOBAL) {
+        None => &empty,
+        Some(Value::Object(globals)) => globals,
+        Some(_) => return,
+    };
+    let mut own = match below.get(GLOBAL) {
+        None => Map::new(),
+        Some(Value::Object(own)) => own.clone(),
+        Some(_) => return,
+    };
+    for (key, value) in globals {
+        let merged = match (value, own.get(key)) {
+            (Value::Object(table), Some(Value::Object(own_table))) => {
+                let mut table = table.clone();
+                coalesce_tables(&mut table, own_table.clone(), true);
+                Value::Object(table)
+            }
+            (Value::Object(_), Some(_)) | (_, Some(Value::Object(_))) => continue,
+            _ => value.clone(),
+        };
+        own.insert(key.clone(), merged);
+    }
+    below.insert(GLOBAL.to_owned(), Value::Object(own));
+}
+
+fn remove_nulls(table: &mut Map<String, Value>) {
+    table.retain(|_, value| !value.is_null());
+    for value in table.values_mut() {
+        if let Value::Object(below) = value {
+            remove_nulls(below);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_later_layer_wins_and_its_nulls_stay() {
+        let mut base = parse_values("a: {x: 1, w: 2}\nlist: [1, 2]\n").unwrap();
+        merge_values(&mut base, &parse_values("a: {w: null, z: 3}\nlist: [9]\n").unwrap());
+        assert_eq!(Value::Object(base), json!({"a": {"x": 1, "w": null, "z": 3}, "list": [9]}));
+    }
+
+    #[test]
+    fn a_values_file_is_a_map_in_yaml_1_1() {
+        assert_eq!(Value::Object(parse_values("a: yes\nb: 0644\n").unwrap()), json!({"a": true, "b": 420}));
+        assert!(parse_values("# nothing\n").unwrap().is_empty());
+        assert_eq!(
+            parse_values("- a\n").unwrap_err().to_string(),
+            "parse YAML at line 1, column 1: the values must be a map"
+        );
+        let error = parse_values("a: 1\n  b: [\n").unwrap_err();
+        assert!(error.line >= 2, "{error}");
+    }
+}

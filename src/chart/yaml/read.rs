@@ -1,0 +1,252 @@
+//! Reads YAML into JSON values, with bounds on depth and on what aliases expand to.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde_json::{Map, Value};
+
+use super::{YamlError, scalar};
+
+/// How deep collections may nest. Deeper text is hostile: `serde_json` itself stops at 128.
+const DEPTH_MAX: usize = 100;
+/// How many nodes one document may hold once its aliases are expanded. The CRDs of a large public chart come
+/// to some 60,000; a "billion laughs" of aliases runs into this bound instead of into memory.
+const NODES_MAX: usize = 300_000;
+/// How many bytes of scalars one document may hold once its aliases are expanded.
+const BYTES_MAX: usize = 32 << 20;
+
+/// Parses the first document of a text; an empty text is null.
+pub(crate) fn parse_document(text: &str) -> Result<Value, YamlError> {
+    Ok(Reader::read(text)?.value)
+}
+
+/// What one document comes to.
+pub(crate) struct Reader {
+    /// The document.
+    pub(crate) value: Value,
+    /// How many nodes it has, aliases expanded: what it costs to work on it.
+    pub(crate) nodes: usize,
+}
+
+impl Reader {
+    /// Reads the first document of a text. Later documents are not looked at, as in Helm.
+    pub(crate) fn read(text: &str) -> Result<Reader, YamlError> {
+        let mut builder = Builder::default();
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event.map_err(|error| YamlError {
+                line: error.marker().line(),
+                column: error.marker().col() + 1,
+                message: error.info(),
+            })?;
+            if matches!(event, Event::DocumentEnd) {
+                break;
+            }
+            builder.event(event).map_err(|message| at(span, message))?;
+        }
+        Ok(Reader { value: builder.root.unwrap_or(Value::Null), nodes: builder.size.nodes })
+    }
+}
+
+fn at(span: Span, message: String) -> YamlError {
+    YamlError { line: span.start.line(), column: span.start.col() + 1, message }
+}
+
+/// What a value costs; an alias costs it again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+}
+
+struct Open {
+    collection: Collection,
+    anchor: usize,
+    size_before: Size,
+}
+
+enum Collection {
+    Sequence(Vec<Value>),
+    Mapping { entries: Map<String, Value>, key: Option<Key>, merges: Vec<Value> },
+}
+
+enum Key {
+    Name(String),
+    /// `<<`: the value's entries are taken over where the mapping has none of its own.
+    Merge,
+}
+
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    anchors: HashMap<usize, (Value, Size)>,
+    root: Option<Value>,
+    size: Size,
+}
+
+impl Builder {
+    fn event(&mut self, event: Event<'_>) -> Result<(), String> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
+                let value = resolve_scalar(&text, style, tag.as_deref())?;
+                let size = Size { nodes: 1, bytes: text.len() };
+                self.count(size)?;
+                self.remember(anchor, &value, size);
+                self.finish(value, is_merge)
+            }
+            Event::Alias(anchor) => {
+                let (value, size) = self.anchors.get(&anchor).ok_or("an alias refers to itself")?.clone();
+                self.count(size)?;
+                self.finish(value, false)
+            }
+            Event::SequenceStart(_, anchor, _) => self.begin(Collection::Sequence(Vec::new()), anchor),
+            Event::MappingStart(_, anchor, _) => {
+                self.begin(Collection::Mapping { entries: Map::new(), key: None, merges: Vec::new() }, anchor)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, collection: Collection, anchor: usize) -> Result<(), String> {
+        if self.open.len() >= DEPTH_MAX {
+            return Err(format!("collections are nested deeper than {DEPTH_MAX}"));
+        }
+        let size_before = self.size;
+        self.count(Size { nodes: 1, bytes: 0 })?;
+        self.open.push(Open { collection, anchor, size_before });
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        let Some(Open { collection, anchor, size_before }) = self.open.pop() else {
+            return Err("a collection ends that did not begin".to_owned());
+        };
+        let value = match collection {
+            Collection::Sequence(items) => Value::Array(items),
+            Collection::Mapping { entries, merges, .. } => Value::Object(merged(entries, merges)?),
+        };
+        let size =
+            Size { nodes: self.size.nodes - size_before.nodes, bytes: self.size.bytes - size_before.bytes };
+        self.remember(anchor, &value, size);
+        self.finish(value, false)
+    }
+
+    /// Puts a finished value where it belongs: into the innermost open collection, or at the root.
+    fn finish(&mut self, value: Value, is_merge: bool) -> Result<(), String> {
+        match self.open.last_mut().map(|open| &mut open.collection) {
+            None => self.root = Some(value),
+            Some(Collection::Sequence(items)) => items.push(value),
+            Some(Collection::Mapping { entries, key, merges }) => match key.take() {
+                None if is_merge => *key = Some(Key::Merge),
+                None => *key = Some(Key::Name(key_name(value)?)),
+                Some(Key::Merge) => merges.push(value),
+                Some(Key::Name(name)) => {
+                    entries.insert(name, value);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, anchor: usize, value: &Value, size: Size) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, (value.clone(), size));
+        }
+    }
+
+    fn count(&mut self, size: Size) -> Result<(), String> {
+        self.size.nodes += size.nodes;
+        self.size.bytes += size.bytes;
+        if self.size.nodes > NODES_MAX || self.size.bytes > BYTES_MAX {
+            return Err(format!(
+                "the document holds more than {NODES_MAX} nodes or {BYTES_MAX} bytes once its aliases are expanded"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn resolve_scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
+    let resolved = match (style, tag.and_then(Tag::core_suffix)) {
+        (_, Some("str")) => Value::String(text.to_owned()),
+        (_, Some("binary")) => {
+            let compact: String = text.split_whitespace().collect();
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(compact)
+                .map_err(|_| "!!binary value contains invalid base64 data".to_owned())?;
+            Value::String(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        (ScalarStyle::Plain, _) | (_, Some("int" | "float" | "bool" | "null")) => scalar::resolve(text),
+        _ => Value::String(text.to_owned()),
+    };
+    Ok(resolved)
+}
+
+/// JSON has only string keys; Helm prints other scalars and refuses collections.
+fn key_name(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(name) => Ok(name),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Null => Err("a key is null".to_owned()),
+        Value::Array(_) | Value::Object(_) => Err("a key is a collection".to_owned()),
+    }
+}
+
+fn merged(mut entries: Map<String, Value>, merges: Vec<Value>) -> Result<Map<String, Value>, String> {
+    let sources = merges.into_iter().flat_map(|merge| match merge {
+        Value::Array(items) => items,
+        single => vec![single],
+    });
+    for source in sources {
+        let Value::Object(source) = source else {
+            return Err("map merge requires map or sequence of maps as the value".to_owned());
+        };
+        for (key, value) in source {
+            entries.entry(key).or_insert(value);
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn documents_become_json_with_string_keys() {
+        let text = "a: [1, yes]\non: x\n1: {b: ~}\nbase: &base {p: 1, q: 2}\nother:\n  <<: *base\n  q: 3\n";
+        assert_eq!(
+            parse_document(text).unwrap(),
+            json!({"a": [1, true], "true": "x", "1": {"b": null}, "base": {"p": 1, "q": 2}, "other": {"q": 3, "p": 1}})
+        );
+        assert_eq!(parse_document("").unwrap(), json!(null));
+        assert_eq!(parse_document("a: 'yes'\nb: !!str 1\n").unwrap(), json!({"a": "yes", "b": "1"}));
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line() {
+        let error = parse_document("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
+        assert!(error.line >= 2, "{error}");
+        assert!(error.to_string().starts_with("parse YAML at line "), "{error}");
+        assert_eq!(parse_document("a: 1\n~: 2\n").unwrap_err().message, "a key is null");
+    }
+
+    #[test]
+    fn a_deep_nest_and_an_alias_bomb_are_refused() {
+        let error = parse_document(&"[".repeat(5000)).unwrap_err();
+        assert!(!error.message.is_empty());
+        let deep = format!("{}1{}", "[".repeat(101), "]".repeat(101));
+        assert!(parse_document(&deep).unwrap_err().message.contains("nested deeper than 100"));
+        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..12 {
+            let below = format!("*a{}", level - 1);
+            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 10].join(",")));
+        }
+        assert!(parse_document(&bomb).unwrap_err().message.contains("more than 300000 nodes"));
+    }
+}

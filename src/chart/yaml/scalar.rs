@@ -1,0 +1,182 @@
+//! What a plain (unquoted) YAML 1.1 scalar means.
+
+use serde_json::{Number, Value};
+
+/// Resolves a plain scalar by the rules of YAML 1.1 as go-yaml applies them: `yes` is true, `0644` is 420,
+/// `1_000` is a number; timestamps stay text.
+pub(super) fn resolve(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => {
+            return Value::Bool(true);
+        }
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => {
+            return Value::Bool(false);
+        }
+        _ => {}
+    }
+    if !text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '+' | '.')) {
+        return Value::String(text.to_owned());
+    }
+    let digits = text.replace('_', "");
+    integer(&digits).or_else(|| float(&digits)).map_or_else(|| Value::String(text.to_owned()), Value::Number)
+}
+
+/// Tells whether a string, written plain, would come back as something else, so that it needs quotes.
+pub(super) fn looks_like_another_type(text: &str) -> bool {
+    const NOT_NUMBERS: [&str; 10] =
+        [".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", ".nan", ".NaN", ".NAN"];
+    !matches!(resolve(text), Value::String(_))
+        || NOT_NUMBERS.contains(&text)
+        || is_timestamp(text)
+        || is_base_60(text)
+}
+
+/// Turns a float into the JSON number Go would print: whole numbers lose their fraction.
+pub(crate) fn number_from_float(float: f64) -> Option<Number> {
+    // Within ±2^53 every whole float is exact, so the conversion cannot change the value.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if float.fract() == 0.0 && float.abs() <= EXACT {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within ±2^53")]
+        return Some(Number::from(float as i64));
+    }
+    Number::from_f64(float)
+}
+
+fn integer(digits: &str) -> Option<Number> {
+    let (negative, body) = match digits.as_bytes().first()? {
+        b'-' => (true, &digits[1..]),
+        b'+' => (false, &digits[1..]),
+        _ => (false, digits),
+    };
+    let (radix, body) = match body.as_bytes() {
+        [b'0', b'x', ..] => (16, &body[2..]),
+        [b'0', b'b', ..] => (2, &body[2..]),
+        [b'0', b'o', ..] => (8, &body[2..]),
+        [b'0', _, ..] => (8, body),
+        _ => (10, body),
+    };
+    if !body.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let magnitude = u64::from_str_radix(body, radix).ok()?;
+    if negative {
+        i64::try_from(-i128::from(magnitude)).ok().map(Number::from)
+    } else {
+        Some(Number::from(magnitude))
+    }
+}
+
+/// Parses `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`; Rust alone would also take `inf` and `nan`.
+fn float(digits: &str) -> Option<Number> {
+    let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(digits);
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (unsigned, None),
+    };
+    let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mantissa_is_number =
+        all_digits(whole) && all_digits(fraction) && !(whole.is_empty() && fraction.is_empty());
+    let exponent_is_number = exponent.is_none_or(|exponent| {
+        let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+        !exponent.is_empty() && all_digits(exponent)
+    });
+    if !mantissa_is_number || !exponent_is_number {
+        return None;
+    }
+    number_from_float(digits.parse::<f64>().ok()?)
+}
+
+/// `2001-12-14`, with or without a time of day: YAML 1.1 has a type for it.
+fn is_timestamp(text: &str) -> bool {
+    let (date, time) = match text.find(['T', 't', ' ']) {
+        Some(at) => (&text[..at], Some(text[at + 1..].trim_start())),
+        None => (text, None),
+    };
+    let parts: Vec<&str> = date.split('-').collect();
+    let number_of = |part: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_date = parts.len() == 3
+        && number_of(parts[0], 4..=4)
+        && number_of(parts[1], 1..=2)
+        && number_of(parts[2], 1..=2);
+    let is_time = time.is_none_or(|time| {
+        let fields: Vec<&str> = time.splitn(3, ':').collect();
+        fields.len() == 3
+            && number_of(fields[0], 1..=2)
+            && number_of(fields[1], 2..=2)
+            && fields[2].len() >= 2
+            && number_of(&fields[2].chars().take(2).collect::<String>(), 2..=2)
+    });
+    is_date && is_time
+}
+
+/// `190:20:30`, a number in base 60: go-yaml quotes it although it does not read it any more.
+fn is_base_60(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let mut fields = unsigned.split(':');
+    let first = fields.next().unwrap_or_default();
+    let first_is_number = first.starts_with(|digit: char| digit.is_ascii_digit())
+        && first.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    let rest: Vec<&str> = fields.collect();
+    let Some((last, middle)) = rest.split_last() else { return false };
+    let sixtieth = |field: &str| match field.as_bytes() {
+        [ones] => ones.is_ascii_digit(),
+        [tens, ones] => (b'0'..=b'5').contains(tens) && ones.is_ascii_digit(),
+        _ => false,
+    };
+    let (last, fraction) = last.split_once('.').unwrap_or((last, ""));
+    first_is_number
+        && middle.iter().all(|field| sixtieth(field))
+        && sixtieth(last)
+        && fraction.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn plain_scalars_follow_yaml_1_1() {
+        for (text, expected) in [
+            ("yes", json!(true)),
+            ("n", json!(false)),
+            ("Off", json!(false)),
+            ("~", json!(null)),
+            ("0644", json!(420)),
+            ("0o17", json!(15)),
+            ("0x1F", json!(31)),
+            ("1_000", json!(1000)),
+            ("-12", json!(-12)),
+            ("1.50", json!(1.5)),
+            ("1e3", json!(1000)),
+            ("1.0", json!(1)),
+            ("08", json!(8)),
+            ("-", json!("-")),
+            ("+", json!("+")),
+            (".", json!(".")),
+            ("1.2.3", json!("1.2.3")),
+            ("2001-12-14", json!("2001-12-14")),
+            ("12:30", json!("12:30")),
+            ("-9223372036854775808", json!(i64::MIN)),
+            ("18446744073709551615", json!(u64::MAX)),
+        ] {
+            assert_eq!(resolve(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn strings_that_read_as_another_type_need_quotes() {
+        for text in ["true", "y", "1", "1e3", "", "null", ".inf", "2001-12-14", "12:30", "2001-1-1 1:02:03Z"]
+        {
+            assert!(looks_like_another_type(text), "{text}");
+        }
+        for text in ["truely", "1.2.3", "v1", "12:99", "2001-12", "é1"] {
+            assert!(!looks_like_another_type(text), "{text}");
+        }
+    }
+}
