@@ -44,7 +44,7 @@ pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
 pub use functions::LookupQuery;
 pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering};
 pub use values::{merge_values, parse_values};
-pub use yaml::YamlError;
+pub use yaml::{YamlError, to_text as to_yaml};
 
 use functions::version_matches;
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -40,8 +41,8 @@ pub struct Surroundings {
 
 /// Tells charts what the cluster serves.
 fn capabilities(cluster: &Cluster) -> Capabilities {
-    let (version, served) = cluster.served();
-    Capabilities::new(&version, served)
+    let (kube_version, served) = cluster.served();
+    Capabilities { kube_version, api_versions: served.into_iter().collect() }
 }
 
 /// Renders a store as the cluster would hold it. The rendering itself is pure: it runs with the answers known
@@ -59,13 +60,26 @@ pub(super) async fn render(
         if asked.is_empty() {
             return Ok(rendered?);
         }
-        for query in asked {
-            let (version, kind, name) = (&query.api_version, &query.kind, &query.name);
-            let found = context.cluster.look_up(version, kind, &namespace, name).await?;
-            answers.insert(query, found.unwrap_or_else(|| Value::Object(serde_json::Map::new())));
+        for question in asked {
+            let Question { api_version, kind, name } = &question;
+            let found = context.cluster.look_up(api_version, kind, &namespace, name).await?;
+            answers.insert(question, found.unwrap_or_else(nothing));
         }
     }
     Err(RenderFailure::EndlessLookUps)
+}
+
+/// An object of the store's own namespace that the chart looks up; with an empty name all of that kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Question {
+    api_version: String,
+    kind: String,
+    name: String,
+}
+
+/// What a look-up answers that finds nothing.
+fn nothing() -> Value {
+    Value::Object(serde_json::Map::new())
 }
 
 type Rendered = Result<Vec<(String, Value)>, RenderError>;
@@ -76,18 +90,22 @@ fn attempt(
     store: &Store,
     observed: &ObservedStore,
     capabilities: &Capabilities,
-    answers: &BTreeMap<LookupQuery, Value>,
-) -> (Rendered, Vec<LookupQuery>) {
+    answers: &BTreeMap<Question, Value>,
+) -> (Rendered, Vec<Question>) {
     let namespace = store.id.namespace();
-    let nothing = || Value::Object(serde_json::Map::new());
     let asked = RefCell::new(Vec::new());
-    let lookup = |query: &LookupQuery| {
+    let lookup = |query: &LookupQuery<'_>| {
         // A store sees its own namespace and nothing else; before that exists there is nothing to see.
         if query.namespace != namespace || observed.namespace.is_none() {
             return nothing();
         }
-        answers.get(query).cloned().unwrap_or_else(|| {
-            asked.borrow_mut().push(query.clone());
+        let question = Question {
+            api_version: query.api_version.to_owned(),
+            kind: query.kind.to_owned(),
+            name: query.name.to_owned(),
+        };
+        answers.get(&question).cloned().unwrap_or_else(|| {
+            asked.borrow_mut().push(question);
             nothing()
         })
     };
@@ -99,8 +117,7 @@ fn attempt(
 
 /// Renders a store without a cluster, as `helm template` does: every look-up finds nothing.
 pub fn render_offline(chart: &Chart, store: &Store, surroundings: &Surroundings) -> Rendered {
-    let nothing = |_: &LookupQuery| Value::Object(serde_json::Map::new());
-    with_chart(chart, store, false, &Capabilities::default(), &nothing, surroundings)
+    with_chart(chart, store, false, &Capabilities::default(), &|_| nothing(), surroundings)
 }
 
 fn with_chart(
@@ -108,7 +125,7 @@ fn with_chart(
     store: &Store,
     is_upgrade: bool,
     capabilities: &Capabilities,
-    lookup: &dyn Fn(&LookupQuery) -> Value,
+    lookup: &dyn Fn(&LookupQuery<'_>) -> Value,
     surroundings: &Surroundings,
 ) -> Rendered {
     let rendering = chart.render(&RenderRequest {
@@ -117,10 +134,14 @@ fn with_chart(
         capabilities,
         lookup,
         entropy: &*surroundings.entropy,
-        now: (surroundings.clock)(),
+        now: moment((surroundings.clock)()),
         limits: RenderLimits::default(),
     })?;
-    Ok(rendering.objects.into_iter().map(|object| (object.template, object.value)).collect())
+    Ok(rendering.objects.into_iter().map(|object| (object.template, object.object)).collect())
+}
+
+fn moment(seconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 fn release(store: &StoreId, is_upgrade: bool) -> Release {
