@@ -79,13 +79,13 @@ pub enum GitError {
     },
     /// The remote points elsewhere. That is not followed: the login was given for this host only.
     #[error(
-        "fetch {remote}: it redirects to another host, which is not followed; set the URL to where the repository is ({reason})"
+        "fetch {remote}: it redirects to {target}, which is not followed; set the URL to where the repository is"
     )]
     Redirected {
         /// The remote, without its user.
         remote: String,
-        /// Where it points, as far as known.
-        reason: String,
+        /// Where it points, without a query.
+        target: String,
     },
     /// There is no such repository, or the login may not see it.
     #[error("find the repository {remote}: {reason}")]

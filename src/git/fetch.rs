@@ -8,23 +8,24 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use git2::cert::{Cert, CertHostkey};
 use git2::{
     AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode,
-    FetchOptions, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteRedirect, Repository,
+    FetchOptions, Oid, Remote, RemoteCallbacks, RemoteRedirect, Repository,
 };
 use tracing::warn;
 
-use super::certificate::trusted_certificate;
 use super::error::{GitError, one_line};
 use super::known_hosts::{self, Opinion};
 use super::mirror::{
     HEAD_REFERENCE, Mirror, create_repository, damaged_path, find_commit, incoming_path, open_repository,
     remove_folder, repository_path,
 };
-use super::relay::{Bounds, Mode, Relay, Verdict};
+use super::relay::{Bounds, Https, Mode, Relay, Verdict};
 use super::settings::{Auth, Secret, SourceSettings};
-use super::url::{Parts, bracketed};
+use super::url::Parts;
 
 /// How much longer than one silence a whole fetch may take.
 const TOTAL_TIMEOUTS: u32 = 20;
@@ -127,9 +128,9 @@ fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth
     let session = Session::start(settings, auth)?;
     let mut remote = session.remote(&repository)?;
     let mut connection = remote
-        .connect_auth(Direction::Fetch, Some(session.callbacks()), session.proxy())
-        .map_err(|error| session.explain(&error, folder))?;
-    let id = session.find_branch(connection.remote(), folder)?;
+        .connect_auth(Direction::Fetch, Some(session.callbacks()), None)
+        .map_err(|error| session.explain(&error, None))?;
+    let id = session.find_branch(connection.remote())?;
     let before = repository.refname_to_id(HEAD_REFERENCE).ok();
     if before == Some(id) {
         check_complete(&repository, id).map_err(|error| corrupt(&error))?;
@@ -139,7 +140,7 @@ fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth
     connection
         .remote()
         .download(&[refspec], Some(&mut session.fetch_options()))
-        .map_err(|error| session.explain(&error, folder))?;
+        .map_err(|error| session.explain(&error, Some(folder)))?;
     check_complete(&repository, id)
         .map_err(|error| session.broken(&format!("commit {id} came incomplete: {}", error.message())))?;
     let forced = before.is_some_and(|before| !repository.graph_descendant_of(id, before).unwrap_or(false));
@@ -171,24 +172,33 @@ impl<'a> Session<'a> {
             total: settings.timeout.saturating_mul(TOTAL_TIMEOUTS),
             bytes: settings.max_fetch_bytes,
         };
-        let target = match settings.url.parts() {
-            Parts::Https { host, port, path: _ } => Some((host, *port, Mode::Connect)),
-            Parts::Ssh { user: _, host, port, path: _ } => Some((host, *port, Mode::Direct)),
-            Parts::Local { path: _ } => None,
-        };
-        let session = |relay| Self {
+        let mut session = Self {
             settings,
             auth,
-            relay,
+            relay: None,
             refusal: RefCell::new(None),
             logins: Cell::new(0),
             start: Instant::now(),
         };
-        let Some((host, port, mode)) = target else { return Ok(session(None)) };
-        match Relay::start(host, port, mode, bounds) {
-            Ok(relay) => Ok(session(Some(relay))),
-            Err(error) => Err(session(None).unreachable(&error.to_string())),
-        }
+        let (host, port, mode) = match settings.url.parts() {
+            Parts::Https { host, port, path: _ } => (host, *port, session.https()?),
+            Parts::Ssh { user: _, host, port, path: _ } => (host, *port, Mode::Direct),
+            Parts::Local { path: _ } => return Ok(session),
+        };
+        let relay = Relay::start(host, port, mode, bounds);
+        session.relay = Some(relay.map_err(|error| session.unreachable(&error.to_string()))?);
+        Ok(session)
+    }
+
+    fn https(&self) -> Result<Mode, GitError> {
+        let authorization = match self.auth {
+            Auth::Token { username, token } => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{username}:{}", token.expose()))))
+            }
+            Auth::Anonymous | Auth::SshKey { .. } => None,
+        };
+        let https = Https::new(self.settings.ca_file.as_deref(), authorization);
+        https.map(Mode::Https).map_err(|reason| self.unusable(&reason))
     }
 
     fn remote<'r>(&self, repository: &'r Repository) -> Result<Remote<'r>, GitError> {
@@ -198,34 +208,26 @@ impl<'a> Session<'a> {
             repository.remote_anonymous(&url).map_err(|error| failed(&self.scrub(error.message())))?;
         // The mirror's own configuration rewrites nothing; this makes sure that no other is read either.
         if remote.url_bytes() != url.as_bytes() {
-            return Err(failed("a git configuration rewrites the URL"));
+            return Err(self.unusable("a git configuration rewrites the URL"));
         }
         Ok(remote)
     }
 
-    /// The URL for libgit2: https as it is, as the relay is its proxy; ssh to the relay itself.
+    /// The URL for libgit2, which leads to the relay unless the repository is local.
     fn url(&self) -> String {
         match (self.settings.url.parts(), &self.relay) {
+            (Parts::Https { host: _, port: _, path }, Some(relay)) => relay.http_url(path),
             (Parts::Ssh { user, path, host: _, port: _ }, Some(relay)) if path.starts_with('/') => {
                 format!("ssh://{user}@{}{path}", relay.address())
             }
             (Parts::Ssh { user, path, host: _, port: _ }, Some(relay)) => {
                 format!("[{user}@{}]:{path}", relay.address())
             }
-            (Parts::Https { host, port: 443, path }, _) => format!("https://{}{path}", bracketed(host)),
-            (Parts::Https { host, port, path }, _) => format!("https://{}:{port}{path}", bracketed(host)),
             (Parts::Local { path }, _) => format!("file://{}", percent_encoded(path)),
-            (Parts::Ssh { .. }, None) => unreachable!("a session over ssh has a relay"),
+            (Parts::Https { .. } | Parts::Ssh { .. }, None) => {
+                unreachable!("a session with a remote has a relay")
+            }
         }
-    }
-
-    fn proxy(&self) -> Option<ProxyOptions<'a>> {
-        let relay = self.relay.as_ref()?;
-        let mut options = ProxyOptions::new();
-        if matches!(self.settings.url.parts(), Parts::Https { .. }) {
-            options.url(&format!("http://{}", relay.address()));
-        }
-        Some(options)
     }
 
     fn fetch_options(&self) -> FetchOptions<'_> {
@@ -235,9 +237,6 @@ impl<'a> Session<'a> {
             .download_tags(AutotagOption::None)
             .follow_redirects(RemoteRedirect::None)
             .update_fetchhead(false);
-        if let Some(proxy) = self.proxy() {
-            options.proxy_options(proxy);
-        }
         options
     }
 
@@ -264,83 +263,50 @@ impl<'a> Session<'a> {
         true
     }
 
+    /// Gives libgit2 the ssh key. The token of an https remote is the relay's to give.
     fn log_in(&self, allowed: CredentialType) -> Result<Cred, git2::Error> {
-        let (Parts::Https { .. } | Parts::Ssh { .. }) = self.settings.url.parts() else {
-            return Err(self.deny("a local repository asks for a login"));
+        let (Parts::Ssh { user, .. }, Auth::SshKey { private_key, passphrase, .. }) =
+            (self.settings.url.parts(), self.auth)
+        else {
+            return Err(self.deny("it asks for a login where none is expected"));
         };
-        if let Parts::Ssh { user, host: _, port: _, path: _ } = self.settings.url.parts()
-            && allowed.contains(CredentialType::USERNAME)
-        {
+        if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(user);
         }
+        // libgit2 asks again when the host refused the key, and would do so for ever.
         self.logins.set(self.logins.get() + 1);
-        let is_first = self.logins.get() == 1;
-        match (self.settings.url.parts(), self.auth) {
-            (Parts::Https { .. }, Auth::Token { username, token }) => {
-                if !is_first {
-                    return Err(self
-                        .deny("the token was refused; check that it is valid and may read the repository"));
-                }
-                Cred::userpass_plaintext(username, token.expose())
-            }
-            (
-                Parts::Ssh { user, host: _, port: _, path: _ },
-                Auth::SshKey { private_key, passphrase, known_hosts: _ },
-            ) => {
-                if !is_first {
-                    return Err(self.deny(
-                        "the ssh key was refused; check that its public half may read the repository",
-                    ));
-                }
-                if !allowed.contains(CredentialType::SSH_KEY) {
-                    return Err(self.deny("the host does not accept ssh keys"));
-                }
-                if let Err(error) = File::open(private_key) {
-                    let reason = format!("the private key {} can't be read: {error}", private_key.display());
-                    self.refuse(GitError::Settings { remote: self.name(), reason });
-                    return Err(refused());
-                }
-                Cred::ssh_key(user, None, private_key, passphrase.as_ref().map(Secret::expose))
-            }
-            _ => Err(self.deny("it asks for a login and none is set; private repositories need a token")),
+        if self.logins.get() > 1 {
+            return Err(
+                self.deny("the ssh key was refused; check that its public half may read the repository")
+            );
         }
+        if !allowed.contains(CredentialType::SSH_KEY) {
+            return Err(self.deny("the host does not accept ssh keys"));
+        }
+        if let Err(error) = File::open(private_key) {
+            let reason = format!("the private key {} can't be read: {error}", private_key.display());
+            return Err(self.refuse(self.unusable(&reason)));
+        }
+        Cred::ssh_key(user, None, private_key, passphrase.as_ref().map(Secret::expose))
     }
 
     fn check_certificate(&self, certificate: &Cert<'_>) -> Result<CertificateCheckStatus, git2::Error> {
-        match (self.settings.url.parts(), self.auth, &self.relay) {
-            (Parts::Ssh { host, port, .. }, Auth::SshKey { known_hosts, .. }, _) => {
-                let key = certificate.as_hostkey().and_then(CertHostkey::hostkey);
-                match self.check_host_key(host, *port, known_hosts, key) {
-                    Ok(()) => Ok(CertificateCheckStatus::CertificateOk),
-                    Err(error) => Err(self.refuse(error)),
-                }
-            }
-            (Parts::Https { host, port, path: _ }, _, Some(relay)) => {
-                let Some(ca_file) = &self.settings.ca_file else {
-                    return Ok(CertificateCheckStatus::CertificatePassthrough);
-                };
-                let shown = certificate.as_x509().map(|certificate| certificate.data().to_vec());
-                let reason = match trusted_certificate(relay, host, *port, Some(ca_file)) {
-                    Ok(trusted) if Some(&trusted) == shown.as_ref() => {
-                        return Ok(CertificateCheckStatus::CertificateOk);
-                    }
-                    Ok(_) => "the host showed two different certificates in a row".to_owned(),
-                    Err(reason) => reason,
-                };
-                Err(self.refuse(GitError::CertificateUntrusted {
-                    remote: self.name(),
-                    reason: self.scrub(&reason),
-                }))
-            }
-            _ => Err(self.deny("it shows a certificate out of place")),
+        let (Parts::Ssh { host, port, .. }, Auth::SshKey { known_hosts, .. }) =
+            (self.settings.url.parts(), self.auth)
+        else {
+            return Err(self.deny("it shows a certificate where none is expected"));
+        };
+        let key = certificate.as_hostkey().and_then(CertHostkey::hostkey);
+        match self.check_host_key(host, *port, known_hosts, key) {
+            Ok(()) => Ok(CertificateCheckStatus::CertificateOk),
+            Err(error) => Err(self.refuse(error)),
         }
     }
 
     fn check_host_key(&self, host: &str, port: u16, path: &Path, key: Option<&[u8]>) -> Result<(), GitError> {
         let remote = self.name();
-        let text = fs::read_to_string(path).map_err(|error| GitError::Settings {
-            remote: self.name(),
-            reason: format!("known_hosts {} can't be read: {error}", path.display()),
+        let text = fs::read_to_string(path).map_err(|error| {
+            self.unusable(&format!("known_hosts {} can't be read: {error}", path.display()))
         })?;
         let Some(key) = key else {
             return Err(self.unreachable("the ssh host showed no key"));
@@ -372,8 +338,8 @@ impl<'a> Session<'a> {
     }
 
     /// Finds where the branch is among the refs that the remote lists.
-    fn find_branch(&self, remote: &Remote<'_>, folder: &Path) -> Result<Oid, GitError> {
-        let heads = remote.list().map_err(|error| self.explain(&error, folder))?;
+    fn find_branch(&self, remote: &Remote<'_>) -> Result<Oid, GitError> {
+        let heads = remote.list().map_err(|error| self.explain(&error, None))?;
         let mut existing = Vec::new();
         for head in heads {
             // git2 panics on a ref name that is not UTF-8. Such a branch can't be the one that is followed.
@@ -393,39 +359,70 @@ impl<'a> Session<'a> {
     }
 
     /// Turns an error of libgit2 into one that says what to do. What the callbacks and the relay know comes
-    /// first: libgit2 only saw a connection end.
-    fn explain(&self, error: &git2::Error, folder: &Path) -> GitError {
+    /// first: libgit2 only saw a connection end. `mirror` is the mirror's folder once objects are being stored,
+    /// when its own damage may be the cause.
+    fn explain(&self, error: &git2::Error, mirror: Option<&Path>) -> GitError {
         if let Some(refusal) = self.refusal.take() {
             return refusal;
         }
-        let remote = self.name();
-        match self.relay.as_ref().and_then(Relay::verdict) {
-            Some(Verdict::Silent) => {
-                return GitError::TimedOut { remote, reason: "nothing came", limit: self.settings.timeout };
-            }
-            Some(Verdict::Slow) => return self.too_slow(),
-            Some(Verdict::TooMuch) => {
-                return GitError::FetchTooLarge { remote, limit: self.settings.max_fetch_bytes };
-            }
-            Some(Verdict::Elsewhere(target)) => {
-                return GitError::Redirected { remote, reason: format!("to {}", self.scrub(&target)) };
-            }
-            Some(Verdict::Lost(reason)) => return self.unreachable(&reason),
-            None => {}
+        if let Some(verdict) = self.relay.as_ref().and_then(Relay::verdict) {
+            return self.explain_verdict(verdict);
         }
         match self.settings.url.parts() {
-            Parts::Local { path } => self.explain_local(error, path, folder),
-            Parts::Https { host, port, path: _ } => self.explain_https(error, host, *port, folder),
-            Parts::Ssh { .. } => self.explain_ssh(error, folder),
+            Parts::Local { path } => self.explain_local(error, path, mirror),
+            Parts::Https { .. } => self.explain_common(error, mirror),
+            Parts::Ssh { .. } => self.explain_ssh(error, mirror),
         }
     }
 
-    fn explain_local(&self, error: &git2::Error, path: &Path, folder: &Path) -> GitError {
+    fn explain_verdict(&self, verdict: Verdict) -> GitError {
+        let remote = self.name();
+        match verdict {
+            Verdict::Silent => {
+                GitError::TimedOut { remote, reason: "nothing came", limit: self.settings.timeout }
+            }
+            Verdict::Slow => self.too_slow(),
+            Verdict::TooMuch => GitError::FetchTooLarge { remote, limit: self.settings.max_fetch_bytes },
+            Verdict::Lost(reason) => self.unreachable(&reason),
+            Verdict::Untrusted(reason) => {
+                GitError::CertificateUntrusted { remote, reason: self.scrub(&reason) }
+            }
+            Verdict::Elsewhere(target) => {
+                GitError::Redirected { remote, target: self.scrub(without_query(&target)) }
+            }
+            Verdict::NotGit(content_type) => GitError::RemoteIsNotGit {
+                remote,
+                reason: format!("its content type is {}", self.scrub(&content_type)),
+            },
+            Verdict::Status(401 | 403) => {
+                let reason = match self.auth {
+                    Auth::Token { .. } => {
+                        "the token was refused; check that it is valid and may read the repository"
+                    }
+                    Auth::Anonymous | Auth::SshKey { .. } => {
+                        "it asks for a login and none is set; set a token"
+                    }
+                };
+                GitError::AuthenticationFailed { remote, reason: reason.to_owned() }
+            }
+            Verdict::Status(404 | 410) => {
+                let reason =
+                    "the server knows no such repository; many say so too when the login may not see it";
+                GitError::RepositoryMissing { remote, reason: reason.to_owned() }
+            }
+            Verdict::Status(status) => self.unreachable(&format!("it answers with HTTP status {status}")),
+        }
+    }
+
+    fn explain_local(&self, error: &git2::Error, path: &Path, mirror: Option<&Path>) -> GitError {
         let (remote, reason) = (self.name(), self.scrub(error.message()));
-        if error.code() == ErrorCode::Owner {
+        if error.code() == ErrorCode::Owner || reason.contains("is not owned by") {
             return GitError::OwnerDiffers { remote };
         }
-        if reason.contains("extension") || reason.contains("repositoryformatversion") {
+        if reason.contains("extension")
+            || reason.contains("object format")
+            || reason.contains("repositoryformatversion")
+        {
             return GitError::UnsupportedFormat { remote, reason };
         }
         if !path.exists() {
@@ -434,49 +431,10 @@ impl<'a> Session<'a> {
         if error.class() == ErrorClass::Repository || error.code() == ErrorCode::NotFound {
             return GitError::RepositoryMissing { remote, reason };
         }
-        self.explain_common(error, folder)
+        self.explain_common(error, mirror)
     }
 
-    fn explain_https(&self, error: &git2::Error, host: &str, port: u16, folder: &Path) -> GitError {
-        let (remote, reason) = (self.name(), self.scrub(error.message()));
-        if error.code() == ErrorCode::Certificate || reason.contains("certificate") {
-            // libgit2 says only that the certificate is invalid; asking again tells why.
-            let why = self.relay.as_ref().map(|relay| trusted_certificate(relay, host, port, None));
-            let reason = match why {
-                Some(Err(why)) => self.scrub(&why),
-                Some(Ok(_)) | None => reason,
-            };
-            return GitError::CertificateUntrusted { remote, reason };
-        }
-        if reason.contains("redirect") {
-            return GitError::Redirected { remote, reason };
-        }
-        if let Some(content_type) = reason.strip_prefix("invalid content-type: ") {
-            return GitError::RemoteIsNotGit {
-                remote,
-                reason: format!("its content type is {content_type}"),
-            };
-        }
-        if reason.contains("no content-type") {
-            return GitError::RemoteIsNotGit { remote, reason };
-        }
-        match reason.strip_prefix("unexpected http status code: ") {
-            Some("401" | "403") => GitError::AuthenticationFailed {
-                remote,
-                reason: "access was refused; check that the login may read the repository".to_owned(),
-            },
-            Some("404" | "410") => GitError::RepositoryMissing {
-                remote,
-                reason:
-                    "the server knows no such repository; many answer so too when the login may not see it"
-                        .to_owned(),
-            },
-            Some(status) => self.unreachable(&format!("it answers with HTTP status {status}")),
-            None => self.explain_common(error, folder),
-        }
-    }
-
-    fn explain_ssh(&self, error: &git2::Error, folder: &Path) -> GitError {
+    fn explain_ssh(&self, error: &git2::Error, mirror: Option<&Path>) -> GitError {
         let (remote, reason) = (self.name(), self.scrub(error.message()));
         if error.code() == ErrorCode::Auth || reason.contains("authenticat") || reason.contains("private key")
         {
@@ -493,10 +451,10 @@ impl<'a> Session<'a> {
                 ),
             };
         }
-        self.explain_common(error, folder)
+        self.explain_common(error, mirror)
     }
 
-    fn explain_common(&self, error: &git2::Error, folder: &Path) -> GitError {
+    fn explain_common(&self, error: &git2::Error, mirror: Option<&Path>) -> GitError {
         let reason = self.scrub(error.message());
         match error.class() {
             _ if error.code() == ErrorCode::Auth => {
@@ -506,7 +464,10 @@ impl<'a> Session<'a> {
             | ErrorClass::Object
             | ErrorClass::Tree
             | ErrorClass::Reference
-            | ErrorClass::Config => GitError::Corrupt { folder: folder.to_owned(), reason },
+            | ErrorClass::Config => match mirror {
+                Some(folder) => GitError::Corrupt { folder: folder.to_owned(), reason },
+                None => self.broken(&reason),
+            },
             ErrorClass::Indexer | ErrorClass::Zlib | ErrorClass::Sha1 => self.broken(&reason),
             _ => self.unreachable(&reason),
         }
@@ -520,6 +481,10 @@ impl<'a> Session<'a> {
 
     fn deny(&self, reason: &str) -> git2::Error {
         self.refuse(GitError::AuthenticationFailed { remote: self.name(), reason: reason.to_owned() })
+    }
+
+    fn unusable(&self, reason: &str) -> GitError {
+        GitError::Settings { remote: self.name(), reason: self.scrub(reason) }
     }
 
     fn unreachable(&self, reason: &str) -> GitError {
@@ -558,6 +523,11 @@ impl<'a> Session<'a> {
 
 fn refused() -> git2::Error {
     git2::Error::new(ErrorCode::User, ErrorClass::Callback, "refused")
+}
+
+/// Cuts off what may hold a ticket or a login.
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 fn percent_encoded(path: &Path) -> String {

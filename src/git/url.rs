@@ -151,23 +151,23 @@ fn ssh(rest: &str) -> Result<RemoteUrl, UrlError> {
     Ok(RemoteUrl(Parts::Ssh { user, host, port, path: repository_path(path)? }))
 }
 
-/// Parses `git@host:path`, where the path is relative to the home of the user unless it starts with `/`.
+/// Parses `git@host:path`, where the path is relative to the home of the user unless it starts with `/`. The
+/// user is required: `ext::sh -c …` makes real git run a command, and `file:x` is nobody's host.
 fn scp_like(text: &str) -> Result<RemoteUrl, UrlError> {
-    let separator = match text.rfind("]:") {
-        Some(end) => end + 1,
-        None => text.find(':').ok_or(UrlError::Path)?,
+    let Some(at) = text.find('@') else {
+        return match text.split_once(':') {
+            Some((scheme, _)) => Err(UrlError::Scheme { scheme: printable_scheme(scheme) }),
+            None => Err(UrlError::LocalPath),
+        };
     };
-    let (authority, path) = (&text[..separator], &text[separator + 1..]);
-    if path.starts_with(':') {
-        // `ext::sh -c …` makes real git run a command.
-        return Err(UrlError::Scheme { scheme: format!("{}::", printable_scheme(authority)) });
-    }
-    if authority.contains('/') {
-        return Err(UrlError::LocalPath);
-    }
-    let (user, host) = user(authority)?;
+    let colon = match text[at..].starts_with("@[") {
+        true => text.rfind("]:").map(|bracket| bracket + 1),
+        false => text[at..].find(':').map(|colon| at + colon),
+    };
+    let colon = colon.ok_or(UrlError::Path)?;
+    let (user, host) = user(&text[..colon])?;
     let (host, port) = host_and_port(host, 22)?;
-    Ok(RemoteUrl(Parts::Ssh { user, host, port, path: repository_path(path.to_owned())? }))
+    Ok(RemoteUrl(Parts::Ssh { user, host, port, path: repository_path(text[colon + 1..].to_owned())? }))
 }
 
 fn local(path: &str) -> Result<RemoteUrl, UrlError> {
