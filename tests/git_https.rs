@@ -1,5 +1,6 @@
 //! Fetching over https: the login goes to the right host only, the certificate is checked, and a server that
 //! misbehaves is an error that says so, in time.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! A mirror follows a repository and gives the files of a commit, whatever the repository holds and whatever
 //! happened to the mirror.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -198,8 +199,8 @@ fn a_tree_that_unfolds_without_end_is_given_up() {
     let blob = origin.write_object("blob", b"x");
     let mut tree = git_with_input(&origin.bare, &["mktree"], format!("100644 blob {blob}\tx\n").as_bytes());
     for _ in 0..8 {
-        let lines: String = (0..10).map(|n| format!("040000 tree {tree}\td{n}\n")).collect();
-        tree = git_with_input(&origin.bare, &["mktree"], lines.as_bytes());
+        let lines: Vec<_> = (0..10).map(|n| format!("040000 tree {tree}\td{n}\n")).collect();
+        tree = git_with_input(&origin.bare, &["mktree"], lines.concat().as_bytes());
     }
     let commit = origin.commit_tree(&tree);
     let mirror = origin.mirror();

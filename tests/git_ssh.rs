@@ -1,4 +1,5 @@
 //! Fetching over ssh from a real OpenSSH server: a host that known_hosts does not vouch for gets nothing.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,6 +67,22 @@ fn a_key_opens_a_repository_on_a_host_that_is_known_by_its_port() {
 }
 
 #[test]
+fn a_path_without_a_leading_slash_starts_at_the_home_of_the_user() {
+    let scene = Scene::new();
+    let server = scene.sshd("ed25519");
+    scene.know(&format!("[127.0.0.1]:{} {}", server.port, server.host_key));
+    // Home is wherever it is on this machine: the way from there to the repository goes up to the root first.
+    let path = format!("{}{}", "../".repeat(12), scene.origin.bare.strip_prefix("/").unwrap().display());
+    for url in [
+        format!("[{}@127.0.0.1:{}]:{path}", server.user, server.port),
+        format!("ssh://{}@127.0.0.1:{}/~/{path}", server.user, server.port),
+    ] {
+        let mirror = scene.mirror(SourceSettings { url: url.parse().unwrap(), ..scene.settings(&server) });
+        assert!(mirror.fetch().unwrap().changed, "{url}");
+    }
+}
+
+#[test]
 fn every_usual_type_of_host_key_is_verified() {
     let scene = Scene::new();
     for key_type in ["ed25519", "ecdsa", "rsa"] {
@@ -83,8 +100,9 @@ fn an_unknown_host_is_refused_with_the_line_that_makes_it_known() {
     scene.know(&format!("127.0.0.1 {}", server.host_key));
     let mirror = scene.mirror(scene.settings(&server));
     let error = mirror.fetch().unwrap_err();
-    let GitError::HostKeyUnknown { line, fingerprint, .. } = &error else { panic!("{error}") };
-    assert!(fingerprint.starts_with("SHA256:"));
+    let GitError::HostKeyUnknown { key, .. } = &error else { panic!("{error}") };
+    let line = &key.line;
+    assert!(key.fingerprint.starts_with("SHA256:"));
     assert!(error.to_string().ends_with(&format!("add this line: {line}")), "{error}");
     assert_eq!(*line, format!("[127.0.0.1]:{} {}", server.port, server.host_key));
     scene.know(line);

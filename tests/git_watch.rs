@@ -1,4 +1,5 @@
 //! A push to a local repository is noticed at once, and reading the repository is not.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};

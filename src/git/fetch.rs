@@ -17,7 +17,7 @@ use git2::{
 };
 use tracing::warn;
 
-use super::error::{GitError, one_line};
+use super::error::{GitError, ShownHostKey, one_line};
 use super::known_hosts::{self, Opinion};
 use super::mirror::{
     HEAD_REFERENCE, Mirror, create_repository, damaged_path, find_commit, incoming_path, open_repository,
@@ -311,29 +311,28 @@ impl<'a> Session<'a> {
         let Some(key) = key else {
             return Err(self.unreachable("the ssh host showed no key"));
         };
-        let (known_hosts, fingerprint) = (path.to_owned(), known_hosts::fingerprint(key));
-        let line = known_hosts::line_for(host, port, key);
+        let shown = |found: String| {
+            let (fingerprint, line) = (known_hosts::fingerprint(key), known_hosts::line_for(host, port, key));
+            Box::new(ShownHostKey { known_hosts: path.to_owned(), found, fingerprint, line })
+        };
         match known_hosts::look_up(&text, host, port, key) {
             Opinion::Known => Ok(()),
             Opinion::Unknown { other_types } if other_types.is_empty() => {
-                let found = "has no line for it".to_owned();
-                Err(GitError::HostKeyUnknown { remote, known_hosts, found, fingerprint, line })
+                Err(GitError::HostKeyUnknown { remote, key: shown("has no line for it".to_owned()) })
             }
             Opinion::Unknown { other_types } => {
-                let found = format!(
-                    "has only keys of other types for it ({})",
-                    one_line(&other_types.join(", "), 120)
-                );
-                Err(GitError::HostKeyUnknown { remote, known_hosts, found, fingerprint, line })
+                let types = one_line(&other_types.join(", "), 120);
+                let found = format!("has only keys of other types for it ({types})");
+                Err(GitError::HostKeyUnknown { remote, key: shown(found) })
             }
-            Opinion::Changed { line: number } => {
-                let found = format!("has another key in line {number}");
-                Err(GitError::HostKeyMismatch { remote, known_hosts, found, fingerprint, line })
-            }
-            Opinion::Revoked { line: number } => {
-                let found = format!("revokes its key in line {number}");
-                Err(GitError::HostKeyMismatch { remote, known_hosts, found, fingerprint, line })
-            }
+            Opinion::Changed { line } => Err(GitError::HostKeyMismatch {
+                remote,
+                key: shown(format!("has another key in line {line}")),
+            }),
+            Opinion::Revoked { line } => Err(GitError::HostKeyMismatch {
+                remote,
+                key: shown(format!("revokes its key in line {line}")),
+            }),
         }
     }
 
@@ -531,13 +530,8 @@ fn without_query(url: &str) -> &str {
 }
 
 fn percent_encoded(path: &Path) -> String {
-    let mut text = String::new();
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'/' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(*byte)),
-            byte if byte.is_ascii_alphanumeric() => text.push(char::from(*byte)),
-            byte => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    text
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    let encode =
+        |byte: &u8| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    path.as_os_str().as_encoded_bytes().iter().map(encode).collect::<Vec<_>>().concat()
 }

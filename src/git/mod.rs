@@ -15,7 +15,7 @@ mod settings;
 mod url;
 mod watch;
 
-pub use error::{ErrorKind, GitError};
+pub use error::{ErrorKind, GitError, ShownHostKey};
 pub use fetch::Head;
 pub use mirror::{CommitInfo, Mirror};
 pub use read::{Entry, ReadLimits};

@@ -274,7 +274,7 @@ fn accept(listener: &TcpListener, first: TcpStream, shared: &Arc<Shared>) {
         let shared = Arc::clone(shared);
         threads.push(thread::spawn(move || {
             // A broken connection shows at libgit2's end; the verdict says more where there is more to say.
-            let _ = serve(client, prepared, &shared);
+            let _ = serve(&client, prepared, &shared);
         }));
     }
     for thread in threads {
@@ -282,8 +282,8 @@ fn accept(listener: &TcpListener, first: TcpStream, shared: &Arc<Shared>) {
     }
 }
 
-fn serve(client: TcpStream, prepared: Option<TcpStream>, shared: &Arc<Shared>) -> io::Result<()> {
-    shared.keep(&client)?;
+fn serve(client: &TcpStream, prepared: Option<TcpStream>, shared: &Arc<Shared>) -> io::Result<()> {
+    shared.keep(client)?;
     shared.moved();
     client.set_nodelay(true)?;
     let connected = prepared.map_or_else(|| connect(&shared.host, shared.port, shared.bounds.silence), Ok);
@@ -291,9 +291,9 @@ fn serve(client: TcpStream, prepared: Option<TcpStream>, shared: &Arc<Shared>) -
     shared.keep(&upstream)?;
     shared.moved();
     match &shared.mode {
-        Mode::Direct => serve_direct(&client, &upstream, shared),
+        Mode::Direct => serve_direct(client, &upstream, shared),
         Mode::Https(https) => {
-            let done = serve_https(&client, upstream, https, shared);
+            let done = serve_https(client, upstream, https, shared);
             client.shutdown(Shutdown::Both)?;
             done
         }
@@ -451,7 +451,7 @@ impl Head {
         let host = if port == 443 { host } else { format!("{host}:{port}") };
         let mut head = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
         if let Some(authorization) = &https.authorization {
-            head.push_str(&format!("Authorization: {authorization}\r\n"));
+            head += &format!("Authorization: {authorization}\r\n");
         }
         self.push_others(&mut head, &["host", "connection", "authorization", "expect"]);
         Some((head, length))
@@ -460,7 +460,7 @@ impl Head {
     fn for_client(&self, location: Option<&str>) -> String {
         let mut head = format!("{}\r\nConnection: close\r\n", self.first);
         if let Some(location) = location {
-            head.push_str(&format!("Location: {location}\r\n"));
+            head += &format!("Location: {location}\r\n");
         }
         self.push_others(&mut head, &["connection", "keep-alive", "location"]);
         head
@@ -469,7 +469,7 @@ impl Head {
     fn push_others(&self, head: &mut String, known: &[&str]) {
         for (name, value) in &self.headers {
             if !known.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-                head.push_str(&format!("{name}: {}\r\n", one_line(value, usize::MAX)));
+                *head += &format!("{name}: {}\r\n", one_line(value, usize::MAX));
             }
         }
         head.push_str("\r\n");

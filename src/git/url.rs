@@ -160,12 +160,19 @@ fn scp_like(text: &str) -> Result<RemoteUrl, UrlError> {
             None => Err(UrlError::LocalPath),
         };
     };
-    let colon = match text[at..].starts_with("@[") {
-        true => text.rfind("]:").map(|bracket| bracket + 1),
-        false => text[at..].find(':').map(|colon| at + colon),
+    // `[git@host:2222]:path` names a port, `git@[::1]:path` an IPv6 address.
+    let colon = if text.starts_with('[') || text[at..].starts_with("@[") {
+        text.rfind("]:").map(|bracket| bracket + 1)
+    } else {
+        text[at..].find(':').map(|colon| at + colon)
     };
     let colon = colon.ok_or(UrlError::Path)?;
-    let (user, host) = user(&text[..colon])?;
+    let authority = &text[..colon];
+    let authority = match authority.strip_prefix('[') {
+        Some(inside) => inside.strip_suffix(']').ok_or(UrlError::Host)?,
+        None => authority,
+    };
+    let (user, host) = user(authority)?;
     let (host, port) = host_and_port(host, 22)?;
     Ok(RemoteUrl(Parts::Ssh { user, host, port, path: repository_path(text[colon + 1..].to_owned())? }))
 }
@@ -267,6 +274,7 @@ mod tests {
             ("ssh://deploy@git.example.com/stores.git", "ssh://git.example.com/stores.git"),
             ("ssh://git@git.example.com:2222/stores.git", "ssh://git.example.com:2222/stores.git"),
             ("git@git.example.com:team/stores.git", "ssh://git.example.com/team/stores.git"),
+            ("[git@git.example.com:2222]:team/stores.git", "ssh://git.example.com:2222/team/stores.git"),
             ("git@[::1]:team/stores.git", "ssh://[::1]/team/stores.git"),
             ("/srv/stores.git", "/srv/stores.git"),
             ("file:///srv/stores.git", "/srv/stores.git"),
