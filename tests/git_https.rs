@@ -284,8 +284,8 @@ fn a_pack_that_breaks_off_leaves_the_head_where_it_was() {
 #[test]
 fn a_fetch_over_the_limit_is_broken_off() {
     let scene = Scene::new();
-    let noise: String = (0..200_000u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
-    scene.origin.push(&[("stores/noise.yaml", &noise)]);
+    let noise: Vec<_> = (0..200_000_u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+    scene.origin.push(&[("stores/noise.yaml", &noise.concat())]);
     let server = scene.serve(scene.git(None));
     let error = scene.error(SourceSettings { max_fetch_bytes: 64 * 1024, ..scene.settings(server.port) });
     assert!(matches!(error, GitError::FetchTooLarge { .. }), "{error}");

@@ -243,6 +243,28 @@ fn a_damaged_mirror_is_fetched_anew_and_keeps_its_last_good_commit() {
 }
 
 #[test]
+fn a_mirror_in_many_pieces_is_fetched_anew_and_keeps_a_last_good_commit_that_the_remote_forgot() {
+    let origin = Origin::with_a_store();
+    let mirror = origin.mirror();
+    let good = mirror.fetch().unwrap().commit;
+    mirror.mark_good(&good).unwrap();
+    git(&origin.work, &["checkout", "-q", "--orphan", "other"]);
+    let commit = origin.push(&[("stores/birch.yaml", "b")]);
+    git(&origin.bare, &["reflog", "expire", "--expire=now", "--all"]);
+    git(&origin.bare, &["gc", "-q", "--prune=now"]);
+    mirror.fetch().unwrap();
+    let packs = origin.mirror_folder().join("repository/objects/pack");
+    for number in 0..70 {
+        fs::write(packs.join(format!("pack-{number:040}.pack")), "").unwrap();
+    }
+    let head = mirror.fetch().unwrap();
+    assert_eq!((head.commit.as_str(), head.changed, head.forced), (commit.as_str(), false, false));
+    assert!(fs::read_dir(&packs).unwrap().count() < 10, "the old packs are gone");
+    assert_eq!(mirror.last_good().unwrap(), Some(good.clone()));
+    assert_eq!((read_all(&mirror, &good).len(), read_all(&mirror, &commit).len()), (1, 2));
+}
+
+#[test]
 fn a_mirror_that_was_damaged_while_nobody_used_it_is_made_anew() {
     let origin = Origin::with_a_store();
     let commit = origin.mirror().fetch().unwrap().commit;

@@ -1,4 +1,4 @@
-//! Fetching over ssh from a real OpenSSH server: a host that known_hosts does not vouch for gets nothing.
+//! Fetching over ssh from a real OpenSSH server: a host that `known_hosts` does not vouch for gets nothing.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
 
 use std::fs;

@@ -15,13 +15,13 @@ use git2::{
     AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode,
     FetchOptions, Oid, Remote, RemoteCallbacks, RemoteRedirect, Repository,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::error::{GitError, ShownHostKey, one_line};
 use super::known_hosts::{self, Opinion};
 use super::mirror::{
-    HEAD_REFERENCE, Mirror, create_repository, damaged_path, find_commit, incoming_path, open_repository,
-    remove_folder, repository_path,
+    GOOD_REFERENCE, HEAD_REFERENCE, Mirror, create_repository, damaged_path, find_commit, incoming_path,
+    open_repository, remove_folder, repository_path,
 };
 use super::relay::{Bounds, Https, Mode, Relay, Verdict};
 use super::settings::{Auth, Secret, SourceSettings};
@@ -29,6 +29,9 @@ use super::url::Parts;
 
 /// How much longer than one silence a whole fetch may take.
 const TOTAL_TIMEOUTS: u32 = 20;
+
+/// How many packs a mirror may be in before it is fetched anew. Each changed fetch leaves one.
+const PACKS_MAX: usize = 64;
 
 /// How many existing branches an error names.
 const BRANCHES_NAMED: usize = 5;
@@ -52,6 +55,11 @@ impl Mirror {
     pub fn fetch(&self) -> Result<Head, GitError> {
         let _only_one = self.one_fetch();
         if self.damaged.load(Ordering::Relaxed) {
+            warn!(mirror.folder = %self.folder.display(), "the mirror is damaged: fetching it anew");
+            return self.rebuild();
+        }
+        if self.has_many_packs() {
+            info!(mirror.folder = %self.folder.display(), "the mirror is in many pieces: fetching it anew");
             return self.rebuild();
         }
         let path = repository_path(&self.folder);
@@ -60,15 +68,17 @@ impl Mirror {
             fetch_into(&path, &self.folder, &self.settings, &self.current_auth())
         };
         match result {
-            Err(GitError::Corrupt { .. }) => self.rebuild(),
+            Err(GitError::Corrupt { folder: _, reason }) => {
+                warn!(mirror.folder = %self.folder.display(), reason, "the mirror is damaged: fetching it anew");
+                self.rebuild()
+            }
             result => result,
         }
     }
 
-    /// Fetches everything anew beside the damaged repository and then takes its place, so that what is still
-    /// readable stays until there is something better.
+    /// Fetches everything anew beside the repository and then takes its place, so that what is readable stays
+    /// until there is something better.
     fn rebuild(&self) -> Result<Head, GitError> {
-        warn!(mirror.folder = %self.folder.display(), "the mirror is damaged: fetching it anew");
         let (before, good) = (self.head().ok().flatten(), self.last_good().ok().flatten());
         let incoming = incoming_path(&self.folder);
         remove_folder(&incoming)?;
@@ -83,13 +93,14 @@ impl Mirror {
                     other => other,
                 }
             })?;
+        if let Some(good) = good
+            && let Err(error) = carry_over(&good, &repository_path(&self.folder), &incoming)
+        {
+            let reason = one_line(error.message(), 200);
+            warn!(git.commit = good, reason, "the last good commit was lost with the old mirror");
+        }
         self.take_place(&incoming)?;
         self.damaged.store(false, Ordering::Relaxed);
-        if let Some(good) = good
-            && self.mark_good(&good).is_err()
-        {
-            warn!(git.commit = good, "the last good commit was lost with the damaged mirror");
-        }
         head.changed = before.as_ref() != Some(&head.commit);
         head.forced = match before {
             Some(before) if head.changed => !self.is_ancestor(&before, &head.commit),
@@ -110,6 +121,15 @@ impl Mirror {
         remove_folder(&old)
     }
 
+    /// Tells whether so many fetches each left a pack that reading suffers: libgit2 does not repack.
+    fn has_many_packs(&self) -> bool {
+        let Ok(entries) = fs::read_dir(repository_path(&self.folder).join("objects/pack")) else {
+            return false;
+        };
+        let is_pack = |path: &Path| path.extension().is_some_and(|extension| extension == "pack");
+        entries.flatten().filter(|entry| is_pack(&entry.path())).count() > PACKS_MAX
+    }
+
     fn is_ancestor(&self, old: &str, new: &str) -> bool {
         let answer = self.with_repository(|repository| {
             let (old, new) = (find_commit(repository, old)?.id(), find_commit(repository, new)?.id());
@@ -117,6 +137,20 @@ impl Mirror {
         });
         answer.unwrap_or(false)
     }
+}
+
+/// Brings the last good commit into a new repository: from there when its history still holds it, otherwise
+/// from the old one.
+fn carry_over(good: &str, old: &Path, new: &Path) -> Result<(), git2::Error> {
+    let repository = open_repository(new)?;
+    let id = Oid::from_str(good)?;
+    if check_complete(&repository, id).is_err() {
+        let refspec = format!("+{GOOD_REFERENCE}:{GOOD_REFERENCE}");
+        let mut remote = repository.remote_anonymous(&format!("file://{}", percent_encoded(old)))?;
+        remote.download(&[refspec], Some(FetchOptions::new().download_tags(AutotagOption::None)))?;
+        check_complete(&repository, id)?;
+    }
+    repository.reference(GOOD_REFERENCE, id, true, "carried over").map(|_| ())
 }
 
 fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth) -> Result<Head, GitError> {

@@ -30,7 +30,7 @@ pub(super) const HEAD_REFERENCE: &str = "refs/storekeeper/head";
 
 /// The commit that was last marked good. It survives restarts, and it keeps the commit's objects when the
 /// remote's history was rewritten.
-const GOOD_REFERENCE: &str = "refs/storekeeper/good";
+pub(super) const GOOD_REFERENCE: &str = "refs/storekeeper/good";
 
 /// Holds a source's repository: what was fetched of it, readable by commit.
 ///
@@ -75,6 +75,12 @@ impl Mirror {
     /// fetched yet.
     pub fn open(folder: &Path, settings: SourceSettings) -> Result<Self, GitError> {
         check_settings(&settings)?;
+        let absolute = std::path::absolute(folder);
+        let folder = &absolute.map_err(|source| GitError::Storage {
+            action: "resolve",
+            path: folder.to_owned(),
+            source,
+        })?;
         let mut lock = claim(folder)?;
         let repository = repository_path(folder);
         for leftover in [incoming_path(folder), damaged_path(folder)] {

@@ -451,7 +451,7 @@ impl Head {
         let host = if port == 443 { host } else { format!("{host}:{port}") };
         let mut head = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
         if let Some(authorization) = &https.authorization {
-            head += &format!("Authorization: {authorization}\r\n");
+            head.extend(["Authorization: ", authorization, "\r\n"]);
         }
         self.push_others(&mut head, &["host", "connection", "authorization", "expect"]);
         Some((head, length))
@@ -460,7 +460,7 @@ impl Head {
     fn for_client(&self, location: Option<&str>) -> String {
         let mut head = format!("{}\r\nConnection: close\r\n", self.first);
         if let Some(location) = location {
-            head += &format!("Location: {location}\r\n");
+            head.extend(["Location: ", location, "\r\n"]);
         }
         self.push_others(&mut head, &["connection", "keep-alive", "location"]);
         head
@@ -469,7 +469,7 @@ impl Head {
     fn push_others(&self, head: &mut String, known: &[&str]) {
         for (name, value) in &self.headers {
             if !known.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-                *head += &format!("{name}: {}\r\n", one_line(value, usize::MAX));
+                head.extend([name, ": ", &one_line(value, usize::MAX), "\r\n"]);
             }
         }
         head.push_str("\r\n");

@@ -256,7 +256,7 @@ fn printable_scheme(scheme: &str) -> String {
     scheme.chars().take(16).filter(char::is_ascii_alphanumeric).collect()
 }
 
-/// Puts an IPv6 address into the brackets that it wears in URLs and in known_hosts.
+/// Puts an IPv6 address into the brackets that it wears in URLs and in `known_hosts`.
 pub(super) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

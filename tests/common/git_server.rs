@@ -109,7 +109,7 @@ fn rand_serial() -> u32 {
 pub struct Server {
     pub port: u16,
     /// The request lines with the Authorization header, if any.
-    pub requests: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    pub requests: Arc<Requests>,
     /// How many connections were accepted.
     pub connections: Arc<Mutex<usize>>,
 }
@@ -204,13 +204,11 @@ fn respond(stream: &mut SslStream<TcpStream>, request: &Request, answer: &Answer
             write(stream, "302 Found", &format!("Location: {target}{path}\r\n"), b"")
         }
         Answer::Moved { from, root } => {
-            match request.line.split(' ').nth(1).unwrap().strip_prefix(from.as_str()) {
-                Some(path) => write(stream, "301 Moved", &format!("Location: {path}\r\n"), b""),
-                None => {
-                    let (status, headers, body) = cgi(root, request);
-                    write(stream, &status, &headers, &body)
-                }
+            if let Some(path) = request.line.split(' ').nth(1).unwrap().strip_prefix(from.as_str()) {
+                return write(stream, "301 Moved", &format!("Location: {path}\r\n"), b"");
             }
+            let (status, headers, body) = cgi(root, request);
+            write(stream, &status, &headers, &body)
         }
         Answer::SilentBeforeTls | Answer::SilentAfterRequest => {
             thread::sleep(Duration::from_secs(60));
@@ -259,7 +257,7 @@ fn cgi(root: &Path, request: &Request) -> (String, String, Vec<u8>) {
     for line in String::from_utf8_lossy(&output[..end]).lines() {
         match line.strip_prefix("Status: ") {
             Some(other) => other.clone_into(&mut status),
-            None => headers += &format!("{line}\r\n"),
+            None => headers.extend([line, "\r\n"]),
         }
     }
     (status, headers, output[end + 4..].to_vec())
