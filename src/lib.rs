@@ -4,7 +4,6 @@
 //! table and `docs/architecture.md` explains it.
 
 // Vocabulary: validated types, object identity, every label and constant. Pure.
-pub mod chart;
 pub mod manifest;
 pub mod names;
 pub mod store;

@@ -46,6 +46,11 @@ pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering
 pub use values::{merge_values, parse_values};
 pub use yaml::YamlError;
 
+/// Writes JSON as YAML in the layout of Helm's `toYaml`, a line break at the end.
+pub fn to_yaml(value: &serde_json::Value) -> String {
+    yaml::to_text(value)
+}
+
 use functions::version_matches;
 
 /// A chart, parsed.
