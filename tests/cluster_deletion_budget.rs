@@ -20,12 +20,16 @@ fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name()
         world.repository.remove(&world.file(name));
     }
     world.repository.push("remove all three");
-    let refusal = until("the refusal is shown", || daemon.fleet()["removalsRefused"].as_str().map(str::to_owned));
+    let refusal =
+        until("the refusal is shown", || daemon.fleet()["removalsRefused"].as_str().map(str::to_owned));
     assert!(refusal.contains("3 stores") && refusal.contains("budget is 2"), "{refusal}");
     for name in names {
         let shown = world.until_state(&daemon, name, "FAILED");
         assert!(shown["reason"].as_str().unwrap().contains("deletion budget"), "{shown}");
-        assert!(world.cluster.namespace(&world.namespace(name)).unwrap()["metadata"]["deletionTimestamp"].is_null());
+        assert!(
+            world.cluster.namespace(&world.namespace(name)).unwrap()["metadata"]["deletionTimestamp"]
+                .is_null()
+        );
     }
 
     // A restart does not forget the refusal, even with a budget that one of them would fit.

@@ -13,8 +13,11 @@ fn a_hand_deleted_object_comes_back() {
     world.repository.push("add acme");
     world.until_state(&daemon, "acme", "READY");
     let namespace = world.namespace("acme");
-    for (version, kind) in [("apps/v1", "Deployment"), ("networking.k8s.io/v1", "Ingress"), ("v1", "ConfigMap")] {
-        let ours = |object: &&serde_json::Value| !object["metadata"]["labels"]["storekeeper.dev/store"].is_null();
+    for (version, kind) in
+        [("apps/v1", "Deployment"), ("networking.k8s.io/v1", "Ingress"), ("v1", "ConfigMap")]
+    {
+        let ours =
+            |object: &&serde_json::Value| !object["metadata"]["labels"]["storekeeper.dev/store"].is_null();
         let all = world.cluster.list(version, kind, &namespace);
         let name = all.iter().find(ours).unwrap()["metadata"]["name"].as_str().unwrap();
         let uid = |object: serde_json::Value| object["metadata"]["uid"].clone();

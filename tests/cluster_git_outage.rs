@@ -56,7 +56,10 @@ fn an_emptied_repository_freezes_and_prunes_nothing() {
         |world| {
             let tree = git(&world.repository.checkout, &["mktree", "--missing"]);
             let commit = git(&world.repository.checkout, &["commit-tree", &tree, "-m", "empty"]);
-            git(&world.repository.checkout, &["push", "--quiet", "--force", "origin", &format!("{commit}:main")]);
+            git(
+                &world.repository.checkout,
+                &["push", "--quiet", "--force", "origin", &format!("{commit}:main")],
+            );
         },
         |_| {},
     );

@@ -30,7 +30,8 @@ fn killed_in_the_middle_of_provisioning_it_converges_after_a_restart() {
     // Converged means that another restart writes nothing.
     let versions = || -> Vec<String> {
         let namespace = world.namespace("acme");
-        let kinds = [("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Service"), ("networking.k8s.io/v1", "Ingress")];
+        let kinds =
+            [("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Service"), ("networking.k8s.io/v1", "Ingress")];
         let all = kinds.iter().flat_map(|(version, kind)| world.cluster.list(version, kind, &namespace));
         all.map(|object| object["metadata"]["resourceVersion"].to_string()).collect()
     };

@@ -73,9 +73,13 @@ fn a_change_reaches_the_cluster_and_generated_secrets_stay_as_they_are() {
         (shown["appliedRevision"] == changed && shown["state"] == "READY").then_some(())
     });
     let maps = serde_json::to_string(&world.cluster.list("v1", "ConfigMap", &namespace)).unwrap();
-    let deployments = serde_json::to_string(&world.cluster.list("apps/v1", "Deployment", &namespace)).unwrap();
+    let deployments =
+        serde_json::to_string(&world.cluster.list("apps/v1", "Deployment", &namespace)).unwrap();
     let jobs = serde_json::to_string(&world.cluster.list("batch/v1", "Job", &namespace)).unwrap();
-    assert!([maps, deployments, jobs].iter().any(|text| text.contains("After")), "the new name is in the cluster");
+    assert!(
+        [maps, deployments, jobs].iter().any(|text| text.contains("After")),
+        "the new name is in the cluster"
+    );
     assert_eq!(before, secrets(), "a Secret was generated anew");
 }
 
@@ -88,7 +92,8 @@ fn an_unrelated_commit_changes_nothing_in_the_cluster() {
     world.until_state(&daemon, "acme", "READY");
     let namespace = world.namespace("acme");
     let versions = || -> Vec<String> {
-        let kinds = [("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Service"), ("networking.k8s.io/v1", "Ingress")];
+        let kinds =
+            [("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Service"), ("networking.k8s.io/v1", "Ingress")];
         let all = kinds.iter().flat_map(|(version, kind)| world.cluster.list(version, kind, &namespace));
         all.map(|object| object["metadata"]["resourceVersion"].to_string()).collect()
     };

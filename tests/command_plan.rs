@@ -33,7 +33,10 @@ fn plan_exits_0_for_nothing_1_for_changes_2_for_errors_3_for_a_blocked_removal()
         world.until_state(&daemon, name, "READY");
     }
     let (code, printed, _) = plan();
-    assert_eq!((code, printed.trim()), (Some(0), "0 to add, 0 to change, 0 to remove, 0 removals refused, 0 wrong"));
+    assert_eq!(
+        (code, printed.trim()),
+        (Some(0), "0 to add, 0 to change, 0 to remove, 0 removals refused, 0 wrong")
+    );
 
     // Not committed: the plan shows what a push would do.
     world.write_store("acme", "Renamed");

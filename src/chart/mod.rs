@@ -16,7 +16,7 @@
 //! | values with Go's kinds and reference semantics | `value.rs`, `objects.rs`, `dates.rs` |
 //! | `printf` and how values print | `format.rs` |
 //! | the functions | `functions/`, a file for each theme |
-//! | YAML 1.1 in, go-yaml's layout out | `yaml/` |
+//! | YAML 1.1 in, go-yaml's layout out; JSON out | `yaml/`, `json.rs` |
 //! | bounds on steps, memory, output, depth | `budget.rs` |
 //! | errors | `error.rs` |
 
@@ -30,6 +30,7 @@ mod exec;
 mod format;
 mod functions;
 mod ignore;
+mod json;
 mod load;
 mod objects;
 mod render;

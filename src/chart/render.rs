@@ -348,7 +348,8 @@ fn split(output: &str) -> impl Iterator<Item = &str> {
 
 fn parse(path: &str, document: &str) -> Result<Option<RenderedObject>, RenderError> {
     let template = path.to_owned();
-    let value = match yaml::parse_document(document) {
+    // Helm puts a line break behind each document: a block scalar at its end keeps its own.
+    let value = match yaml::parse_document(&format!("{document}\n")) {
         Ok(value @ Json::Object(_)) => value,
         // Only comments.
         Ok(Json::Null) => return Ok(None),

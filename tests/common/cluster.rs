@@ -77,7 +77,8 @@ impl Cluster {
     /// Changes an object as another writer would, by a merge patch.
     pub fn patch(&self, api_version: &str, kind: &str, namespace: &str, name: &str, patch: &Value) {
         let api = self.api(api_version, kind, namespace);
-        let params = PatchParams { field_manager: Some("somebody-else".to_owned()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some("somebody-else".to_owned()), ..PatchParams::default() };
         self.runtime.block_on(api.patch(name, &params, &Patch::Merge(patch))).unwrap();
     }
 
