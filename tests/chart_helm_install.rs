@@ -1,5 +1,7 @@
 //! The chart works with plain Helm too: lint, install, upgrade, uninstall by the real helm.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::path::Path;

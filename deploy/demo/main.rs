@@ -3,6 +3,8 @@
 //! Without `--check` it stays until Ctrl-C, for people to push to. With it, it adds, changes and removes a store
 //! itself, looks at each effect on the API server from outside the daemon, and prints how long each took.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 #[path = "../../tests/common/mod.rs"]
 mod common;
 

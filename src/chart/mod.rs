@@ -45,7 +45,7 @@ pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
 pub use functions::LookupQuery;
 pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering};
 pub use values::{merge_values, parse_values};
-pub use yaml::{YamlError, to_text as to_yaml};
+pub use yaml::YamlError;
 
 /// Writes JSON as YAML in the layout of Helm's `toYaml`, a line break at the end.
 pub fn to_yaml(value: &serde_json::Value) -> String {

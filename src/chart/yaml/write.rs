@@ -13,7 +13,7 @@ use crate::chart::format;
 const WIDTH: usize = 80;
 
 /// Writes a value in the layout of Helm's `toYaml`.
-pub fn to_text(value: &Value) -> String {
+pub(crate) fn to_text(value: &Value) -> String {
     Writer::new(false).document(value)
 }
 
