@@ -415,7 +415,7 @@ impl Daemon {
                 );
             }
             Done::Deleted => {
-                tracing::info!(store.id = %store, duration_ms, "deletion of the namespace begun")
+                tracing::info!(store.id = %store, duration_ms, "deletion of the namespace begun");
             }
             Done::Nothing | Done::Refused | Done::Waiting => {}
         }
@@ -477,10 +477,12 @@ impl Daemon {
             return String::new();
         }
         let all = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        match self.accepted.contains_key(store) {
-            true => format!("{all} (its last good version stays in force)"),
-            false => format!("{all} (nothing in the cluster is changed or removed)"),
-        }
+        let meanwhile = if self.accepted.contains_key(store) {
+            "its last good version stays in force"
+        } else {
+            "nothing in the cluster is changed or removed"
+        };
+        format!("{all} ({meanwhile})")
     }
 
     fn count_transition(&mut self, store: &StoreId, state: StoreState) {

@@ -363,9 +363,9 @@ pub fn removals(
     // refused before counts too and stays refused, or a batch would slip through once half of it is marked.
     let fits = under_way + refused_before + unapproved.len() <= budget.max_stores as usize;
     if fits {
-        removals.allowed.append(&mut unapproved)
+        removals.allowed.append(&mut unapproved);
     } else {
-        removals.refused.append(&mut unapproved)
+        removals.refused.append(&mut unapproved);
     }
     removals
 }

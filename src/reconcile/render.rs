@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -29,13 +30,19 @@ pub enum RenderFailure {
     EndlessLookUps,
 }
 
+/// Returns seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Fills a slice with random bytes fit for secrets.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
 /// What rendering takes from the outside: the time and random bytes.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// Returns seconds since 1970.
-    pub clock: std::sync::Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// Fills a slice with random bytes fit for secrets.
-    pub entropy: std::sync::Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    /// The time.
+    pub clock: Clock,
+    /// Chance.
+    pub entropy: Entropy,
 }
 
 /// Tells charts what the cluster serves.
