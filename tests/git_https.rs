@@ -83,7 +83,9 @@ fn a_token_opens_a_private_repository_and_shows_nowhere() {
     assert_eq!(files["stores/acme.yaml"], Entry::Bytes(b"host: acme.example.com\n".to_vec()));
 
     let before = server.requests().len();
+    let start = Instant::now();
     assert!(!mirror.fetch().unwrap().changed);
+    println!("fetch without change over https: {:?}", start.elapsed());
     let lines: Vec<_> = server.requests().split_off(before).into_iter().map(|(line, _)| line).collect();
     assert!(lines.iter().all(|line| line.starts_with("GET")), "nothing but refs is asked for: {lines:?}");
 
@@ -228,21 +230,13 @@ fn a_closed_port_is_unreachable_and_what_was_fetched_stays() {
 fn a_silent_server_does_not_hold_a_fetch() {
     let scene = Scene::new();
     for answer in [Answer::SilentBeforeTls, Answer::SilentAfterRequest] {
-        for ca_file in [None, Some(scene.ca_file.clone())] {
-            // Without the authority a server that completes the handshake fails for another reason.
-            if ca_file.is_none() && matches!(answer, Answer::SilentAfterRequest) {
-                continue;
-            }
-            let server = scene.serve(answer.clone());
-            let timeout = Duration::from_millis(400);
-            let start = Instant::now();
-            let error = scene.error(SourceSettings { timeout, ca_file, ..scene.settings(server.port) });
-            assert!(
-                matches!(error, GitError::TimedOut { .. }) && error.is_transient(),
-                "{answer:?}: {error}"
-            );
-            assert!(start.elapsed() < Duration::from_secs(10), "{answer:?} took {:?}", start.elapsed());
-        }
+        let server = scene.serve(answer.clone());
+        let timeout = Duration::from_millis(400);
+        let start = Instant::now();
+        let error = scene.error(SourceSettings { timeout, ..scene.settings(server.port) });
+        println!("{answer:?}: given up after {:?}", start.elapsed());
+        assert!(matches!(error, GitError::TimedOut { limit, .. } if limit == timeout), "{answer:?}: {error}");
+        assert!(error.is_transient());
     }
 }
 
@@ -276,7 +270,7 @@ fn a_pack_that_breaks_off_leaves_the_head_where_it_was() {
         ),
         "{error}"
     );
-    assert_eq!(scene.mirror(settings).head().unwrap(), None, "the mirror is of another URL");
+    assert_eq!(scene.mirror(settings).head().unwrap(), None, "half a pack must not become the head");
     let mirror = scene.mirror(scene.settings(server.port));
     assert_ne!(mirror.fetch().unwrap().commit, good);
 }

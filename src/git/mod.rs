@@ -3,7 +3,7 @@
 //!
 //! Everything here blocks; the daemon calls it on a thread for blocking work. What is deliberately absent:
 //! no working tree, no hook, no submodule, no filter, no git configuration but the mirror's own, and no
-//! connection to any host but the one in the source's URL ([`relay`] holds that line).
+//! connection to any host but the one in the source's URL (`relay.rs` holds that line).
 
 mod error;
 mod fetch;
