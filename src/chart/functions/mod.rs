@@ -243,7 +243,7 @@ pub(crate) mod testing {
             capabilities: &Capabilities::default(),
             lookup: &|_| json!({}),
             entropy: &|bytes| {
-                bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = u8::try_from(at % 251).unwrap())
+                bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = u8::try_from(at % 251).unwrap());
             },
             now: 1_700_000_000,
             limits: RenderLimits::default(),
