@@ -132,7 +132,7 @@ fn render(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn schema(kind: SchemaKind) -> anyhow::Result<ExitCode> {
+fn schema(kind: Option<SchemaKind>) -> anyhow::Result<ExitCode> {
     output::print_schema(kind)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -149,7 +149,7 @@ macro_rules! series {
 series! {
     /// Time in seconds from the first sight of a store in git until it is READY for the first time.
     provisioning: Histogram = histogram("provisioning_duration_seconds", &PROVISIONING_BUCKETS);
-    /// Provisionings that failed, each failed run counted.
+    /// How often a store that was never READY became FAILED.
     provisioning_failures: IntCounter = counter("provisioning_failures_total");
     /// Stores whose namespace was created.
     stores_created: IntCounter = counter("stores_created_total");
@@ -207,7 +207,7 @@ impl Metrics {
         self.0.provisioning.observe(took.as_secs_f64());
     }
 
-    /// Counts a failed run of a store that was never READY.
+    /// Counts a store that was never READY becoming FAILED.
     pub fn provisioning_failed(&self) {
         self.0.provisioning_failures.inc();
     }

@@ -28,11 +28,11 @@ pub(super) enum Command {
     Plan(PlanArguments),
     /// Print a store's objects as YAML, rendered without a cluster.
     Render(RenderArguments),
-    /// Print the JSON Schema of store files or of the fleet file, for editors.
+    /// Print the JSON Schemas of store and fleet files, for editors.
     Schema {
-        /// Which file.
+        /// Which file; without it, one schema that accepts both.
         #[arg(value_enum)]
-        kind: SchemaKind,
+        kind: Option<SchemaKind>,
     },
 }
 
@@ -75,7 +75,7 @@ pub(super) struct RunArguments {
     /// The private key for an ssh repository.
     #[arg(long, env = "STOREKEEPER_GIT_SSH_KEY_FILE", requires = "git_known_hosts_file")]
     git_ssh_key_file: Option<PathBuf>,
-    /// The known_hosts file that the ssh server's key is checked against.
+    /// The `known_hosts` file that the ssh server's key is checked against.
     #[arg(long, env = "STOREKEEPER_GIT_KNOWN_HOSTS_FILE")]
     git_known_hosts_file: Option<PathBuf>,
     /// The folder for the mirror of the repository; it may be lost at any time.

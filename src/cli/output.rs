@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::arguments::{LogFormat, SchemaKind};
 use crate::plan::{Step, StorePlan};
 use crate::preview::FleetPlan;
+use crate::store::schema;
 
 /// Sends logs to standard error; `STOREKEEPER_LOG` sets the levels.
 pub(super) fn log_to_stderr(format: LogFormat) {
@@ -80,11 +81,11 @@ pub(super) fn print_objects(objects: &[(String, Value)]) -> anyhow::Result<()> {
 }
 
 /// Prints a JSON Schema.
-pub(super) fn print_schema(kind: SchemaKind) -> anyhow::Result<()> {
+pub(super) fn print_schema(kind: Option<SchemaKind>) -> io::Result<()> {
     let schema = match kind {
-        SchemaKind::Store => crate::store::schema::store(),
-        SchemaKind::Fleet => crate::store::schema::fleet(),
+        Some(SchemaKind::Store) => schema::store(),
+        Some(SchemaKind::Fleet) => schema::fleet(),
+        None => schema::any(),
     };
-    writeln!(io::stdout().lock(), "{}", serde_json::to_string_pretty(&schema)?)?;
-    Ok(())
+    io::stdout().lock().write_all(schema::print(&schema).as_bytes())
 }

@@ -98,11 +98,6 @@ impl Queue {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// How many stores wait for a run.
-    pub(super) fn depth(&self) -> usize {
-        self.waiting.len()
-    }
-
     fn enqueue(&mut self, store: &StoreId) {
         if self.queued.insert(store.clone()) {
             self.waiting.push_back(store.clone());

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -29,13 +30,19 @@ pub enum RenderFailure {
     EndlessLookUps,
 }
 
+/// Returns seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Fills a slice with random bytes fit for secrets.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
 /// What rendering takes from the outside: the time and random bytes.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// Returns seconds since 1970.
-    pub clock: std::sync::Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// Fills a slice with random bytes fit for secrets.
-    pub entropy: std::sync::Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    /// The time.
+    pub clock: Clock,
+    /// Chance.
+    pub entropy: Entropy,
 }
 
 /// Tells charts what the cluster serves.
@@ -62,10 +69,15 @@ pub(super) async fn render(
         for query in asked {
             let (version, kind, name) = (&query.api_version, &query.kind, &query.name);
             let found = context.cluster.look_up(version, kind, &namespace, name).await?;
-            answers.insert(query, found.unwrap_or_else(|| Value::Object(serde_json::Map::new())));
+            answers.insert(query, found.unwrap_or_else(nothing));
         }
     }
     Err(RenderFailure::EndlessLookUps)
+}
+
+/// What a look-up answers that finds nothing.
+fn nothing() -> Value {
+    Value::Object(serde_json::Map::new())
 }
 
 type Rendered = Result<Vec<(String, Value)>, RenderError>;
@@ -79,7 +91,6 @@ fn attempt(
     answers: &BTreeMap<LookupQuery, Value>,
 ) -> (Rendered, Vec<LookupQuery>) {
     let namespace = store.id.namespace();
-    let nothing = || Value::Object(serde_json::Map::new());
     let asked = RefCell::new(Vec::new());
     let lookup = |query: &LookupQuery| {
         // A store sees its own namespace and nothing else; before that exists there is nothing to see.
@@ -99,8 +110,7 @@ fn attempt(
 
 /// Renders a store without a cluster, as `helm template` does: every look-up finds nothing.
 pub fn render_offline(chart: &Chart, store: &Store, surroundings: &Surroundings) -> Rendered {
-    let nothing = |_: &LookupQuery| Value::Object(serde_json::Map::new());
-    with_chart(chart, store, false, &Capabilities::default(), &nothing, surroundings)
+    with_chart(chart, store, false, &Capabilities::default(), &|_| nothing(), surroundings)
 }
 
 fn with_chart(

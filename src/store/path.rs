@@ -6,7 +6,8 @@ use crate::names::{FLEET_FILE, STORES_FOLDER, StoreId};
 pub const VALUES_FOLDER: &str = "values";
 
 /// Says whether the git edge should read a path: the fleet file, everything that is or could be meant as a
-/// store file, and every YAML file under `values/`. `path` is relative to the root, with `/` between folders.
+/// store file, and every YAML file under `values/`. `path` is relative to the root, with `/` between folders; a
+/// folder is asked for with a `/` at its end, to know whether to look inside.
 /// Symbolic links, submodules and files that are too large are asked for like files, and handed over as
 /// [`super::FileContent::Unreadable`].
 pub fn wants(path: &str) -> bool {
@@ -19,7 +20,10 @@ pub fn wants(path: &str) -> bool {
             // Without an extension it may be a link or submodule in the place of a folder.
             split_extension(rest).is_some() || !rest.rsplit('/').next().unwrap_or(rest).contains('.')
         }
-        Some((folder, rest)) => folder == VALUES_FOLDER && split_extension(rest).is_some(),
+        Some((folder, rest)) => {
+            let is_folder = rest.is_empty() || rest.ends_with('/');
+            folder == VALUES_FOLDER && (is_folder || split_extension(rest).is_some())
+        }
     }
 }
 

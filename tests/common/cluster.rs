@@ -1,14 +1,19 @@
 //! The API server, looked at from outside the daemon.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::watcher;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 pub struct Cluster {
     pub kubeconfig: PathBuf,
@@ -99,6 +104,36 @@ impl Cluster {
         });
     }
 
+    /// Notes from now on when objects of these kinds with these labels appear, change or go.
+    pub fn witness(&self, kinds: &[(&str, &str)], labels: &str) -> Witness {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let _guard = self.runtime.enter();
+        let tasks = kinds.iter().map(|(version, kind)| {
+            let config = watcher::Config::default().labels(labels);
+            let stream = watcher(self.api(version, kind, ""), config);
+            let (events, kind) = (Arc::clone(&events), (*kind).to_owned());
+            self.runtime.spawn(async move {
+                let mut stream = std::pin::pin!(stream);
+                while let Ok(Some(event)) = stream.try_next().await {
+                    let (object, gone) = match event {
+                        watcher::Event::Apply(object) => (object, false),
+                        watcher::Event::Delete(object) => (object, true),
+                        _ => continue,
+                    };
+                    let event = Witnessed {
+                        at: Instant::now(),
+                        kind: kind.clone(),
+                        name: object.metadata.name.clone().unwrap_or_default(),
+                        deleting: object.metadata.deletion_timestamp.is_some(),
+                        gone,
+                    };
+                    events.lock().unwrap().push(event);
+                }
+            })
+        });
+        Witness { tasks: tasks.collect(), events }
+    }
+
     fn api(&self, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
@@ -106,6 +141,40 @@ impl Cluster {
             Api::all_with(self.client.clone(), &resource)
         } else {
             Api::namespaced_with(self.client.clone(), namespace, &resource)
+        }
+    }
+}
+
+/// One event of a watch, with the moment it arrived.
+#[derive(Debug, Clone)]
+pub struct Witnessed {
+    pub at: Instant,
+    pub kind: String,
+    pub name: String,
+    pub deleting: bool,
+    pub gone: bool,
+}
+
+/// An independent watcher of the API server.
+pub struct Witness {
+    tasks: Vec<JoinHandle<()>>,
+    events: Arc<Mutex<Vec<Witnessed>>>,
+}
+
+impl Witness {
+    /// Waits for the first event since `since` that this accepts.
+    pub fn until(&self, what: &str, since: Instant, accept: impl Fn(&Witnessed) -> bool) -> Witnessed {
+        super::until(what, || {
+            let events = self.events.lock().unwrap();
+            events.iter().find(|event| event.at >= since && accept(event)).cloned()
+        })
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
         }
     }
 }

@@ -18,11 +18,16 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the binary and waits until it listens.
+    /// Starts the binary on a free port and waits until it listens.
     pub fn start(folder: &Path, repository: &str, source: &str, kubeconfig: &Path) -> Self {
-        let log = folder.join(format!("daemon-{}.log", Instant::now().elapsed().as_nanos() + unique()));
+        Self::start_on("127.0.0.1:0", folder, repository, source, kubeconfig)
+    }
+
+    /// Starts the binary on an address and waits until it listens.
+    pub fn start_on(listen: &str, folder: &Path, repository: &str, source: &str, kubeconfig: &Path) -> Self {
+        let log = folder.join(format!("daemon-{}.log", unique()));
         let child = Command::new(binary())
-            .args(["run", "--listen", "127.0.0.1:0", "--repository", repository, "--source", source])
+            .args(["run", "--listen", listen, "--repository", repository, "--source", source])
             .arg("--state-folder")
             .arg(folder.join("state"))
             .arg("--kubeconfig")
@@ -120,8 +125,8 @@ pub fn binary() -> PathBuf {
     }
 }
 
-fn unique() -> u128 {
+fn unique() -> u32 {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    u128::from(COUNT.fetch_add(1, Ordering::Relaxed))
+    COUNT.fetch_add(1, Ordering::Relaxed)
 }

@@ -1,0 +1,276 @@
+//! The demo: a repository made from `stores.example`, the daemon on a cluster, and what a push does to stores.
+//!
+//! Without `--check` it stays until Ctrl-C, for people to push to. With it, it adds, changes and removes a store
+//! itself, looks at each effect on the API server from outside the daemon, and prints how long each took.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use common::cluster::{Cluster, Witness};
+use common::daemon::Daemon;
+use common::repository::{Repository, git};
+use common::until;
+
+/// The demo's own source on the cluster.
+const SOURCE: &str = "demo";
+
+/// The store that comes, changes and goes.
+const GUEST: &str = "dahlia";
+
+#[derive(Parser)]
+struct Arguments {
+    /// A kubeconfig of the cluster.
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    /// The folder to make the repository from.
+    #[arg(long)]
+    stores: PathBuf,
+    /// The folder for the repository and the daemon's state; made anew and removed at the end.
+    #[arg(long, default_value = ".demo")]
+    folder: PathBuf,
+    /// Add, change and remove a store, check each effect, and end.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    if arguments.folder.exists() {
+        fs::remove_dir_all(&arguments.folder).unwrap();
+    }
+    fs::create_dir_all(&arguments.folder).unwrap();
+    let folder = arguments.folder.canonicalize().unwrap();
+    let demo = Demo::start(&arguments, &folder);
+    let took = demo.until_ready();
+    let summary = if arguments.check {
+        let summary = demo.check();
+        format!("demo: {} stores READY in {}; {summary}", demo.stores.len(), seconds(took))
+    } else {
+        demo.show(&arguments.folder);
+        format!("demo: {} stores READY in {}", demo.stores.len(), seconds(took))
+    };
+    demo.stop();
+    fs::remove_dir_all(&folder).unwrap();
+    println!("{summary}");
+}
+
+struct Demo {
+    repository: Repository,
+    cluster: Cluster,
+    daemon: Daemon,
+    stores: Vec<String>,
+}
+
+impl Demo {
+    fn start(arguments: &Arguments, folder: &Path) -> Self {
+        let repository = Repository::new(folder);
+        for (key, value) in [("user.name", "Demo"), ("user.email", "demo@example.com")] {
+            git(&repository.checkout, &["config", key, value]);
+        }
+        copy(&arguments.stores, &repository.checkout);
+        let stores = store_names(&repository.checkout.join("stores"));
+        repository.push("the example stores");
+        let cluster = Cluster::connect(arguments.kubeconfig.clone());
+        let daemon =
+            Daemon::start_on(&free_address(), folder, &repository.url(), SOURCE, &cluster.kubeconfig);
+        eprintln!("storekeeper runs and watches {}", repository.url());
+        Self { repository, cluster, daemon, stores }
+    }
+
+    /// Waits until every store of the example is READY and shows each step on the way.
+    fn until_ready(&self) -> Duration {
+        let begun = Instant::now();
+        let mut shown: BTreeMap<&str, String> = BTreeMap::new();
+        until("every store of the example is READY", || {
+            for name in &self.stores {
+                let store = self.daemon.store(name).unwrap_or_default();
+                let state = store["state"].as_str().unwrap_or("-");
+                if shown.get(name.as_str()).is_none_or(|before| before != state) {
+                    let reason = store["reason"].as_str().unwrap_or_default();
+                    eprintln!("  {:>6}  {name:<12} {state:<13} {reason}", seconds(begun.elapsed()));
+                    shown.insert(name, state.to_owned());
+                }
+            }
+            shown.values().all(|state| state == "READY").then_some(())
+        });
+        begun.elapsed()
+    }
+
+    /// Tells a newcomer what to try, and waits for Ctrl-C.
+    fn show(&self, folder: &Path) {
+        let checkout = folder.join("checkout");
+        let at = checkout.display();
+        let push = |message: &str| {
+            format!(
+                "git -C {at} add -A && git -C {at} commit -qm '{message}' && git -C {at} push -q origin HEAD:main"
+            )
+        };
+        println!(
+            "\nThe page: http://{}/\n\nIn another terminal, in this folder, paste:",
+            self.daemon.address
+        );
+        println!(
+            "\n  # add a store\n  sed 's/acme/{GUEST}/; s/Acme/Dahlia/' {at}/stores/acme.yaml > {at}/stores/{GUEST}.yaml && {}",
+            push("add dahlia")
+        );
+        println!(
+            "\n  # change it\n  sed -i 's/displayName: .*/displayName: Dahlia and Daughters/' {at}/stores/{GUEST}.yaml && {}",
+            push("rename dahlia")
+        );
+        println!("\n  # remove it\n  rm {at}/stores/{GUEST}.yaml && {}\n", push("remove dahlia"));
+        println!("Ctrl-C ends the demo and removes everything it made.");
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(tokio::signal::ctrl_c()).unwrap();
+        println!();
+    }
+
+    /// Adds, changes and removes a store; returns the latencies in a line.
+    fn check(&self) -> String {
+        let namespace = format!("store-{GUEST}");
+        assert!(self.cluster.namespace(&namespace).is_none(), "{namespace} exists before the demo made it");
+        let kinds =
+            [("v1", "Namespace"), ("v1", "ConfigMap"), ("apps/v1", "Deployment"), ("batch/v1", "Job")];
+        let witness = self.cluster.witness(&kinds, &format!("storekeeper.dev/store={GUEST}"));
+        let added = self.add(&witness, &namespace);
+        let changed = self.change(&witness, &namespace);
+        let removed = self.remove(&witness, &namespace);
+        for line in [&added, &changed, &removed] {
+            println!("{line}");
+        }
+        format!("{GUEST} {added}; {changed}; {removed}")
+    }
+
+    fn add(&self, witness: &Witness, namespace: &str) -> String {
+        self.write_guest("Dahlia");
+        let (commit, pushed) = self.push("add dahlia");
+        let seen = self.until_seen(&commit);
+        let first = witness.until("the first object is applied", pushed, |event| event.kind == "Namespace");
+        let ready = self.until_applied(&commit);
+        let deployment = self.cluster.get("apps/v1", "Deployment", namespace, "medusa").unwrap();
+        assert_eq!(deployment["status"]["availableReplicas"], 1, "the API runs");
+        let database = self.cluster.get("apps/v1", "StatefulSet", namespace, "postgres").unwrap();
+        assert_eq!(database["status"]["readyReplicas"], 1, "the database runs");
+        latencies(
+            "added",
+            pushed,
+            &[("push seen", seen), ("first object applied", first.at), ("READY", ready)],
+        )
+    }
+
+    fn change(&self, witness: &Witness, namespace: &str) -> String {
+        let name = "Dahlia and Daughters";
+        self.write_guest(name);
+        let (commit, pushed) = self.push("rename dahlia");
+        let seen = self.until_seen(&commit);
+        let ours = |name: &str| name != "storekeeper-inventory";
+        let first =
+            witness.until("the first object is applied", pushed, |event| ours(&event.name) && !event.gone);
+        let ready = self.until_applied(&commit);
+        let storefront = self.cluster.get("apps/v1", "Deployment", namespace, "storefront").unwrap();
+        assert!(storefront.to_string().contains(name), "the new name is in the cluster");
+        latencies(
+            "changed",
+            pushed,
+            &[("push seen", seen), ("first object applied", first.at), ("READY", ready)],
+        )
+    }
+
+    fn remove(&self, witness: &Witness, namespace: &str) -> String {
+        self.repository.remove(&format!("stores/{GUEST}.yaml"));
+        let (commit, pushed) = self.push("remove dahlia");
+        let seen = self.until_seen(&commit);
+        let deleting =
+            witness.until("the deletion begins", pushed, |event| event.kind == "Namespace" && event.deleting);
+        let gone =
+            witness.until("the namespace is gone", pushed, |event| event.kind == "Namespace" && event.gone);
+        assert!(self.cluster.namespace(namespace).is_none(), "{namespace} is still there");
+        until("the volume is gone", || {
+            let volumes = self.cluster.list("v1", "PersistentVolume", "");
+            volumes.iter().all(|volume| volume["spec"]["claimRef"]["namespace"] != namespace).then_some(())
+        });
+        until("the API forgets the store", || self.daemon.store(GUEST).is_none().then_some(()));
+        let gone = ("gone", gone.at);
+        latencies("removed", pushed, &[("push seen", seen), ("deletion begun", deleting.at), gone])
+    }
+
+    fn write_guest(&self, display_name: &str) {
+        let text = format!(
+            "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata:\n  name: {GUEST}\nspec:\n  displayName: {display_name}\n"
+        );
+        self.repository.write(&format!("stores/{GUEST}.yaml"), &text);
+    }
+
+    /// Pushes; returns the commit and the moment the push returned.
+    fn push(&self, message: &str) -> (String, Instant) {
+        // Not the moment before: how long `git push` takes is git's affair.
+        let commit = self.repository.push(message);
+        (commit, Instant::now())
+    }
+
+    fn until_seen(&self, commit: &str) -> Instant {
+        until("the push is seen", || (self.daemon.fleet()["revision"] == commit).then(Instant::now))
+    }
+
+    fn until_applied(&self, commit: &str) -> Instant {
+        until("the store is READY at the new commit", || {
+            let store = self.daemon.store(GUEST)?;
+            (store["state"] == "READY" && store["appliedRevision"] == commit).then(Instant::now)
+        })
+    }
+
+    /// Stops the daemon and removes the demo's stores from the cluster.
+    fn stop(self) {
+        let (status, took) = self.daemon.terminate();
+        assert!(status.success(), "the daemon ended with {status}");
+        assert!(took < Duration::from_secs(10), "the daemon took {took:?} to end");
+        self.cluster.delete_namespaces(&format!("storekeeper.dev/source={SOURCE}"));
+    }
+}
+
+/// Prints moments as times since the push. A watch can deliver an event before `git push` has returned.
+fn latencies(what: &str, pushed: Instant, moments: &[(&str, Instant)]) -> String {
+    let times = moments.iter().map(|(name, at)| {
+        format!("{name} {}", seconds(at.checked_duration_since(pushed).unwrap_or_default()))
+    });
+    format!("{what}: {}", times.collect::<Vec<_>>().join(", "))
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
+
+/// Prefers the port that people expect.
+fn free_address() -> String {
+    let usual = "127.0.0.1:8080";
+    if TcpListener::bind(usual).is_ok() { usual.to_owned() } else { "127.0.0.1:0".to_owned() }
+}
+
+fn store_names(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let yaml = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let mut names: Vec<_> = yaml.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
