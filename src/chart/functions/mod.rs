@@ -3,7 +3,7 @@
 //! `env` and `expandenv` do not exist and `getHostByName` returns nothing, as in Helm. Left out for now, so that
 //! a chart that uses one does not load: certificates and keys (`genCA`, `genPrivateKey`, …), password hashes
 //! (`htpasswd`, `bcrypt`, `derivePassword`), AES, `sha1sum`, TOML, base 32, URLs (`urlParse`, `urlJoin`),
-//! `toDecimal`, `shuffle` and durations.
+//! `toDecimal`, `shuffle`, `call`, `toDate`, `ago` and durations.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
