@@ -40,6 +40,16 @@ pub enum RenderError {
     /// The values, coalesced with the chart's defaults, break `values.schema.json`.
     #[error("validate the values: {}", list(.0))]
     Schema(Vec<SchemaViolation>),
+    /// Chart.yaml asks for another version of Kubernetes.
+    #[error("render {chart}: it needs Kubernetes {wanted}, and this is {found}")]
+    Incompatible {
+        /// The chart's name.
+        chart: String,
+        /// The constraint in Chart.yaml.
+        wanted: String,
+        /// The version in the capabilities.
+        found: String,
+    },
     /// A subchart's values are not a map.
     #[error("merge the values: `{path}` must be a map because it is the name of a subchart")]
     NotAMap {

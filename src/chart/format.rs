@@ -167,7 +167,7 @@ struct Directive {
     precision: Option<usize>,
 }
 
-impl<'a> Printer<'a> {
+impl Printer<'_> {
     /// Prints the directive at the start of `text` and returns what follows it.
     fn directive<'t>(&mut self, text: &'t str) -> Result<&'t str, TooDeep> {
         let mut directive = Directive::default();

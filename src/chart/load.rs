@@ -145,10 +145,9 @@ fn load_node(files: &[(&str, &[u8])], location: &Location) -> Result<ChartNode, 
     let dependencies = load_subcharts(files, location, &full_name)?;
     check_dependencies(&metadata, &dependencies, &path("Chart.yaml"))?;
     let (templates, other) = sort_files(files, &full_name);
-    if location.depth == 0 {
-        if let Some((_, Err(error))) = templates.iter().find(|(_, parsed)| parsed.is_err()) {
-            return Err(error.clone().into());
-        }
+    let broken = templates.iter().find_map(|(_, parsed)| parsed.as_ref().err());
+    if let Some(error) = broken.filter(|_| location.depth == 0) {
+        return Err(error.clone().into());
     }
     let content = Arc::new(Content { templates, files: other, schema });
     Ok(ChartNode { metadata, values, content, dependencies })
@@ -189,7 +188,7 @@ fn load_subcharts(
         }
         match below.split_once('/') {
             Some((folder, path)) => folders.entry(folder).or_default().push((path, bytes)),
-            None if below.ends_with(".tgz") => {
+            None if below.to_lowercase().ends_with(".tgz") => {
                 return Err(ChartError::Invalid {
                     path: format!("{}{path}", location.folder),
                     message: "packed subcharts are not supported; unpack it into a folder".to_owned(),

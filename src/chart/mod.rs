@@ -112,3 +112,214 @@ impl std::fmt::Debug for Chart {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const CHART_YAML: (&str, &str) =
+        ("Chart.yaml", "apiVersion: v2\nname: shop\nversion: 1.2.3\nappVersion: 7\n");
+
+    fn load(files: &[(&str, &str)]) -> Result<Chart, ChartError> {
+        Chart::load(files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect())
+    }
+
+    fn render(files: &[(&str, &str)], values: &Value) -> Result<Rendering, RenderError> {
+        let mut files = files.to_vec();
+        files.push(CHART_YAML);
+        load(&files).expect("the chart loads").render(&RenderRequest {
+            release: Release {
+                name: "rel".to_owned(),
+                namespace: "space".to_owned(),
+                is_upgrade: true,
+                revision: 3,
+            },
+            values: values.as_object().expect("values are a map"),
+            capabilities: &Capabilities::new("v1.33.4-gke.1", ["v1".to_owned()]),
+            lookup: &|query| json!({"data": {"found": query.name, "count": 2}}),
+            entropy: &|bytes| bytes.fill(1),
+            now: 0,
+            limits: RenderLimits::default(),
+        })
+    }
+
+    fn refusal(files: &[(&str, &str)], values: &Value) -> String {
+        render(files, values).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn a_chart_tells_its_name_versions_files_and_digest() {
+        let chart = load(&[CHART_YAML, ("values-local.yaml", "a: 1\n")]).unwrap();
+        assert_eq!((chart.name(), chart.version(), chart.app_version()), ("shop", "1.2.3", "7"));
+        assert_eq!(chart.file("values-local.yaml"), Some(b"a: 1\n".as_slice()));
+        assert_eq!(chart.digest().len(), 64);
+        let other = load(&[CHART_YAML, ("values-local.yaml", "a: 2\n")]).unwrap();
+        assert_ne!(chart.digest(), other.digest());
+    }
+
+    #[test]
+    fn a_chart_that_cannot_work_does_not_load() {
+        let error = |files: &[(&str, &str)]| load(files).unwrap_err().to_string();
+        assert_eq!(error(&[]), "load the chart: Chart.yaml is missing");
+        assert_eq!(
+            error(&[("Chart.yaml", "name: a\nversion: x\n")]),
+            "load Chart.yaml: `version` must be a semantic version such as 1.2.3"
+        );
+        assert!(
+            error(&[CHART_YAML, ("values.yaml", "a: [\n")])
+                .starts_with("load values.yaml: parse YAML at line ")
+        );
+        assert_eq!(error(&[CHART_YAML, ("values.yaml", "- a\n")]), "load values.yaml: must be a map");
+        assert!(error(&[CHART_YAML, ("values.schema.json", "{")]).starts_with("load values.schema.json: "));
+        assert_eq!(
+            error(&[CHART_YAML, ("templates/a.yaml", "a: 1\nb: {{ genCA \"x\" 1 }}")]),
+            "parse shop/templates/a.yaml:2:7: function `genCA` is not defined"
+        );
+        assert!(error(&[CHART_YAML, ("charts/x.tgz", "")]).contains("packed subcharts are not supported"));
+        let needs = ("Chart.yaml", "name: a\nversion: 1.0.0\ndependencies: [{name: sub, version: 1.x}]\n");
+        assert_eq!(error(&[needs]), "load Chart.yaml: the dependency `sub` is not in charts/");
+        let deep: String = "charts/s/".repeat(12) + "Chart.yaml";
+        let mut nested = vec![CHART_YAML];
+        let paths: Vec<String> = (1..12).map(|depth| "charts/s/".repeat(depth) + "Chart.yaml").collect();
+        nested.extend(paths.iter().map(|path| (path.as_str(), CHART_YAML.1)));
+        nested.push((&deep, CHART_YAML.1));
+        assert!(error(&nested).contains("subcharts are nested deeper than 8"));
+    }
+
+    #[test]
+    fn an_error_names_template_line_column_and_the_calls_that_led_there() {
+        let files = [
+            (
+                "templates/_helpers.tpl",
+                "{{- define \"inner\" }}\n  {{ required \"set store.id\" .Values.none }}\n{{ end }}\n{{- define \"outer\" }}{{ include \"inner\" . }}{{ end }}",
+            ),
+            ("templates/a.yaml", "# a\nx: {{ include \"outer\" . | quote }}"),
+        ];
+        assert_eq!(
+            refusal(&files, &json!({})),
+            "render shop/templates/_helpers.tpl:2:6: calling `required`: set store.id (called from \
+             shop/templates/_helpers.tpl:4:25, shop/templates/a.yaml:2:7)"
+        );
+        assert_eq!(
+            refusal(&[("templates/a.yaml", "\n{{ .Values.a.b.c }}")], &json!({"a": {}})),
+            "render shop/templates/a.yaml:2:4: nil pointer evaluating interface {}.c"
+        );
+        assert_eq!(
+            refusal(
+                &[("templates/a.yaml", "{{ tpl .Values.text . }}")],
+                &json!({"text": "x\n{{ fail \"no\" }}"})
+            ),
+            "render shop/templates/a.yaml (tpl):2:4: calling `fail`: no (called from shop/templates/a.yaml:1:4)"
+        );
+    }
+
+    #[test]
+    fn output_that_is_no_object_is_an_error_that_names_the_template() {
+        let error = refusal(&[("templates/a.yaml", "a: 1\n---\nb: [1\nc: 2\n")], &json!({}));
+        assert!(
+            error.starts_with("read the output of shop/templates/a.yaml: parse YAML at line 2"),
+            "{error}"
+        );
+        assert_eq!(
+            refusal(&[("templates/a.yaml", "- a")], &json!({})),
+            "read the output of shop/templates/a.yaml: a document is not a map"
+        );
+    }
+
+    #[test]
+    fn values_that_break_the_schema_are_all_named() {
+        let schema = json!({"properties": {"a": {"type": "string"}, "b": {"minimum": 2}}, "required": ["c"]})
+            .to_string();
+        let files = [("values.schema.json", schema.as_str()), ("values.yaml", "a: 1\n")];
+        let error = refusal(&files, &json!({"b": 1}));
+        assert!(error.starts_with("validate the values: "), "{error}");
+        for part in ["`a`: ", "`b`: ", "`(root)`: \"c\" is a required property"] {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+        assert!(render(&files, &json!({"a": null, "b": 2, "c": 0})).is_ok());
+    }
+
+    #[test]
+    fn documents_are_split_hooks_flagged_and_notes_kept_apart() {
+        let files = [
+            (
+                "templates/b.yaml",
+                "---# cut\nkind: One\n---\n# only a comment\n---\n\n---\nkind: Two\nmetadata:\n  annotations: {helm.sh/hook: pre-install}\n",
+            ),
+            ("templates/a.yaml", "kind: Zero\ndata:\n  text: |\n    a---b\n    c\n"),
+            ("templates/_part.tpl", "kind: Never"),
+            (
+                "templates/NOTES.txt",
+                "Hello {{ .Release.Name }} {{ .Release.IsUpgrade }} {{ .Release.Revision }}",
+            ),
+        ];
+        let rendering = render(&files, &json!({})).unwrap();
+        let seen: Vec<(&str, &Value, Option<&str>)> = rendering
+            .objects
+            .iter()
+            .map(|object| (object.template.as_str(), &object.value["kind"], object.hook.as_deref()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("shop/templates/a.yaml", &json!("Zero"), None),
+                ("shop/templates/b.yaml", &json!("One"), None),
+                ("shop/templates/b.yaml", &json!("Two"), Some("pre-install")),
+            ]
+        );
+        assert_eq!(rendering.objects[0].value["data"]["text"], "a---b\nc\n");
+        assert_eq!(rendering.notes.as_deref(), Some("Hello rel true 3"));
+    }
+
+    #[test]
+    fn look_ups_and_capabilities_come_from_the_caller() {
+        let text = "a: {{ (lookup \"v1\" \"Secret\" \"space\" \"it\").data.found }}\n\
+            b: {{ typeOf (lookup \"v1\" \"Secret\" \"space\" \"it\").data.count }}\n\
+            c: {{ .Capabilities.KubeVersion }}\nd: {{ .Capabilities.KubeVersion.Version }}\n\
+            e: {{ .Capabilities.APIVersions.Has \"v1\" }}\n";
+        let rendering = render(&[("templates/a.yaml", text)], &json!({})).unwrap();
+        assert_eq!(
+            rendering.objects[0].value,
+            json!({"a": "it", "b": "int64", "c": "v1.33.4", "d": "v1.33.4-gke.1", "e": true})
+        );
+    }
+
+    #[test]
+    fn a_chart_for_another_kubernetes_is_refused() {
+        let needs = ("Chart.yaml", "name: a\nversion: 1.0.0\nkubeVersion: \">=1.40-0\"\n");
+        let chart = load(&[needs]).unwrap();
+        let request = RenderRequest {
+            release: Release {
+                name: String::new(),
+                namespace: String::new(),
+                is_upgrade: false,
+                revision: 1,
+            },
+            values: &serde_json::Map::new(),
+            capabilities: &Capabilities::default(),
+            lookup: &|_| json!({}),
+            entropy: &|_| {},
+            now: 0,
+            limits: RenderLimits::default(),
+        };
+        assert_eq!(
+            chart.render(&request).unwrap_err().to_string(),
+            "render a: it needs Kubernetes >=1.40-0, and this is v1.37.0"
+        );
+    }
+
+    #[test]
+    fn a_chart_renders_the_same_every_time_and_from_every_thread() {
+        fn is_shared<T: Send + Sync>() {}
+        is_shared::<Chart>();
+        let files = [
+            ("values.yaml", "m: {a: 1}\n"),
+            ("templates/a.yaml", "{{ $_ := set .Values.m \"b\" (len .Values.m) }}b: {{ .Values.m.b }}"),
+        ];
+        let first = render(&files, &json!({})).unwrap();
+        assert_eq!(first.objects[0].value, json!({"b": 1}));
+        assert_eq!(render(&files, &json!({})).unwrap(), first);
+    }
+}

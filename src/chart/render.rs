@@ -103,6 +103,7 @@ pub struct RenderedObject {
 
 /// Renders a chart.
 pub(crate) fn render(root: &ChartNode, request: &RenderRequest<'_>) -> Result<Rendering, RenderError> {
+    check_kube_version(root, request.capabilities)?;
     let chart = dependencies::enabled(root, request.values)?;
     let coalesced = values::coalesce(&chart, request.values.clone())?;
     let violations = violations(&chart, &coalesced, "");
@@ -118,6 +119,16 @@ pub(crate) fn render(root: &ChartNode, request: &RenderRequest<'_>) -> Result<Re
     let templates = plan.order()?;
     let outputs = run(&plan, &templates, request)?;
     collect(outputs, &format!("{}/templates/{NOTES}", chart.name()))
+}
+
+/// Only the root's constraint counts, and suffixes of the cluster's version (`-gke.1`) do not, as in Helm.
+fn check_kube_version(root: &ChartNode, capabilities: &Capabilities) -> Result<(), RenderError> {
+    let wanted = root.text("kubeVersion");
+    let found = capabilities.kube_version.split(['-', '+']).next().unwrap_or_default();
+    if wanted.is_empty() || super::version_matches(&wanted, found) == Some(true) {
+        return Ok(());
+    }
+    Err(RenderError::Incompatible { chart: root.name().to_owned(), wanted, found: found.to_owned() })
 }
 
 /// Validates a chart's values and those of its subcharts.

@@ -36,7 +36,7 @@ fn values_path(prefix: &str, pointer: &str) -> String {
     for part in pointer.split('/').skip(1) {
         let part = part.replace("~1", "/").replace("~0", "~");
         if part.parse::<usize>().is_ok() {
-            path.push_str(&format!("[{part}]"));
+            path.extend(["[", &part, "]"]);
         } else {
             if !path.is_empty() {
                 path.push('.');

@@ -99,7 +99,7 @@ fn urlquery(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     for byte in sprint(runtime, values)?.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                output.push(char::from(byte))
+                output.push(char::from(byte));
             }
             b' ' => output.push('+'),
             _ => {

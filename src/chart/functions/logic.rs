@@ -28,6 +28,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("hello", 0, |_, _| Ok(Value::from("Hello!"))),
 ];
 
+#[expect(clippy::unnecessary_wraps, reason = "the table wants this type")]
 fn default(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let fallback = argument(values, 0);
     Ok(match values.get(1) {

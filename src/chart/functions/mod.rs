@@ -3,7 +3,7 @@
 //! `env` and `expandenv` do not exist and `getHostByName` returns nothing, as in Helm. Left out for now, so that
 //! a chart that uses one does not load: certificates and keys (`genCA`, `genPrivateKey`, …), password hashes
 //! (`htpasswd`, `bcrypt`, `derivePassword`), AES, `sha1sum`, TOML, base 32, URLs (`urlParse`, `urlJoin`),
-//! `toDecimal`, `shuffle` and durations.
+//! `toDecimal`, `shuffle`, `call`, `toDate`, `ago` and durations.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -243,7 +243,7 @@ pub(crate) mod testing {
             capabilities: &Capabilities::default(),
             lookup: &|_| json!({}),
             entropy: &|bytes| {
-                bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = u8::try_from(at % 251).unwrap())
+                bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = u8::try_from(at % 251).unwrap());
             },
             now: 1_700_000_000,
             limits: RenderLimits::default(),

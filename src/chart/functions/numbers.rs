@@ -68,14 +68,14 @@ fn parse_whole(text: &str) -> Option<i64> {
     i64::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
-/// Counts from `start` towards `stop`, which is left out.
-fn range(runtime: &mut Runtime<'_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, Failure> {
-    let forward = stop > start && step > 0;
-    let backward = stop < start && step < 0;
+/// Counts from `start` towards `end`, which is left out.
+fn range(runtime: &mut Runtime<'_>, start: i64, end: i64, step: i64) -> Result<Vec<i64>, Failure> {
+    let forward = end > start && step > 0;
+    let backward = end < start && step < 0;
     if !forward && !backward {
         return Ok(Vec::new());
     }
-    let count = stop.abs_diff(start).div_ceil(step.unsigned_abs());
+    let count = end.abs_diff(start).div_ceil(step.unsigned_abs());
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     runtime.budget.produce(count.saturating_mul(size_of::<Value>()))?;
     let mut numbers = Vec::with_capacity(count);
@@ -97,8 +97,8 @@ fn until(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 }
 
 fn until_step(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let (start, stop, step) = (integer(values, 0)?, integer(values, 1)?, integer(values, 2)?);
-    Ok(list(range(runtime, start, stop, step)?))
+    let (start, end, step) = (integer(values, 0)?, integer(values, 1)?, integer(values, 2)?);
+    Ok(list(range(runtime, start, end, step)?))
 }
 
 /// The shell's `seq`: numbers as text, the end included.

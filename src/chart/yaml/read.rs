@@ -259,7 +259,8 @@ mod tests {
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for level in 1..12 {
             let below = format!("*a{}", level - 1);
-            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 10].join(",")));
+            let items = [below.as_str(); 10].join(",");
+            bomb.extend([format!("a{level}: &a{level} [{items}]\n")]);
         }
         assert!(parse_document(&bomb).unwrap_err().message.contains("more than 300000 nodes"));
     }

@@ -1,5 +1,5 @@
 //! Writes JSON values as YAML exactly as go-yaml does: keys in natural order, sequences not indented, long
-//! lines folded after column 80, quotes only where needed. The text lands in ConfigMaps and in checksum
+//! lines folded after column 80, quotes only where needed. The text lands in config maps and in checksum
 //! annotations, so every character counts.
 
 use std::cmp::Ordering;
@@ -8,6 +8,9 @@ use serde_json::{Map, Number, Value};
 
 use super::scalar;
 use crate::chart::format;
+
+/// Whole numbers that fit 64 bits are integers to go-yaml, everything else is a float to it.
+const INTEGERS: std::ops::Range<f64> = -9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0;
 
 /// Where go-yaml starts to look for a space to fold a line at.
 const WIDTH: usize = 80;
@@ -218,7 +221,6 @@ impl Writer {
 }
 
 /// Which notations can carry a text; after libyaml's `yaml_emitter_analyze_scalar`.
-#[expect(clippy::struct_excessive_bools, reason = "one answer for each notation")]
 struct Shape {
     plain_allowed: bool,
     single_quotes_allowed: bool,
@@ -322,8 +324,6 @@ fn escape(character: char) -> Option<String> {
 
 fn number_text(number: &Number) -> String {
     let Some(float) = number.as_f64().filter(|_| number.is_f64()) else { return number.to_string() };
-    // Whole numbers that fit 64 bits are integers to go-yaml, everything else is a float to it.
-    const INTEGERS: std::ops::Range<f64> = -9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0;
     if float.fract() == 0.0 && INTEGERS.contains(&float) {
         format::json_float(float)
     } else {
