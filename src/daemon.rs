@@ -204,6 +204,7 @@ impl Daemon {
         }
         while let Some(store) = self.queue.take(Instant::now(), self.concurrency) {
             let wish = self.wish(&store);
+            self.show_beginning(&store, &wish);
             let context = self.context.clone();
             let span = tracing::info_span!("run", store.id = %store, git.commit = wish.revision());
             let run = async move {
@@ -216,6 +217,19 @@ impl Daemon {
         if self.queue.is_idle() {
             self.board.update(|picture| picture.fleet.ready = true);
         }
+    }
+
+    /// A store that is not in the cluster yet is being provisioned from now on.
+    fn show_beginning(&self, store: &StoreId, wish: &Wish) {
+        let new =
+            matches!(wish, Wish::Present { .. }) && self.context.cluster.observe(store).namespace.is_none();
+        let now = (self.context.surroundings.clock)();
+        self.board.update(|picture| {
+            let report = picture.stores.get_mut(store).filter(|it| new && it.state == StoreState::Requested);
+            if let Some(report) = report {
+                report.enter(StoreState::Provisioning, "applying its objects".to_owned(), now);
+            }
+        });
     }
 
     /// What git says about a store right now.
@@ -355,7 +369,6 @@ impl Daemon {
                     picture.stores.entry(id.clone()).or_insert_with(|| StoreReport::new(id.clone(), now));
                 if let Some(store) = entry.accepted() {
                     report.display_name = Some(store.display_name.clone());
-                    report.url = Some(url(store));
                 }
                 report.revision = Some(snapshot.revision.to_string());
             }
@@ -369,7 +382,7 @@ impl Daemon {
         match result {
             Ok(conclusion) => {
                 self.queue.succeeded(&store);
-                self.count_done(conclusion.done);
+                self.note_done(&store, &wish, conclusion.done, took);
                 self.show(&store, &wish, conclusion.state, conclusion.reason, None, now, took);
             }
             Err(error) => {
@@ -385,17 +398,26 @@ impl Daemon {
         }
     }
 
-    fn count_done(&self, done: Done) {
+    /// Counts what a run did, and logs it: the store's trail.
+    fn note_done(&self, store: &StoreId, wish: &Wish, done: Done, took: Duration) {
+        let duration_ms = milliseconds(took);
         match done {
-            Done::Applied { created, healed, .. } => {
+            Done::Applied { steps, healed, created } => {
                 if created {
                     self.metrics.store_created();
                 }
                 for _ in 0..healed {
                     self.metrics.drift_healed();
                 }
+                tracing::info!(
+                    store.id = %store, git.commit = wish.revision(), steps, healed, created, duration_ms,
+                    "applied"
+                );
             }
-            Done::Nothing | Done::Deleted | Done::Refused | Done::Waiting => {}
+            Done::Deleted => {
+                tracing::info!(store.id = %store, duration_ms, "deletion of the namespace begun");
+            }
+            Done::Nothing | Done::Refused | Done::Waiting => {}
         }
     }
 
@@ -428,13 +450,16 @@ impl Daemon {
             let report =
                 picture.stores.entry(store.clone()).or_insert_with(|| StoreReport::new(store.clone(), now));
             report.created = created;
-            report.applied_revision = observed.inventory.map(|inventory| inventory.revision);
+            if let Some(inventory) = observed.inventory {
+                report.url = inventory.url;
+                report.applied_revision = Some(inventory.revision).filter(|revision| !revision.is_empty());
+            }
             let left = report.enter(state, reason.clone(), now);
             report.next_retry = next_retry;
             left
         });
         if let Some(left) = left {
-            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            let duration_ms = milliseconds(took);
             tracing::info!(
                 store.id = %store, git.commit = wish.revision(), state = state.as_str(), was = left.as_str(),
                 duration_ms, "{reason}"
@@ -452,10 +477,12 @@ impl Daemon {
             return String::new();
         }
         let all = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        match self.accepted.contains_key(store) {
-            true => format!("{all} (its last good version stays in force)"),
-            false => format!("{all} (nothing in the cluster is changed or removed)"),
-        }
+        let meanwhile = if self.accepted.contains_key(store) {
+            "its last good version stays in force"
+        } else {
+            "nothing in the cluster is changed or removed"
+        };
+        format!("{all} ({meanwhile})")
     }
 
     fn count_transition(&mut self, store: &StoreId, state: StoreState) {
@@ -487,11 +514,8 @@ async fn sleep_until(due: Option<tokio::time::Instant>) {
     }
 }
 
-fn url(store: &Store) -> String {
-    let merged = store.merged();
-    let tls = merged.get("ingress").and_then(|ingress| ingress.pointer("/tls/enabled"));
-    let scheme = if tls == Some(&serde_json::Value::Bool(true)) { "https" } else { "http" };
-    format!("{scheme}://{}/", store.host)
+fn milliseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn outcome(result: &Result<Conclusion, RunError>) -> Outcome {

@@ -1,13 +1,13 @@
 //! Kubernetes objects as storekeeper sees them: identity, the order of kinds, the stamp of ownership. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::names::{LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId, StoreId};
+use crate::names::{Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId, StoreId};
 
 /// Identifies an object within its store's namespace. The version of its API is left out: an object that moves
 /// from `v1beta1` to `v1` is the same object.
@@ -42,8 +42,11 @@ impl Fingerprint {
 
     /// Computes the fingerprint of bytes as they are.
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        let hash = Sha256::digest(bytes);
-        Self(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+        let mut text = String::with_capacity(64);
+        for byte in Sha256::digest(bytes) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
     }
 
     /// Returns the hexadecimal text.
@@ -272,6 +275,23 @@ fn prepare_one(
     Ok(Manifest { key, resource, body, fingerprint, keep })
 }
 
+/// Returns where people find this host: `https` when an Ingress among the objects has a certificate for it, `http`
+/// when one serves it without; none when no Ingress serves it.
+pub fn url(manifests: &[Manifest], host: &Host) -> Option<String> {
+    let hosts = |list: Option<&Value>, pointer: &str| {
+        let entries = list.and_then(Value::as_array).into_iter().flatten();
+        let found = entries.filter_map(|entry| entry.pointer(pointer));
+        found
+            .flat_map(|value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]))
+            .collect::<Vec<_>>()
+    };
+    let mut ingresses = manifests.iter().filter(|manifest| manifest.key.kind == "Ingress");
+    let ours = Value::from(host.as_str());
+    let ingress = ingresses.find(|it| hosts(it.body.pointer("/spec/rules"), "/host").contains(&ours))?;
+    let tls = hosts(ingress.body.pointer("/spec/tls"), "/hosts").contains(&ours);
+    Some(format!("{}://{host}/", if tls { "https" } else { "http" }))
+}
+
 /// Writes namespace and ownership labels into an object and drops what only the server may say.
 fn stamp(body: &mut Value, namespace: &str, owner: Owner<'_>) {
     let Some(root) = body.as_object_mut() else { return };
@@ -405,6 +425,25 @@ mod tests {
             twice.to_string(),
             "Secret/a is rendered twice, the second time by template templates/t.yaml"
         );
+    }
+
+    #[test]
+    fn the_url_is_what_the_ingress_serves() {
+        let ingress = |spec: Value| {
+            let api_version = "networking.k8s.io/v1";
+            let metadata = json!({ "name": "i" });
+            let body =
+                json!({ "apiVersion": api_version, "kind": "Ingress", "metadata": metadata, "spec": spec });
+            prepare_bodies(vec![body]).unwrap()
+        };
+        let host: Host = "a.example.com".parse().unwrap();
+        let rules = json!([{ "host": "a.example.com" }]);
+        let plain = ingress(json!({ "rules": rules }));
+        assert_eq!(url(&plain, &host).as_deref(), Some("http://a.example.com/"));
+        let secure =
+            ingress(json!({ "rules": rules, "tls": [{ "hosts": ["b.example.com", "a.example.com"] }] }));
+        assert_eq!(url(&secure, &host).as_deref(), Some("https://a.example.com/"));
+        assert_eq!(url(&secure, &"b.example.com".parse().unwrap()), None, "no rule serves it");
     }
 
     #[test]

@@ -93,6 +93,9 @@ pub struct Inventory {
     pub inputs: Option<Fingerprint>,
     /// The commit that was applied.
     pub revision: String,
+    /// Where shoppers find the store, as its Ingress says.
+    #[serde(default)]
+    pub url: Option<String>,
     /// The objects, ours until pruned.
     pub objects: Vec<InventoryEntry>,
 }
@@ -360,9 +363,9 @@ pub fn removals(
     // refused before counts too and stays refused, or a batch would slip through once half of it is marked.
     let fits = under_way + refused_before + unapproved.len() <= budget.max_stores as usize;
     if fits {
-        removals.allowed.append(&mut unapproved)
+        removals.allowed.append(&mut unapproved);
     } else {
-        removals.refused.append(&mut unapproved)
+        removals.refused.append(&mut unapproved);
     }
     removals
 }
@@ -446,9 +449,9 @@ fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
         })
         .collect();
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
-    let leaving = old.objects.into_iter().filter(|entry| !wanted.contains(&entry.key));
-    objects.extend(leaving);
-    Inventory { inputs: None, revision: desired.revision.to_owned(), objects }
+    let leaving = old.objects.iter().filter(|entry| !wanted.contains(&entry.key));
+    objects.extend(leaving.cloned());
+    Inventory { inputs: None, revision: desired.revision.to_owned(), url: old.url, objects }
 }
 
 #[cfg(test)]
@@ -539,6 +542,7 @@ mod tests {
             inventory: Some(Inventory {
                 inputs: Some(run.clone()),
                 revision: "r".to_owned(),
+                url: None,
                 objects: entries.collect(),
             }),
         }

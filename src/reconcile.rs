@@ -272,7 +272,8 @@ fn achieved(
         Some(old) if unchanged => old.revision.clone(),
         _ => desired.revision.to_owned(),
     };
-    Inventory { inputs: Some(desired.inputs.clone()), revision, objects }
+    let url = crate::manifest::url(desired.manifests, desired.host);
+    Inventory { inputs: Some(desired.inputs.clone()), revision, url, objects }
 }
 
 fn conclude(done: Done, observed: &ObservedStore) -> Conclusion {

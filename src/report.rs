@@ -272,7 +272,7 @@ mod tests {
         readiness(&json!({"kind": "Deployment", "metadata": meta, "spec": {"replicas": 2}, "status": status}))
     }
 
-    fn is_progressing(readiness: Option<Readiness>) -> bool {
+    fn is_progressing(readiness: Option<&Readiness>) -> bool {
         matches!(readiness, Some(Readiness::Progressing(_)))
     }
 
@@ -281,11 +281,11 @@ mod tests {
         let full =
             json!({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
         assert_eq!(deployment(3, &full), Some(Readiness::Current));
-        assert!(is_progressing(deployment(4, &full)), "the controller is behind");
-        assert!(is_progressing(deployment(3, &json!({}))));
+        assert!(is_progressing(deployment(4, &full).as_ref()), "the controller is behind");
+        assert!(is_progressing(deployment(3, &json!({})).as_ref()));
         let surging =
             json!({"observedGeneration": 3, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 2});
-        assert!(is_progressing(deployment(3, &surging)), "an old replica still runs");
+        assert!(is_progressing(deployment(3, &surging).as_ref()), "an old replica still runs");
     }
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn a_job_is_current_only_when_complete() {
         let job = |status: Value| readiness(&json!({"kind": "Job", "metadata": {}, "status": status}));
-        assert!(is_progressing(job(json!({"active": 1}))));
+        assert!(is_progressing(job(json!({"active": 1})).as_ref()));
         assert_eq!(
             job(json!({"conditions": [{"type": "Complete", "status": "True"}]})),
             Some(Readiness::Current)

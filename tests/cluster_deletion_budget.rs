@@ -1,5 +1,7 @@
 //! More removals at once than the fleet allows are refused as a whole.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use common::{World, until};

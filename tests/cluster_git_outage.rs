@@ -1,5 +1,7 @@
 //! Nothing is removed because of git's troubles.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use common::repository::git;

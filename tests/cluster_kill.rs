@@ -1,5 +1,7 @@
 //! The daemon may be killed at any moment.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::time::Duration;

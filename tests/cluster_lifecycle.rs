@@ -1,5 +1,7 @@
 //! A push adds, changes and removes a store.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use common::{World, until};

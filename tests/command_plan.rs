@@ -1,5 +1,7 @@
 //! `storekeeper plan`, `render` and `schema`, as users run them.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use std::process::{Command, Output};

@@ -2,7 +2,6 @@
 //! not render differently on a machine in another zone.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::objects::Member;
 use super::value::Value;
@@ -40,16 +39,6 @@ struct Calendar {
     second: i64,
     weekday: usize,
     day_of_year: i64,
-}
-
-impl From<SystemTime> for Moment {
-    fn from(time: SystemTime) -> Self {
-        let seconds = match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
-        };
-        Self { seconds }
-    }
 }
 
 impl Moment {

@@ -61,17 +61,18 @@ fn push(output: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _ = output.write_fmt(arguments);
 }
 
-/// Prints a float as `%v` does: with an exponent from 1e+06 on.
+/// Prints a float as `%v` and go-yaml do: with an exponent below 1e-04 and from 1e+06 on.
 pub(crate) fn float(number: f64) -> String {
-    float_with_exponent_from(number, 6)
+    printed(number, -4..6, 2)
 }
 
-/// Prints a float as `encoding/json` and go-yaml do: with an exponent from 1e+21 on.
+/// Prints a float as `encoding/json` does: with an exponent below 1e-6 and from 1e+21 on.
 pub(crate) fn json_float(number: f64) -> String {
-    float_with_exponent_from(number, 21)
+    printed(number, -6..21, 1)
 }
 
-fn float_with_exponent_from(number: f64, limit: i32) -> String {
+/// Prints the shortest digits that mean the number, without an exponent while that is in `plain`.
+fn printed(number: f64, plain: std::ops::Range<i32>, exponent_digits: usize) -> String {
     if number.is_nan() {
         return "NaN".to_owned();
     }
@@ -84,12 +85,11 @@ fn float_with_exponent_from(number: f64, limit: i32) -> String {
     let scientific = format!("{number:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    if exponent < -4 || exponent >= limit {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{mantissa}e{sign}{:02}", exponent.abs())
-    } else {
-        format!("{number}")
+    if plain.contains(&exponent) {
+        return format!("{number}");
     }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:0exponent_digits$}", exponent.abs())
 }
 
 /// Quotes a text as Go's `%q`.
@@ -226,31 +226,13 @@ impl<'a> Printer<'a> {
             return Ok(());
         };
         self.next += 1;
-        let text = match formatted(verb, directive, argument)? {
-            Some(text) => text,
-            None if argument.is_nil() => format!("%!{verb}(<nil>)"),
-            None => format!("%!{verb}({}={})", argument.type_name(), display(argument)?),
-        };
         let is_number = matches!(argument, Value::Int(_) | Value::Int64(_) | Value::Float(_));
-        self.pad(&text, directive, is_number);
-        Ok(())
-    }
-
-    fn pad(&mut self, text: &str, directive: &Directive, is_number: bool) {
-        let missing = directive.width.saturating_sub(text.chars().count());
-        let fill = |output: &mut String, character| output.extend(std::iter::repeat_n(character, missing));
-        if directive.minus {
-            self.output.push_str(text);
-            fill(&mut self.output, ' ');
-        } else if directive.zero && is_number {
-            let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-            self.output.push_str(&text[..text.len() - digits.len()]);
-            fill(&mut self.output, '0');
-            self.output.push_str(digits);
+        if let Some(text) = formatted(verb, directive, argument)? {
+            self.output.push_str(&padded(&text, directive, is_number));
         } else {
-            fill(&mut self.output, if directive.zero { '0' } else { ' ' });
-            self.output.push_str(text);
+            self.output.push_str(&bad_verb(verb, directive, argument)?);
         }
+        Ok(())
     }
 
     fn extra_arguments(&mut self) -> Result<(), TooDeep> {
@@ -274,6 +256,29 @@ impl<'a> Printer<'a> {
     }
 }
 
+/// A verb that does not fit its argument: Go prints the argument in its place, with the same flags.
+fn bad_verb(verb: char, directive: &Directive, argument: &Value) -> Result<String, TooDeep> {
+    if argument.is_nil() {
+        return Ok(format!("%!{verb}(<nil>)"));
+    }
+    let is_number = matches!(argument, Value::Int(_) | Value::Int64(_) | Value::Float(_));
+    let text = formatted('v', directive, argument)?.unwrap_or_default();
+    Ok(format!("%!{verb}({}={})", argument.type_name(), padded(&text, directive, is_number)))
+}
+
+fn padded(text: &str, directive: &Directive, is_number: bool) -> String {
+    let missing = directive.width.saturating_sub(text.chars().count());
+    let fill = |character: char| std::iter::repeat_n(character, missing).collect::<String>();
+    if directive.minus {
+        text.to_owned() + &fill(' ')
+    } else if directive.zero && is_number {
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        format!("{}{}{digits}", &text[..text.len() - digits.len()], fill('0'))
+    } else {
+        fill(if directive.zero { '0' } else { ' ' }) + text
+    }
+}
+
 fn number(text: &str) -> (usize, &str) {
     let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let number = text[..end].parse::<usize>().unwrap_or(if end == 0 { 0 } else { WIDTH_MAX });
@@ -284,9 +289,9 @@ fn number(text: &str) -> (usize, &str) {
 fn formatted(verb: char, directive: &Directive, argument: &Value) -> Result<Option<String>, TooDeep> {
     Ok(match (verb, argument) {
         ('T', _) => Some(argument.type_name().to_owned()),
-        ('v', Value::Int(number) | Value::Int64(number)) => Some(signed(&number.to_string(), directive)),
-        ('v', Value::Float(number)) => Some(signed(&general(*number, directive), directive)),
-        ('v', Value::String(text)) if directive.sharp => Some(quote(text)),
+        ('v', Value::Int(number) | Value::Int64(number)) => Some(number.to_string()),
+        ('v', Value::Float(number)) => Some(general(*number, directive)),
+        ('v', Value::String(text)) => string(if directive.sharp { 'q' } else { 's' }, directive, text),
         ('v', _) => Some(display(argument)?),
         ('t', Value::Bool(flag)) => Some(flag.to_string()),
         (_, Value::Int(number) | Value::Int64(number)) => integer(verb, directive, *number),
@@ -320,8 +325,7 @@ fn element(verb: char, directive: &Directive, value: &Value) -> Result<String, T
     }
     Ok(match formatted(verb, directive, value)? {
         Some(text) => text,
-        None if value.is_nil() => format!("%!{verb}(<nil>)"),
-        None => format!("%!{verb}({}={})", value.type_name(), display(value)?),
+        None => bad_verb(verb, directive, value)?,
     })
 }
 
@@ -431,7 +435,7 @@ fn string(verb: char, directive: &Directive, text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn printed(format: &str, arguments: &[Value]) -> String {
+    fn sprint(format: &str, arguments: &[Value]) -> String {
         sprintf(format, arguments).unwrap()
     }
 
@@ -458,29 +462,29 @@ mod tests {
     fn printf_knows_gos_verbs_flags_and_complaints() {
         let (three, text) = (Value::Int(3), Value::from("ab"));
         assert_eq!(
-            printed("%05d|%-5d|%+d|%x", &[three.clone(), three.clone(), three.clone(), Value::Int(255)]),
+            sprint("%05d|%-5d|%+d|%x", &[three.clone(), three.clone(), three.clone(), Value::Int(255)]),
             "00003|3    |+3|ff"
         );
         assert_eq!(
-            printed(
+            sprint(
                 "%s %q %5s %-5s| %.1s",
                 &[text.clone(), text.clone(), text.clone(), text.clone(), text.clone()]
             ),
             "ab \"ab\"    ab ab   | a"
         );
-        assert_eq!(printed("%d", &[Value::Float(80.0)]), "%!d(float64=80)");
-        assert_eq!(printed("%s", &[Value::Nil]), "%!s(<nil>)");
-        assert_eq!(printed("%v", &[Value::Nil]), "<nil>");
-        assert_eq!(printed("%d %d", std::slice::from_ref(&three)), "3 %!d(MISSING)");
-        assert_eq!(printed("x", std::slice::from_ref(&three)), "x%!(EXTRA int=3)");
-        assert_eq!(printed("100%%%", &[]), "100%%!(NOVERB)");
+        assert_eq!(sprint("%d", &[Value::Float(80.0)]), "%!d(float64=80)");
+        assert_eq!(sprint("%s", &[Value::Nil]), "%!s(<nil>)");
+        assert_eq!(sprint("%v", &[Value::Nil]), "<nil>");
+        assert_eq!(sprint("%d %d", std::slice::from_ref(&three)), "3 %!d(MISSING)");
+        assert_eq!(sprint("x", std::slice::from_ref(&three)), "x%!(EXTRA int=3)");
+        assert_eq!(sprint("100%%%", &[]), "100%%!(NOVERB)");
         assert_eq!(
-            printed("%.2f %g %e", &[Value::Float(1.005), Value::Float(0.1), Value::Float(12345.678)]),
+            sprint("%.2f %g %e", &[Value::Float(1.005), Value::Float(0.1), Value::Float(12345.678)]),
             "1.00 0.1 1.234568e+04"
         );
-        assert_eq!(printed("%s", &[Value::strings(["a", "b"])]), "[a b]");
-        assert_eq!(printed("%t %T", &[Value::Bool(true), Value::Int64(1)]), "true int64");
-        assert_eq!(printed("%*d", &[Value::Int(4), Value::Int(7)]), "   7");
+        assert_eq!(sprint("%s", &[Value::strings(["a", "b"])]), "[a b]");
+        assert_eq!(sprint("%t %T", &[Value::Bool(true), Value::Int64(1)]), "true int64");
+        assert_eq!(sprint("%*d", &[Value::Int(4), Value::Int(7)]), "   7");
     }
 
     #[test]

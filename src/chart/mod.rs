@@ -16,7 +16,7 @@
 //! | values with Go's kinds and reference semantics | `value.rs`, `objects.rs`, `dates.rs` |
 //! | `printf` and how values print | `format.rs` |
 //! | the functions | `functions/`, a file for each theme |
-//! | YAML 1.1 in, go-yaml's layout out | `yaml/` |
+//! | YAML 1.1 in, go-yaml's layout out; JSON out | `yaml/`, `json.rs` |
 //! | bounds on steps, memory, output, depth | `budget.rs` |
 //! | errors | `error.rs` |
 
@@ -30,6 +30,7 @@ mod exec;
 mod format;
 mod functions;
 mod ignore;
+mod json;
 mod load;
 mod objects;
 mod render;
@@ -44,7 +45,12 @@ pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
 pub use functions::LookupQuery;
 pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering};
 pub use values::{merge_values, parse_values};
-pub use yaml::{YamlError, to_text as to_yaml};
+pub use yaml::YamlError;
+
+/// Writes JSON as YAML in the layout of Helm's `toYaml`, a line break at the end.
+pub fn to_yaml(value: &serde_json::Value) -> String {
+    yaml::to_text(value)
+}
 
 use functions::version_matches;
 

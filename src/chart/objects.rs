@@ -198,5 +198,6 @@ fn flat(files: &FileMap, encode: impl Fn(&[u8]) -> String) -> Value {
         .iter()
         .map(|(path, bytes)| (path.rsplit('/').next().unwrap_or(path).to_owned(), Json::from(encode(bytes))))
         .collect();
-    Value::string(yaml::to_text(&Json::Object(entries)).trim_end_matches('\n'))
+    let text = yaml::to_text(&Json::Object(entries));
+    Value::from(text.strip_suffix('\n').unwrap_or(&text))
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
-use std::time::SystemTime;
 
 use regex::Regex;
 use serde_json::{Map, Value as Json};
@@ -47,6 +46,13 @@ pub struct Capabilities {
     pub api_versions: Vec<String>,
 }
 
+impl Capabilities {
+    /// Describes a cluster by its version and what its discovery lists.
+    pub fn new(kube_version: &str, api_versions: impl IntoIterator<Item = String>) -> Self {
+        Self { kube_version: kube_version.to_owned(), api_versions: api_versions.into_iter().collect() }
+    }
+}
+
 impl Default for Capabilities {
     /// What `helm template` of Helm 4.3.1 claims without a cluster.
     fn default() -> Self {
@@ -66,11 +72,11 @@ pub struct RenderRequest<'a> {
     /// What the cluster can do.
     pub capabilities: &'a Capabilities,
     /// Answers `lookup`: the object or list, or `{}` if there is none.
-    pub lookup: &'a dyn Fn(&LookupQuery<'_>) -> Json,
+    pub lookup: &'a dyn Fn(&LookupQuery) -> Json,
     /// Fills bytes with randomness, for `randAlphaNum` and its kin.
     pub entropy: &'a dyn Fn(&mut [u8]),
-    /// The time that `now` tells.
-    pub now: SystemTime,
+    /// The time that `now` tells, in seconds since 1970.
+    pub now: i64,
     /// What the render may use.
     pub limits: RenderLimits,
 }
@@ -90,7 +96,7 @@ pub struct RenderedObject {
     /// The path of the template that wrote it, such as `shop/templates/service.yaml`.
     pub template: String,
     /// The object.
-    pub object: Json,
+    pub value: Json,
     /// The value of its `helm.sh/hook` annotation. Whether to apply hooks is the caller's choice.
     pub hook: Option<String>,
 }
@@ -342,8 +348,9 @@ fn split(output: &str) -> impl Iterator<Item = &str> {
 
 fn parse(path: &str, document: &str) -> Result<Option<RenderedObject>, RenderError> {
     let template = path.to_owned();
-    let object = match yaml::parse_document(document) {
-        Ok(object @ Json::Object(_)) => object,
+    // Helm puts a line break behind each document: a block scalar at its end keeps its own.
+    let value = match yaml::parse_document(&format!("{document}\n")) {
+        Ok(value @ Json::Object(_)) => value,
         // Only comments.
         Ok(Json::Null) => return Ok(None),
         Ok(_) => {
@@ -352,9 +359,9 @@ fn parse(path: &str, document: &str) -> Result<Option<RenderedObject>, RenderErr
         Err(source) => return Err(RenderError::Output { template, source }),
     };
     let hook =
-        object.pointer("/metadata/annotations").and_then(|annotations| annotations.get(HOOK_ANNOTATION));
+        value.pointer("/metadata/annotations").and_then(|annotations| annotations.get(HOOK_ANNOTATION));
     let hook = hook.and_then(Json::as_str).map(ToOwned::to_owned);
-    Ok(Some(RenderedObject { template, object, hook }))
+    Ok(Some(RenderedObject { template, value, hook }))
 }
 
 const DEFAULT_API_VERSIONS: [&str; 57] = [

@@ -75,7 +75,7 @@ pub(super) struct RunArguments {
     /// The private key for an ssh repository.
     #[arg(long, env = "STOREKEEPER_GIT_SSH_KEY_FILE", requires = "git_known_hosts_file")]
     git_ssh_key_file: Option<PathBuf>,
-    /// The known_hosts file that the ssh server's key is checked against.
+    /// The `known_hosts` file that the ssh server's key is checked against.
     #[arg(long, env = "STOREKEEPER_GIT_KNOWN_HOSTS_FILE")]
     git_known_hosts_file: Option<PathBuf>,
     /// The folder for the mirror of the repository; it may be lost at any time.

@@ -91,7 +91,7 @@ impl Index {
         let Some(store) = meta.name.as_deref().and_then(store_of) else { return };
         let value = observed_namespace(meta, held_by);
         let mut inner = self.lock();
-        inner.saw(&Feed::Namespaces, &store, &meta.name);
+        inner.saw(&Feed::Namespaces, &store, meta.name.as_deref());
         if put(&mut inner.namespaces, store.clone(), value, version_of(meta)) {
             self.tell(store);
         }
@@ -112,7 +112,7 @@ impl Index {
     pub(super) fn put_inventory(&self, meta: &ObjectMeta, inventory: Inventory) {
         let Some(store) = meta.namespace.as_deref().and_then(store_of) else { return };
         let mut inner = self.lock();
-        inner.saw(&Feed::Inventories, &store, &meta.name);
+        inner.saw(&Feed::Inventories, &store, meta.name.as_deref());
         if put(&mut inner.inventories, store.clone(), inventory, version_of(meta)) {
             self.tell(store);
         }
@@ -133,7 +133,7 @@ impl Index {
             readiness,
         };
         let mut inner = self.lock();
-        inner.saw(feed, &store, &meta.name);
+        inner.saw(feed, &store, meta.name.as_deref());
         let objects = inner.objects.entry(store.clone()).or_default();
         if put(objects, key, value, version_of(meta)) {
             self.tell(store);
@@ -179,9 +179,9 @@ impl Index {
 }
 
 impl Inner {
-    fn saw(&mut self, feed: &Feed, store: &StoreId, name: &Option<String>) {
+    fn saw(&mut self, feed: &Feed, store: &StoreId, name: Option<&str>) {
         if let Some(seen) = self.relists.get_mut(feed) {
-            seen.insert((store.clone(), name.clone().unwrap_or_default()));
+            seen.insert((store.clone(), name.unwrap_or_default().to_owned()));
         }
     }
 

@@ -34,40 +34,28 @@ pub enum GitError {
         /// What was refused and what to check.
         reason: String,
     },
-    /// The host's ssh key is in no line of known_hosts.
+    /// The host's ssh key is in no line of `known_hosts`.
     #[error(
-        "trust the ssh host of {remote}: {} {found}. If the fingerprint {fingerprint} is the one that the host's \
-         owner publishes, add this line: {line}", .known_hosts.display()
+        "trust the ssh host of {remote}: {} {}. If the fingerprint {} is the one that the host's owner publishes, \
+         add this line: {}", .key.known_hosts.display(), .key.found, .key.fingerprint, .key.line
     )]
     HostKeyUnknown {
         /// The remote, without its user.
         remote: String,
-        /// The file that was looked into.
-        known_hosts: PathBuf,
-        /// What the file holds about the host.
-        found: String,
-        /// The SHA-256 fingerprint of the key that the host showed, as ssh prints it.
-        fingerprint: String,
-        /// The line that would make the key known.
-        line: String,
+        /// The key that the host showed.
+        key: Box<ShownHostKey>,
     },
-    /// The host's ssh key is another one than known_hosts says, or is revoked there.
+    /// The host's ssh key is another one than `known_hosts` says, or is revoked there.
     #[error(
         "trust the ssh host of {remote}: its key changed, which happens when the host was set up anew or when \
-         someone intercepts the connection: {} {found}. Ask the host's owner; if the fingerprint {fingerprint} is \
-         theirs, replace that line by: {line}", .known_hosts.display()
+         someone intercepts the connection: {} {}. Ask the host's owner; if the fingerprint {} is theirs, replace \
+         that line by: {}", .key.known_hosts.display(), .key.found, .key.fingerprint, .key.line
     )]
     HostKeyMismatch {
         /// The remote, without its user.
         remote: String,
-        /// The file that was looked into.
-        known_hosts: PathBuf,
-        /// What the file holds about the host.
-        found: String,
-        /// The SHA-256 fingerprint of the key that the host showed, as ssh prints it.
-        fingerprint: String,
-        /// The line that would make the new key known.
-        line: String,
+        /// The key that the host showed.
+        key: Box<ShownHostKey>,
     },
     /// The https certificate is not signed by a trusted authority, expired, or for another host.
     #[error("trust the certificate of {remote}: {reason}")]
@@ -79,13 +67,13 @@ pub enum GitError {
     },
     /// The remote points elsewhere. That is not followed: the login was given for this host only.
     #[error(
-        "fetch {remote}: it redirects to another host, which is not followed; set the URL to where the repository is ({reason})"
+        "fetch {remote}: it redirects to {target}, which is not followed; set the URL to where the repository is"
     )]
     Redirected {
         /// The remote, without its user.
         remote: String,
-        /// Where it points, as far as known.
-        reason: String,
+        /// Where it points, without a query.
+        target: String,
     },
     /// There is no such repository, or the login may not see it.
     #[error("find the repository {remote}: {reason}")]
@@ -229,6 +217,19 @@ pub enum GitError {
         /// Why it can't be watched.
         reason: String,
     },
+}
+
+/// Describes a host key that is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownHostKey {
+    /// The file that was looked into.
+    pub known_hosts: PathBuf,
+    /// What the file holds about the host.
+    pub found: String,
+    /// The SHA-256 fingerprint of the key, as ssh prints it.
+    pub fingerprint: String,
+    /// The line that would make the key known.
+    pub line: String,
 }
 
 /// Sorts errors by who can do something about them; a closed set, fit for a metric label.

@@ -8,26 +8,30 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use git2::cert::{Cert, CertHostkey};
 use git2::{
     AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode,
-    FetchOptions, Oid, ProxyOptions, Remote, RemoteCallbacks, RemoteRedirect, Repository,
+    FetchOptions, Oid, Remote, RemoteCallbacks, RemoteRedirect, Repository,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::certificate::trusted_certificate;
-use super::error::{GitError, one_line};
+use super::error::{GitError, ShownHostKey, one_line};
 use super::known_hosts::{self, Opinion};
 use super::mirror::{
-    HEAD_REFERENCE, Mirror, create_repository, damaged_path, find_commit, incoming_path, open_repository,
-    remove_folder, repository_path,
+    GOOD_REFERENCE, HEAD_REFERENCE, Mirror, create_repository, damaged_path, find_commit, incoming_path,
+    open_repository, remove_folder, repository_path,
 };
-use super::relay::{Bounds, Mode, Relay, Verdict};
+use super::relay::{Bounds, Https, Mode, Relay, Verdict};
 use super::settings::{Auth, Secret, SourceSettings};
-use super::url::{Parts, bracketed};
+use super::url::Parts;
 
 /// How much longer than one silence a whole fetch may take.
 const TOTAL_TIMEOUTS: u32 = 20;
+
+/// How many packs a mirror may be in before it is fetched anew. Each changed fetch leaves one.
+const PACKS_MAX: usize = 64;
 
 /// How many existing branches an error names.
 const BRANCHES_NAMED: usize = 5;
@@ -51,6 +55,11 @@ impl Mirror {
     pub fn fetch(&self) -> Result<Head, GitError> {
         let _only_one = self.one_fetch();
         if self.damaged.load(Ordering::Relaxed) {
+            warn!(mirror.folder = %self.folder.display(), "the mirror is damaged: fetching it anew");
+            return self.rebuild();
+        }
+        if self.has_many_packs() {
+            info!(mirror.folder = %self.folder.display(), "the mirror is in many pieces: fetching it anew");
             return self.rebuild();
         }
         let path = repository_path(&self.folder);
@@ -59,15 +68,17 @@ impl Mirror {
             fetch_into(&path, &self.folder, &self.settings, &self.current_auth())
         };
         match result {
-            Err(GitError::Corrupt { .. }) => self.rebuild(),
+            Err(GitError::Corrupt { folder: _, reason }) => {
+                warn!(mirror.folder = %self.folder.display(), reason, "the mirror is damaged: fetching it anew");
+                self.rebuild()
+            }
             result => result,
         }
     }
 
-    /// Fetches everything anew beside the damaged repository and then takes its place, so that what is still
-    /// readable stays until there is something better.
+    /// Fetches everything anew beside the repository and then takes its place, so that what is readable stays
+    /// until there is something better.
     fn rebuild(&self) -> Result<Head, GitError> {
-        warn!(mirror.folder = %self.folder.display(), "the mirror is damaged: fetching it anew");
         let (before, good) = (self.head().ok().flatten(), self.last_good().ok().flatten());
         let incoming = incoming_path(&self.folder);
         remove_folder(&incoming)?;
@@ -82,13 +93,14 @@ impl Mirror {
                     other => other,
                 }
             })?;
+        if let Some(good) = good
+            && let Err(error) = carry_over(&good, &repository_path(&self.folder), &incoming)
+        {
+            let reason = one_line(error.message(), 200);
+            warn!(git.commit = good, reason, "the last good commit was lost with the old mirror");
+        }
         self.take_place(&incoming)?;
         self.damaged.store(false, Ordering::Relaxed);
-        if let Some(good) = good
-            && self.mark_good(&good).is_err()
-        {
-            warn!(git.commit = good, "the last good commit was lost with the damaged mirror");
-        }
         head.changed = before.as_ref() != Some(&head.commit);
         head.forced = match before {
             Some(before) if head.changed => !self.is_ancestor(&before, &head.commit),
@@ -109,6 +121,15 @@ impl Mirror {
         remove_folder(&old)
     }
 
+    /// Tells whether so many fetches each left a pack that reading suffers: libgit2 does not repack.
+    fn has_many_packs(&self) -> bool {
+        let Ok(entries) = fs::read_dir(repository_path(&self.folder).join("objects/pack")) else {
+            return false;
+        };
+        let is_pack = |path: &Path| path.extension().is_some_and(|extension| extension == "pack");
+        entries.flatten().filter(|entry| is_pack(&entry.path())).count() > PACKS_MAX
+    }
+
     fn is_ancestor(&self, old: &str, new: &str) -> bool {
         let answer = self.with_repository(|repository| {
             let (old, new) = (find_commit(repository, old)?.id(), find_commit(repository, new)?.id());
@@ -116,6 +137,20 @@ impl Mirror {
         });
         answer.unwrap_or(false)
     }
+}
+
+/// Brings the last good commit into a new repository: from there when its history still holds it, otherwise
+/// from the old one.
+fn carry_over(good: &str, old: &Path, new: &Path) -> Result<(), git2::Error> {
+    let repository = open_repository(new)?;
+    let id = Oid::from_str(good)?;
+    if check_complete(&repository, id).is_err() {
+        let refspec = format!("+{GOOD_REFERENCE}:{GOOD_REFERENCE}");
+        let mut remote = repository.remote_anonymous(&format!("file://{}", percent_encoded(old)))?;
+        remote.download(&[refspec], Some(FetchOptions::new().download_tags(AutotagOption::None)))?;
+        check_complete(&repository, id)?;
+    }
+    repository.reference(GOOD_REFERENCE, id, true, "carried over").map(|_| ())
 }
 
 fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth) -> Result<Head, GitError> {
@@ -127,9 +162,9 @@ fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth
     let session = Session::start(settings, auth)?;
     let mut remote = session.remote(&repository)?;
     let mut connection = remote
-        .connect_auth(Direction::Fetch, Some(session.callbacks()), session.proxy())
-        .map_err(|error| session.explain(&error, folder))?;
-    let id = session.find_branch(connection.remote(), folder)?;
+        .connect_auth(Direction::Fetch, Some(session.callbacks()), None)
+        .map_err(|error| session.explain(&error, None))?;
+    let id = session.find_branch(connection.remote())?;
     let before = repository.refname_to_id(HEAD_REFERENCE).ok();
     if before == Some(id) {
         check_complete(&repository, id).map_err(|error| corrupt(&error))?;
@@ -139,7 +174,7 @@ fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth
     connection
         .remote()
         .download(&[refspec], Some(&mut session.fetch_options()))
-        .map_err(|error| session.explain(&error, folder))?;
+        .map_err(|error| session.explain(&error, Some(folder)))?;
     check_complete(&repository, id)
         .map_err(|error| session.broken(&format!("commit {id} came incomplete: {}", error.message())))?;
     let forced = before.is_some_and(|before| !repository.graph_descendant_of(id, before).unwrap_or(false));
@@ -171,24 +206,33 @@ impl<'a> Session<'a> {
             total: settings.timeout.saturating_mul(TOTAL_TIMEOUTS),
             bytes: settings.max_fetch_bytes,
         };
-        let target = match settings.url.parts() {
-            Parts::Https { host, port, path: _ } => Some((host, *port, Mode::Connect)),
-            Parts::Ssh { user: _, host, port, path: _ } => Some((host, *port, Mode::Direct)),
-            Parts::Local { path: _ } => None,
-        };
-        let session = |relay| Self {
+        let mut session = Self {
             settings,
             auth,
-            relay,
+            relay: None,
             refusal: RefCell::new(None),
             logins: Cell::new(0),
             start: Instant::now(),
         };
-        let Some((host, port, mode)) = target else { return Ok(session(None)) };
-        match Relay::start(host, port, mode, bounds) {
-            Ok(relay) => Ok(session(Some(relay))),
-            Err(error) => Err(session(None).unreachable(&error.to_string())),
-        }
+        let (host, port, mode) = match settings.url.parts() {
+            Parts::Https { host, port, path: _ } => (host, *port, session.https()?),
+            Parts::Ssh { user: _, host, port, path: _ } => (host, *port, Mode::Direct),
+            Parts::Local { path: _ } => return Ok(session),
+        };
+        let relay = Relay::start(host, port, mode, bounds);
+        session.relay = Some(relay.map_err(|error| session.unreachable(&error.to_string()))?);
+        Ok(session)
+    }
+
+    fn https(&self) -> Result<Mode, GitError> {
+        let authorization = match self.auth {
+            Auth::Token { username, token } => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{username}:{}", token.expose()))))
+            }
+            Auth::Anonymous | Auth::SshKey { .. } => None,
+        };
+        let https = Https::new(self.settings.ca_file.as_deref(), authorization);
+        https.map(Mode::Https).map_err(|reason| self.unusable(&reason))
     }
 
     fn remote<'r>(&self, repository: &'r Repository) -> Result<Remote<'r>, GitError> {
@@ -198,34 +242,26 @@ impl<'a> Session<'a> {
             repository.remote_anonymous(&url).map_err(|error| failed(&self.scrub(error.message())))?;
         // The mirror's own configuration rewrites nothing; this makes sure that no other is read either.
         if remote.url_bytes() != url.as_bytes() {
-            return Err(failed("a git configuration rewrites the URL"));
+            return Err(self.unusable("a git configuration rewrites the URL"));
         }
         Ok(remote)
     }
 
-    /// The URL for libgit2: https as it is, as the relay is its proxy; ssh to the relay itself.
+    /// The URL for libgit2, which leads to the relay unless the repository is local.
     fn url(&self) -> String {
         match (self.settings.url.parts(), &self.relay) {
+            (Parts::Https { host: _, port: _, path }, Some(relay)) => relay.http_url(path),
             (Parts::Ssh { user, path, host: _, port: _ }, Some(relay)) if path.starts_with('/') => {
                 format!("ssh://{user}@{}{path}", relay.address())
             }
             (Parts::Ssh { user, path, host: _, port: _ }, Some(relay)) => {
                 format!("[{user}@{}]:{path}", relay.address())
             }
-            (Parts::Https { host, port: 443, path }, _) => format!("https://{}{path}", bracketed(host)),
-            (Parts::Https { host, port, path }, _) => format!("https://{}:{port}{path}", bracketed(host)),
             (Parts::Local { path }, _) => format!("file://{}", percent_encoded(path)),
-            (Parts::Ssh { .. }, None) => unreachable!("a session over ssh has a relay"),
+            (Parts::Https { .. } | Parts::Ssh { .. }, None) => {
+                unreachable!("a session with a remote has a relay")
+            }
         }
-    }
-
-    fn proxy(&self) -> Option<ProxyOptions<'a>> {
-        let relay = self.relay.as_ref()?;
-        let mut options = ProxyOptions::new();
-        if matches!(self.settings.url.parts(), Parts::Https { .. }) {
-            options.url(&format!("http://{}", relay.address()));
-        }
-        Some(options)
     }
 
     fn fetch_options(&self) -> FetchOptions<'_> {
@@ -235,9 +271,6 @@ impl<'a> Session<'a> {
             .download_tags(AutotagOption::None)
             .follow_redirects(RemoteRedirect::None)
             .update_fetchhead(false);
-        if let Some(proxy) = self.proxy() {
-            options.proxy_options(proxy);
-        }
         options
     }
 
@@ -264,116 +297,82 @@ impl<'a> Session<'a> {
         true
     }
 
+    /// Gives libgit2 the ssh key. The token of an https remote is the relay's to give.
     fn log_in(&self, allowed: CredentialType) -> Result<Cred, git2::Error> {
-        let (Parts::Https { .. } | Parts::Ssh { .. }) = self.settings.url.parts() else {
-            return Err(self.deny("a local repository asks for a login"));
+        let (Parts::Ssh { user, .. }, Auth::SshKey { private_key, passphrase, .. }) =
+            (self.settings.url.parts(), self.auth)
+        else {
+            return Err(self.deny("it asks for a login where none is expected"));
         };
-        if let Parts::Ssh { user, host: _, port: _, path: _ } = self.settings.url.parts()
-            && allowed.contains(CredentialType::USERNAME)
-        {
+        if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(user);
         }
+        // libgit2 asks again when the host refused the key, and would do so for ever.
         self.logins.set(self.logins.get() + 1);
-        let is_first = self.logins.get() == 1;
-        match (self.settings.url.parts(), self.auth) {
-            (Parts::Https { .. }, Auth::Token { username, token }) => {
-                if !is_first {
-                    return Err(self
-                        .deny("the token was refused; check that it is valid and may read the repository"));
-                }
-                Cred::userpass_plaintext(username, token.expose())
-            }
-            (
-                Parts::Ssh { user, host: _, port: _, path: _ },
-                Auth::SshKey { private_key, passphrase, known_hosts: _ },
-            ) => {
-                if !is_first {
-                    return Err(self.deny(
-                        "the ssh key was refused; check that its public half may read the repository",
-                    ));
-                }
-                if !allowed.contains(CredentialType::SSH_KEY) {
-                    return Err(self.deny("the host does not accept ssh keys"));
-                }
-                if let Err(error) = File::open(private_key) {
-                    let reason = format!("the private key {} can't be read: {error}", private_key.display());
-                    self.refuse(GitError::Settings { remote: self.name(), reason });
-                    return Err(refused());
-                }
-                Cred::ssh_key(user, None, private_key, passphrase.as_ref().map(Secret::expose))
-            }
-            _ => Err(self.deny("it asks for a login and none is set; private repositories need a token")),
+        if self.logins.get() > 1 {
+            return Err(
+                self.deny("the ssh key was refused; check that its public half may read the repository")
+            );
         }
+        if !allowed.contains(CredentialType::SSH_KEY) {
+            return Err(self.deny("the host does not accept ssh keys"));
+        }
+        if let Err(error) = File::open(private_key) {
+            let reason = format!("the private key {} can't be read: {error}", private_key.display());
+            return Err(self.refuse(self.unusable(&reason)));
+        }
+        Cred::ssh_key(user, None, private_key, passphrase.as_ref().map(Secret::expose))
     }
 
     fn check_certificate(&self, certificate: &Cert<'_>) -> Result<CertificateCheckStatus, git2::Error> {
-        match (self.settings.url.parts(), self.auth, &self.relay) {
-            (Parts::Ssh { host, port, .. }, Auth::SshKey { known_hosts, .. }, _) => {
-                let key = certificate.as_hostkey().and_then(CertHostkey::hostkey);
-                match self.check_host_key(host, *port, known_hosts, key) {
-                    Ok(()) => Ok(CertificateCheckStatus::CertificateOk),
-                    Err(error) => Err(self.refuse(error)),
-                }
-            }
-            (Parts::Https { host, port, path: _ }, _, Some(relay)) => {
-                let Some(ca_file) = &self.settings.ca_file else {
-                    return Ok(CertificateCheckStatus::CertificatePassthrough);
-                };
-                let shown = certificate.as_x509().map(|certificate| certificate.data().to_vec());
-                let reason = match trusted_certificate(relay, host, *port, Some(ca_file)) {
-                    Ok(trusted) if Some(&trusted) == shown.as_ref() => {
-                        return Ok(CertificateCheckStatus::CertificateOk);
-                    }
-                    Ok(_) => "the host showed two different certificates in a row".to_owned(),
-                    Err(reason) => reason,
-                };
-                Err(self.refuse(GitError::CertificateUntrusted {
-                    remote: self.name(),
-                    reason: self.scrub(&reason),
-                }))
-            }
-            _ => Err(self.deny("it shows a certificate out of place")),
+        let (Parts::Ssh { host, port, .. }, Auth::SshKey { known_hosts, .. }) =
+            (self.settings.url.parts(), self.auth)
+        else {
+            return Err(self.deny("it shows a certificate where none is expected"));
+        };
+        let key = certificate.as_hostkey().and_then(CertHostkey::hostkey);
+        match self.check_host_key(host, *port, known_hosts, key) {
+            Ok(()) => Ok(CertificateCheckStatus::CertificateOk),
+            Err(error) => Err(self.refuse(error)),
         }
     }
 
     fn check_host_key(&self, host: &str, port: u16, path: &Path, key: Option<&[u8]>) -> Result<(), GitError> {
         let remote = self.name();
-        let text = fs::read_to_string(path).map_err(|error| GitError::Settings {
-            remote: self.name(),
-            reason: format!("known_hosts {} can't be read: {error}", path.display()),
+        let text = fs::read_to_string(path).map_err(|error| {
+            self.unusable(&format!("known_hosts {} can't be read: {error}", path.display()))
         })?;
         let Some(key) = key else {
             return Err(self.unreachable("the ssh host showed no key"));
         };
-        let (known_hosts, fingerprint) = (path.to_owned(), known_hosts::fingerprint(key));
-        let line = known_hosts::line_for(host, port, key);
+        let shown = |found: String| {
+            let (fingerprint, line) = (known_hosts::fingerprint(key), known_hosts::line_for(host, port, key));
+            Box::new(ShownHostKey { known_hosts: path.to_owned(), found, fingerprint, line })
+        };
         match known_hosts::look_up(&text, host, port, key) {
             Opinion::Known => Ok(()),
             Opinion::Unknown { other_types } if other_types.is_empty() => {
-                let found = "has no line for it".to_owned();
-                Err(GitError::HostKeyUnknown { remote, known_hosts, found, fingerprint, line })
+                Err(GitError::HostKeyUnknown { remote, key: shown("has no line for it".to_owned()) })
             }
             Opinion::Unknown { other_types } => {
-                let found = format!(
-                    "has only keys of other types for it ({})",
-                    one_line(&other_types.join(", "), 120)
-                );
-                Err(GitError::HostKeyUnknown { remote, known_hosts, found, fingerprint, line })
+                let types = one_line(&other_types.join(", "), 120);
+                let found = format!("has only keys of other types for it ({types})");
+                Err(GitError::HostKeyUnknown { remote, key: shown(found) })
             }
-            Opinion::Changed { line: number } => {
-                let found = format!("has another key in line {number}");
-                Err(GitError::HostKeyMismatch { remote, known_hosts, found, fingerprint, line })
-            }
-            Opinion::Revoked { line: number } => {
-                let found = format!("revokes its key in line {number}");
-                Err(GitError::HostKeyMismatch { remote, known_hosts, found, fingerprint, line })
-            }
+            Opinion::Changed { line } => Err(GitError::HostKeyMismatch {
+                remote,
+                key: shown(format!("has another key in line {line}")),
+            }),
+            Opinion::Revoked { line } => Err(GitError::HostKeyMismatch {
+                remote,
+                key: shown(format!("revokes its key in line {line}")),
+            }),
         }
     }
 
     /// Finds where the branch is among the refs that the remote lists.
-    fn find_branch(&self, remote: &Remote<'_>, folder: &Path) -> Result<Oid, GitError> {
-        let heads = remote.list().map_err(|error| self.explain(&error, folder))?;
+    fn find_branch(&self, remote: &Remote<'_>) -> Result<Oid, GitError> {
+        let heads = remote.list().map_err(|error| self.explain(&error, None))?;
         let mut existing = Vec::new();
         for head in heads {
             // git2 panics on a ref name that is not UTF-8. Such a branch can't be the one that is followed.
@@ -393,39 +392,70 @@ impl<'a> Session<'a> {
     }
 
     /// Turns an error of libgit2 into one that says what to do. What the callbacks and the relay know comes
-    /// first: libgit2 only saw a connection end.
-    fn explain(&self, error: &git2::Error, folder: &Path) -> GitError {
+    /// first: libgit2 only saw a connection end. `mirror` is the mirror's folder once objects are being stored,
+    /// when its own damage may be the cause.
+    fn explain(&self, error: &git2::Error, mirror: Option<&Path>) -> GitError {
         if let Some(refusal) = self.refusal.take() {
             return refusal;
         }
-        let remote = self.name();
-        match self.relay.as_ref().and_then(Relay::verdict) {
-            Some(Verdict::Silent) => {
-                return GitError::TimedOut { remote, reason: "nothing came", limit: self.settings.timeout };
-            }
-            Some(Verdict::Slow) => return self.too_slow(),
-            Some(Verdict::TooMuch) => {
-                return GitError::FetchTooLarge { remote, limit: self.settings.max_fetch_bytes };
-            }
-            Some(Verdict::Elsewhere(target)) => {
-                return GitError::Redirected { remote, reason: format!("to {}", self.scrub(&target)) };
-            }
-            Some(Verdict::Lost(reason)) => return self.unreachable(&reason),
-            None => {}
+        if let Some(verdict) = self.relay.as_ref().and_then(Relay::verdict) {
+            return self.explain_verdict(verdict);
         }
         match self.settings.url.parts() {
-            Parts::Local { path } => self.explain_local(error, path, folder),
-            Parts::Https { host, port, path: _ } => self.explain_https(error, host, *port, folder),
-            Parts::Ssh { .. } => self.explain_ssh(error, folder),
+            Parts::Local { path } => self.explain_local(error, path, mirror),
+            Parts::Https { .. } => self.explain_common(error, mirror),
+            Parts::Ssh { .. } => self.explain_ssh(error, mirror),
         }
     }
 
-    fn explain_local(&self, error: &git2::Error, path: &Path, folder: &Path) -> GitError {
+    fn explain_verdict(&self, verdict: Verdict) -> GitError {
+        let remote = self.name();
+        match verdict {
+            Verdict::Silent => {
+                GitError::TimedOut { remote, reason: "nothing came", limit: self.settings.timeout }
+            }
+            Verdict::Slow => self.too_slow(),
+            Verdict::TooMuch => GitError::FetchTooLarge { remote, limit: self.settings.max_fetch_bytes },
+            Verdict::Lost(reason) => self.unreachable(&reason),
+            Verdict::Untrusted(reason) => {
+                GitError::CertificateUntrusted { remote, reason: self.scrub(&reason) }
+            }
+            Verdict::Elsewhere(target) => {
+                GitError::Redirected { remote, target: self.scrub(without_query(&target)) }
+            }
+            Verdict::NotGit(content_type) => GitError::RemoteIsNotGit {
+                remote,
+                reason: format!("its content type is {}", self.scrub(&content_type)),
+            },
+            Verdict::Status(401 | 403) => {
+                let reason = match self.auth {
+                    Auth::Token { .. } => {
+                        "the token was refused; check that it is valid and may read the repository"
+                    }
+                    Auth::Anonymous | Auth::SshKey { .. } => {
+                        "it asks for a login and none is set; set a token"
+                    }
+                };
+                GitError::AuthenticationFailed { remote, reason: reason.to_owned() }
+            }
+            Verdict::Status(404 | 410) => {
+                let reason =
+                    "the server knows no such repository; many say so too when the login may not see it";
+                GitError::RepositoryMissing { remote, reason: reason.to_owned() }
+            }
+            Verdict::Status(status) => self.unreachable(&format!("it answers with HTTP status {status}")),
+        }
+    }
+
+    fn explain_local(&self, error: &git2::Error, path: &Path, mirror: Option<&Path>) -> GitError {
         let (remote, reason) = (self.name(), self.scrub(error.message()));
-        if error.code() == ErrorCode::Owner {
+        if error.code() == ErrorCode::Owner || reason.contains("is not owned by") {
             return GitError::OwnerDiffers { remote };
         }
-        if reason.contains("extension") || reason.contains("repositoryformatversion") {
+        if reason.contains("extension")
+            || reason.contains("object format")
+            || reason.contains("repositoryformatversion")
+        {
             return GitError::UnsupportedFormat { remote, reason };
         }
         if !path.exists() {
@@ -434,49 +464,10 @@ impl<'a> Session<'a> {
         if error.class() == ErrorClass::Repository || error.code() == ErrorCode::NotFound {
             return GitError::RepositoryMissing { remote, reason };
         }
-        self.explain_common(error, folder)
+        self.explain_common(error, mirror)
     }
 
-    fn explain_https(&self, error: &git2::Error, host: &str, port: u16, folder: &Path) -> GitError {
-        let (remote, reason) = (self.name(), self.scrub(error.message()));
-        if error.code() == ErrorCode::Certificate || reason.contains("certificate") {
-            // libgit2 says only that the certificate is invalid; asking again tells why.
-            let why = self.relay.as_ref().map(|relay| trusted_certificate(relay, host, port, None));
-            let reason = match why {
-                Some(Err(why)) => self.scrub(&why),
-                Some(Ok(_)) | None => reason,
-            };
-            return GitError::CertificateUntrusted { remote, reason };
-        }
-        if reason.contains("redirect") {
-            return GitError::Redirected { remote, reason };
-        }
-        if let Some(content_type) = reason.strip_prefix("invalid content-type: ") {
-            return GitError::RemoteIsNotGit {
-                remote,
-                reason: format!("its content type is {content_type}"),
-            };
-        }
-        if reason.contains("no content-type") {
-            return GitError::RemoteIsNotGit { remote, reason };
-        }
-        match reason.strip_prefix("unexpected http status code: ") {
-            Some("401" | "403") => GitError::AuthenticationFailed {
-                remote,
-                reason: "access was refused; check that the login may read the repository".to_owned(),
-            },
-            Some("404" | "410") => GitError::RepositoryMissing {
-                remote,
-                reason:
-                    "the server knows no such repository; many answer so too when the login may not see it"
-                        .to_owned(),
-            },
-            Some(status) => self.unreachable(&format!("it answers with HTTP status {status}")),
-            None => self.explain_common(error, folder),
-        }
-    }
-
-    fn explain_ssh(&self, error: &git2::Error, folder: &Path) -> GitError {
+    fn explain_ssh(&self, error: &git2::Error, mirror: Option<&Path>) -> GitError {
         let (remote, reason) = (self.name(), self.scrub(error.message()));
         if error.code() == ErrorCode::Auth || reason.contains("authenticat") || reason.contains("private key")
         {
@@ -493,10 +484,10 @@ impl<'a> Session<'a> {
                 ),
             };
         }
-        self.explain_common(error, folder)
+        self.explain_common(error, mirror)
     }
 
-    fn explain_common(&self, error: &git2::Error, folder: &Path) -> GitError {
+    fn explain_common(&self, error: &git2::Error, mirror: Option<&Path>) -> GitError {
         let reason = self.scrub(error.message());
         match error.class() {
             _ if error.code() == ErrorCode::Auth => {
@@ -506,7 +497,10 @@ impl<'a> Session<'a> {
             | ErrorClass::Object
             | ErrorClass::Tree
             | ErrorClass::Reference
-            | ErrorClass::Config => GitError::Corrupt { folder: folder.to_owned(), reason },
+            | ErrorClass::Config => match mirror {
+                Some(folder) => GitError::Corrupt { folder: folder.to_owned(), reason },
+                None => self.broken(&reason),
+            },
             ErrorClass::Indexer | ErrorClass::Zlib | ErrorClass::Sha1 => self.broken(&reason),
             _ => self.unreachable(&reason),
         }
@@ -520,6 +514,10 @@ impl<'a> Session<'a> {
 
     fn deny(&self, reason: &str) -> git2::Error {
         self.refuse(GitError::AuthenticationFailed { remote: self.name(), reason: reason.to_owned() })
+    }
+
+    fn unusable(&self, reason: &str) -> GitError {
+        GitError::Settings { remote: self.name(), reason: self.scrub(reason) }
     }
 
     fn unreachable(&self, reason: &str) -> GitError {
@@ -560,14 +558,14 @@ fn refused() -> git2::Error {
     git2::Error::new(ErrorCode::User, ErrorClass::Callback, "refused")
 }
 
+/// Cuts off what may hold a ticket or a login.
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
 fn percent_encoded(path: &Path) -> String {
-    let mut text = String::new();
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'/' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(*byte)),
-            byte if byte.is_ascii_alphanumeric() => text.push(char::from(*byte)),
-            byte => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    text
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    let encode =
+        |byte: &u8| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    path.as_os_str().as_encoded_bytes().iter().map(encode).collect::<Vec<_>>().concat()
 }

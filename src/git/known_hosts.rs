@@ -1,5 +1,5 @@
-//! Whether known_hosts vouches for a host's key, by the rules of OpenSSH's sshd(8), section "SSH_KNOWN_HOSTS
-//! FILE FORMAT".
+//! Whether `known_hosts` vouches for a host's key, by the rules of OpenSSH's sshd(8), section on the
+//! format of that file.
 //!
 //! libssh2's own check is not used: libgit2 hands it the file in the home folder and nothing else. Two rules
 //! are stricter than ssh: a port other than 22 needs a line with `[host]:port`, and `@cert-authority` lines are
@@ -12,7 +12,7 @@ use openssl::pkey::PKey;
 use openssl::sign::Signer;
 use sha2::{Digest, Sha256};
 
-/// What known_hosts says about a key. Line numbers count from one.
+/// What `known_hosts` says about a key. Line numbers count from one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Opinion {
     /// A line holds exactly this key for the host.
@@ -34,7 +34,8 @@ pub(super) fn look_up(known_hosts: &str, host: &str, port: u16, key: &[u8]) -> O
     let mut known = false;
     for (index, line) in known_hosts.lines().enumerate() {
         let Some(line) = Line::parse(line) else { continue };
-        if !line.is_for(&name) && !(port == 22 && line.is_for(&format!("[{host}]:22"))) {
+        let is_for_host = line.is_for(&name) || (port == 22 && line.is_for(&format!("[{host}]:22")));
+        if !is_for_host {
             continue;
         }
         match (line.marker, line.key == key) {
@@ -108,7 +109,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// How known_hosts spells a host: with brackets and port unless the port is the usual one.
+/// How `known_hosts` spells a host: with brackets and port unless the port is the usual one.
 fn host_name(host: &str, port: u16) -> String {
     match port {
         22 => host.to_ascii_lowercase(),

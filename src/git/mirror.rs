@@ -30,7 +30,7 @@ pub(super) const HEAD_REFERENCE: &str = "refs/storekeeper/head";
 
 /// The commit that was last marked good. It survives restarts, and it keeps the commit's objects when the
 /// remote's history was rewritten.
-const GOOD_REFERENCE: &str = "refs/storekeeper/good";
+pub(super) const GOOD_REFERENCE: &str = "refs/storekeeper/good";
 
 /// Holds a source's repository: what was fetched of it, readable by commit.
 ///
@@ -47,7 +47,14 @@ pub struct Mirror {
     /// Set when an object of the repository could not be read.
     pub(super) damaged: AtomicBool,
     /// The lock is on the open file: it goes when the process goes, however that happens.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that is just being started holds the open file for a moment.
+        let _ = self.lock.unlock();
+    }
 }
 
 /// Tells who made a commit and why. All text is one printable line.
@@ -68,6 +75,12 @@ impl Mirror {
     /// fetched yet.
     pub fn open(folder: &Path, settings: SourceSettings) -> Result<Self, GitError> {
         check_settings(&settings)?;
+        let absolute = std::path::absolute(folder);
+        let folder = &absolute.map_err(|source| GitError::Storage {
+            action: "resolve",
+            path: folder.to_owned(),
+            source,
+        })?;
         let mut lock = claim(folder)?;
         let repository = repository_path(folder);
         for leftover in [incoming_path(folder), damaged_path(folder)] {
@@ -81,7 +94,7 @@ impl Mirror {
             fetching: Mutex::new(()),
             place: RwLock::new(()),
             damaged: AtomicBool::new(false),
-            _lock: lock,
+            lock,
         };
         if repository.exists() {
             remove_stale_files(&repository);
@@ -247,9 +260,16 @@ pub(super) fn find_commit<'r>(repository: &'r Repository, commit: &str) -> Resul
     match repository.find_object(id, None) {
         Ok(object) if object.kind() == Some(ObjectType::Commit) => Ok(repository.find_commit(id)?),
         Ok(_) => Err(missing().into()),
-        Err(error) if error.code() == ErrorCode::NotFound => Err(missing().into()),
+        // A commit that a ref of ours names was there once: without it the mirror is damaged.
+        Err(error) if error.code() == ErrorCode::NotFound && !is_ours(repository, id) => {
+            Err(missing().into())
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+fn is_ours(repository: &Repository, id: Oid) -> bool {
+    [HEAD_REFERENCE, GOOD_REFERENCE].iter().any(|name| repository.refname_to_id(name).ok() == Some(id))
 }
 
 /// Removes a folder and all in it; a missing one is fine.

@@ -5,7 +5,6 @@
 //! no working tree, no hook, no submodule, no filter, no git configuration but the mirror's own, and no
 //! connection to any host but the one in the source's URL ([`relay`] holds that line).
 
-mod certificate;
 mod error;
 mod fetch;
 mod known_hosts;
@@ -16,7 +15,7 @@ mod settings;
 mod url;
 mod watch;
 
-pub use error::{ErrorKind, GitError};
+pub use error::{ErrorKind, GitError, ShownHostKey};
 pub use fetch::Head;
 pub use mirror::{CommitInfo, Mirror};
 pub use read::{Entry, ReadLimits};

@@ -151,23 +151,30 @@ fn ssh(rest: &str) -> Result<RemoteUrl, UrlError> {
     Ok(RemoteUrl(Parts::Ssh { user, host, port, path: repository_path(path)? }))
 }
 
-/// Parses `git@host:path`, where the path is relative to the home of the user unless it starts with `/`.
+/// Parses `git@host:path`, where the path is relative to the home of the user unless it starts with `/`. The
+/// user is required: `ext::sh -c …` makes real git run a command, and `file:x` is nobody's host.
 fn scp_like(text: &str) -> Result<RemoteUrl, UrlError> {
-    let separator = match text.rfind("]:") {
-        Some(end) => end + 1,
-        None => text.find(':').ok_or(UrlError::Path)?,
+    let Some(at) = text.find('@') else {
+        return match text.split_once(':') {
+            Some((scheme, _)) => Err(UrlError::Scheme { scheme: printable_scheme(scheme) }),
+            None => Err(UrlError::LocalPath),
+        };
     };
-    let (authority, path) = (&text[..separator], &text[separator + 1..]);
-    if path.starts_with(':') {
-        // `ext::sh -c …` makes real git run a command.
-        return Err(UrlError::Scheme { scheme: format!("{}::", printable_scheme(authority)) });
-    }
-    if authority.contains('/') {
-        return Err(UrlError::LocalPath);
-    }
+    // `[git@host:2222]:path` names a port, `git@[::1]:path` an IPv6 address.
+    let colon = if text.starts_with('[') || text[at..].starts_with("@[") {
+        text.rfind("]:").map(|bracket| bracket + 1)
+    } else {
+        text[at..].find(':').map(|colon| at + colon)
+    };
+    let colon = colon.ok_or(UrlError::Path)?;
+    let authority = &text[..colon];
+    let authority = match authority.strip_prefix('[') {
+        Some(inside) => inside.strip_suffix(']').ok_or(UrlError::Host)?,
+        None => authority,
+    };
     let (user, host) = user(authority)?;
     let (host, port) = host_and_port(host, 22)?;
-    Ok(RemoteUrl(Parts::Ssh { user, host, port, path: repository_path(path.to_owned())? }))
+    Ok(RemoteUrl(Parts::Ssh { user, host, port, path: repository_path(text[colon + 1..].to_owned())? }))
 }
 
 fn local(path: &str) -> Result<RemoteUrl, UrlError> {
@@ -249,7 +256,7 @@ fn printable_scheme(scheme: &str) -> String {
     scheme.chars().take(16).filter(char::is_ascii_alphanumeric).collect()
 }
 
-/// Puts an IPv6 address into the brackets that it wears in URLs and in known_hosts.
+/// Puts an IPv6 address into the brackets that it wears in URLs and in `known_hosts`.
 pub(super) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -267,6 +274,7 @@ mod tests {
             ("ssh://deploy@git.example.com/stores.git", "ssh://git.example.com/stores.git"),
             ("ssh://git@git.example.com:2222/stores.git", "ssh://git.example.com:2222/stores.git"),
             ("git@git.example.com:team/stores.git", "ssh://git.example.com/team/stores.git"),
+            ("[git@git.example.com:2222]:team/stores.git", "ssh://git.example.com:2222/team/stores.git"),
             ("git@[::1]:team/stores.git", "ssh://[::1]/team/stores.git"),
             ("/srv/stores.git", "/srv/stores.git"),
             ("file:///srv/stores.git", "/srv/stores.git"),

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -30,19 +30,25 @@ pub enum RenderFailure {
     EndlessLookUps,
 }
 
+/// Returns seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Fills a slice with random bytes fit for secrets.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
 /// What rendering takes from the outside: the time and random bytes.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// Returns seconds since 1970.
-    pub clock: std::sync::Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// Fills a slice with random bytes fit for secrets.
-    pub entropy: std::sync::Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    /// The time.
+    pub clock: Clock,
+    /// Chance.
+    pub entropy: Entropy,
 }
 
 /// Tells charts what the cluster serves.
 fn capabilities(cluster: &Cluster) -> Capabilities {
-    let (kube_version, served) = cluster.served();
-    Capabilities { kube_version, api_versions: served.into_iter().collect() }
+    let (version, served) = cluster.served();
+    Capabilities::new(&version, served)
 }
 
 /// Renders a store as the cluster would hold it. The rendering itself is pure: it runs with the answers known
@@ -60,21 +66,13 @@ pub(super) async fn render(
         if asked.is_empty() {
             return Ok(rendered?);
         }
-        for question in asked {
-            let Question { api_version, kind, name } = &question;
-            let found = context.cluster.look_up(api_version, kind, &namespace, name).await?;
-            answers.insert(question, found.unwrap_or_else(nothing));
+        for query in asked {
+            let (version, kind, name) = (&query.api_version, &query.kind, &query.name);
+            let found = context.cluster.look_up(version, kind, &namespace, name).await?;
+            answers.insert(query, found.unwrap_or_else(nothing));
         }
     }
     Err(RenderFailure::EndlessLookUps)
-}
-
-/// An object of the store's own namespace that the chart looks up; with an empty name all of that kind.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Question {
-    api_version: String,
-    kind: String,
-    name: String,
 }
 
 /// What a look-up answers that finds nothing.
@@ -90,22 +88,17 @@ fn attempt(
     store: &Store,
     observed: &ObservedStore,
     capabilities: &Capabilities,
-    answers: &BTreeMap<Question, Value>,
-) -> (Rendered, Vec<Question>) {
+    answers: &BTreeMap<LookupQuery, Value>,
+) -> (Rendered, Vec<LookupQuery>) {
     let namespace = store.id.namespace();
     let asked = RefCell::new(Vec::new());
-    let lookup = |query: &LookupQuery<'_>| {
+    let lookup = |query: &LookupQuery| {
         // A store sees its own namespace and nothing else; before that exists there is nothing to see.
         if query.namespace != namespace || observed.namespace.is_none() {
             return nothing();
         }
-        let question = Question {
-            api_version: query.api_version.to_owned(),
-            kind: query.kind.to_owned(),
-            name: query.name.to_owned(),
-        };
-        answers.get(&question).cloned().unwrap_or_else(|| {
-            asked.borrow_mut().push(question);
+        answers.get(query).cloned().unwrap_or_else(|| {
+            asked.borrow_mut().push(query.clone());
             nothing()
         })
     };
@@ -125,7 +118,7 @@ fn with_chart(
     store: &Store,
     is_upgrade: bool,
     capabilities: &Capabilities,
-    lookup: &dyn Fn(&LookupQuery<'_>) -> Value,
+    lookup: &dyn Fn(&LookupQuery) -> Value,
     surroundings: &Surroundings,
 ) -> Rendered {
     let rendering = chart.render(&RenderRequest {
@@ -134,14 +127,10 @@ fn with_chart(
         capabilities,
         lookup,
         entropy: &*surroundings.entropy,
-        now: moment((surroundings.clock)()),
+        now: (surroundings.clock)(),
         limits: RenderLimits::default(),
     })?;
-    Ok(rendering.objects.into_iter().map(|object| (object.template, object.object)).collect())
-}
-
-fn moment(seconds: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    Ok(rendering.objects.into_iter().map(|object| (object.template, object.value)).collect())
 }
 
 fn release(store: &StoreId, is_upgrade: bool) -> Release {

@@ -24,13 +24,7 @@ impl Daemon {
     }
 
     /// Starts the binary on an address and waits until it listens.
-    pub fn start_on(
-        listen: &str,
-        folder: &Path,
-        repository: &str,
-        source: &str,
-        kubeconfig: &Path,
-    ) -> Self {
+    pub fn start_on(listen: &str, folder: &Path, repository: &str, source: &str, kubeconfig: &Path) -> Self {
         let log = folder.join(format!("daemon-{}.log", unique()));
         let child = Command::new(binary())
             .args(["run", "--listen", listen, "--repository", repository, "--source", source])

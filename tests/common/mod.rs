@@ -5,6 +5,7 @@
 //! removes what it made.
 
 #![allow(dead_code, missing_docs, reason = "each test file uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 pub mod cluster;
 pub mod daemon;

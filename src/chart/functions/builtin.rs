@@ -187,10 +187,10 @@ fn required(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 
 fn lookup(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let found = (runtime.lookup)(&LookupQuery {
-        api_version: text(values, 0)?,
-        kind: text(values, 1)?,
-        namespace: text(values, 2)?,
-        name: text(values, 3)?,
+        api_version: text(values, 0)?.to_owned(),
+        kind: text(values, 1)?.to_owned(),
+        namespace: text(values, 2)?.to_owned(),
+        name: text(values, 3)?.to_owned(),
     });
     let value = match &found {
         serde_json::Value::Null => Value::map::<&str>([]),

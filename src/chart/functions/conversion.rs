@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::{Function, Outcome, Runtime, argument, text};
 use crate::chart::error::Failure;
+use crate::chart::json;
 use crate::chart::value::Value;
 use crate::chart::yaml;
 
@@ -31,37 +32,31 @@ fn json_of(runtime: &mut Runtime<'_>, values: &[Value]) -> Result<Json, Failure>
     Ok(value.to_json()?)
 }
 
+/// Helm takes away one line break, not all: a text may end with its own.
+fn without_line_break(text: &str) -> Value {
+    Value::from(text.strip_suffix('\n').unwrap_or(text))
+}
+
 fn to_yaml(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let json = json_of(runtime, values)?;
-    Ok(Value::string(yaml::to_text(&json).trim_end_matches('\n')))
+    Ok(without_line_break(&yaml::to_text(&json)))
 }
 
 fn to_yaml_pretty(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let json = json_of(runtime, values)?;
-    Ok(Value::string(yaml::to_pretty_text(&json).trim_end_matches('\n')))
-}
-
-/// Go's encoder makes JSON safe for HTML.
-fn escape_html(json: &str) -> String {
-    json.replace('&', "\\u0026")
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+    Ok(without_line_break(&yaml::to_pretty_text(&json)))
 }
 
 fn to_json(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    Ok(Value::from(escape_html(&json_of(runtime, values)?.to_string())))
+    Ok(Value::from(json::escape_html(&json::compact(&json_of(runtime, values)?))))
 }
 
 fn to_raw_json(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    Ok(Value::from(json_of(runtime, values)?.to_string()))
+    Ok(Value::from(json::compact(&json_of(runtime, values)?)))
 }
 
 fn to_pretty_json(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let json = json_of(runtime, values)?;
-    let pretty = serde_json::to_string_pretty(&json).map_err(|error| Failure::new(error.to_string()))?;
-    Ok(Value::from(escape_html(&pretty)))
+    Ok(Value::from(json::escape_html(&json::pretty(&json_of(runtime, values)?))))
 }
 
 /// `fromYaml` and `fromJson` never fail: the message is a value under `Error`.

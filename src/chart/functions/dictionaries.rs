@@ -158,11 +158,13 @@ fn merge(
         source.entries().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     for (key, value) in entries {
         match (destination.get(&key), &value) {
+            // A nil overwrites, but fills nothing.
+            (_, Value::Nil) if !overwrite => {}
             (Some(Value::Map(below)), Value::Map(from)) if below.len() > 0 || overwrite => {
                 merge(runtime, &below, from, overwrite, depth + 1)?;
             }
             (Some(existing), _) => {
-                if (overwrite && !value.is_nil()) || !existing.is_true() {
+                if overwrite || !existing.is_true() {
                     runtime.insert(destination, &key, value)?;
                 }
             }
@@ -204,7 +206,7 @@ mod tests {
                     "merge (dict \"a\" 0 \"d\" (dict \"x\" 1)) (dict \"a\" 2 \"d\" (dict \"y\" 3)) | toJson",
                     "{\"a\":2,\"d\":{\"x\":1,\"y\":3}}",
                 ),
-                ("mergeOverwrite (dict \"a\" 1) (dict \"a\" 2) (dict \"a\" nil) | toJson", "{\"a\":2}"),
+                ("mergeOverwrite (dict \"a\" 1) (dict \"a\" 2) (dict \"a\" nil) | toJson", "{\"a\":null}"),
             ],
         );
         assert_refused(

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::LazyLock;
-use std::time::SystemTime;
 
 use super::budget::Budget;
 use super::error::Failure;
@@ -35,24 +34,25 @@ mod words;
 pub(crate) use versions::version_matches;
 
 /// Asks for an object of the cluster, as `lookup` in a template does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LookupQuery<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookupQuery {
     /// The API version, such as `apps/v1`.
-    pub api_version: &'a str,
+    pub api_version: String,
     /// The kind, such as `Deployment`.
-    pub kind: &'a str,
+    pub kind: String,
     /// The namespace; empty for all of them or for a cluster-wide kind.
-    pub namespace: &'a str,
+    pub namespace: String,
     /// The name; empty for a list.
-    pub name: &'a str,
+    pub name: String,
 }
 
 /// What functions may use beside their arguments.
 pub(crate) struct Runtime<'a> {
     pub(crate) budget: Budget<'a>,
-    pub(crate) now: SystemTime,
+    /// Seconds since 1970.
+    pub(crate) now: i64,
     pub(crate) entropy: &'a dyn Fn(&mut [u8]),
-    pub(crate) lookup: &'a dyn Fn(&LookupQuery<'_>) -> serde_json::Value,
+    pub(crate) lookup: &'a dyn Fn(&LookupQuery) -> serde_json::Value,
     /// Compiled patterns: charts match the same few patterns again and again.
     pub(crate) patterns: HashMap<Rc<str>, regex::Regex>,
     /// Maps that got a collection put into them. Only these can be part of a cycle; the renderer empties them
@@ -210,7 +210,6 @@ pub(crate) mod testing {
     //! Renders one-line templates, so that the tests of the functions read like their documentation.
 
     use std::collections::BTreeMap;
-    use std::time::{Duration, SystemTime};
 
     use serde_json::{Value, json};
 
@@ -246,7 +245,7 @@ pub(crate) mod testing {
             entropy: &|bytes| {
                 bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = u8::try_from(at % 251).unwrap())
             },
-            now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            now: 1_700_000_000,
             limits: RenderLimits::default(),
         };
         let rendering = chart.render(&request).map_err(|error| error.to_string())?;

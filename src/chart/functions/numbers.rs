@@ -18,12 +18,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
 pub(super) fn whole(value: &Value) -> i64 {
     match value {
         Value::Int(number) | Value::Int64(number) => *number,
-        #[expect(clippy::cast_possible_truncation, reason = "cutting the fraction is the purpose")]
-        Value::Float(number) => *number as i64,
+        Value::Float(number) => cut(*number),
         Value::Bool(flag) => i64::from(*flag),
         Value::String(text) => parse_whole(text).unwrap_or(0),
         _ => 0,
     }
+}
+
+/// Cuts the fraction. What does not fit becomes the least number, as on Go's usual machines.
+#[expect(clippy::cast_possible_truncation, reason = "cutting the fraction is the purpose")]
+fn cut(number: f64) -> i64 {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if (-LIMIT..LIMIT).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// Converts to a float; text that is no number is 0.

@@ -9,7 +9,9 @@ use crate::chart::value::Value;
 const DAY: &str = "2006-01-02";
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::exactly("now", 0, |runtime, _| Ok(Value::object(Object::Time(Moment::from(runtime.now))))),
+    Function::exactly("now", 0, |runtime, _| {
+        Ok(Value::object(Object::Time(Moment { seconds: runtime.now })))
+    }),
     Function::exactly("date", 2, |runtime, values| formatted(runtime, text(values, 0)?, argument(values, 1))),
     Function::exactly("dateInZone", 3, in_zone),
     Function::exactly("date_in_zone", 3, in_zone),
@@ -32,10 +34,10 @@ fn moment(runtime: &Runtime<'_>, value: &Value) -> Moment {
     match value {
         Value::Object(object) => match &**object {
             Object::Time(moment) => *moment,
-            _ => Moment::from(runtime.now),
+            _ => Moment { seconds: runtime.now },
         },
         Value::Int(seconds) | Value::Int64(seconds) => Moment { seconds: *seconds },
-        _ => Moment::from(runtime.now),
+        _ => Moment { seconds: runtime.now },
     }
 }
 

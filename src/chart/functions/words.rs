@@ -73,13 +73,13 @@ fn swapcase(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     Ok(Value::from(output))
 }
 
-/// Cuts a text into words: at everything but letters and digits, before a capital after a small letter, and
+/// Cuts a text into words: at space, `-` and `_`, before a capital after a small letter, and
 /// before the last capital of several when a small letter follows (`HTTPServer` is `HTTP` and `Server`).
 fn words(text: &str) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let mut words = vec![String::new()];
     for (at, &character) in characters.iter().enumerate() {
-        if !character.is_alphanumeric() {
+        if matches!(character, '-' | '_') || character.is_whitespace() {
             words.push(String::new());
             continue;
         }

@@ -8,8 +8,7 @@ mod write;
 
 pub(crate) use read::{Reader, parse_document};
 pub(crate) use scalar::number_from_float;
-pub(crate) use write::to_pretty_text;
-pub use write::to_text;
+pub(crate) use write::{to_pretty_text, to_text};
 
 /// Says where a text stops being YAML; fits "failed to {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -42,9 +42,23 @@ impl Reader {
             if matches!(event, Event::DocumentEnd) {
                 break;
             }
+            let at_end = span.end.byte_offset().is_some_and(|offset| offset >= text.len());
+            let event = if at_end && !text.ends_with('\n') { without_line_break(event) } else { event };
             builder.event(event).map_err(|message| at(span, message))?;
         }
         Ok(Reader { value: builder.root.unwrap_or(Value::Null), nodes: builder.size.nodes })
+    }
+}
+
+/// A block scalar that runs to the end of a text without a line break has none itself. The parser adds one, Go's
+/// does not, and `fromYaml (toYaml …)` shows it.
+fn without_line_break(event: Event<'_>) -> Event<'_> {
+    match event {
+        Event::Scalar(text, style @ (ScalarStyle::Literal | ScalarStyle::Folded), anchor, tag) => {
+            let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+            Event::Scalar(text.into(), style, anchor, tag)
+        }
+        other => other,
     }
 }
 

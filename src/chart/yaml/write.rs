@@ -13,23 +13,23 @@ use crate::chart::format;
 const WIDTH: usize = 80;
 
 /// Writes a value in the layout of Helm's `toYaml`.
-pub fn to_text(value: &Value) -> String {
+pub(crate) fn to_text(value: &Value) -> String {
     Writer::new(false).document(value)
 }
 
-/// Writes a value in the layout of Helm's `toYamlPretty`: sequences are indented.
+/// Writes a value in the layout of Helm's `toYamlPretty`: sequences are indented and lines never fold.
 pub(crate) fn to_pretty_text(value: &Value) -> String {
     Writer::new(true).document(value)
 }
 
 struct Writer {
     output: String,
-    indent_sequences: bool,
+    pretty: bool,
 }
 
 impl Writer {
-    fn new(indent_sequences: bool) -> Self {
-        Self { output: String::new(), indent_sequences }
+    fn new(pretty: bool) -> Self {
+        Self { output: String::new(), pretty }
     }
 
     fn document(mut self, value: &Value) -> String {
@@ -64,7 +64,7 @@ impl Writer {
             self.output.push(':');
             let below = match value {
                 Value::Object(entries) if !entries.is_empty() => Some(indent + 2),
-                Value::Array(items) if !items.is_empty() && self.indent_sequences => Some(indent + 2),
+                Value::Array(items) if !items.is_empty() && self.pretty => Some(indent + 2),
                 Value::Array(items) if !items.is_empty() => Some(indent),
                 _ => None,
             };
@@ -162,7 +162,7 @@ impl Writer {
             if character == ' ' {
                 let next_is_text = characters.peek().is_some_and(|next| *next != ' ');
                 let at_edge = quoted && at_start;
-                if may_fold && !after_space && !at_edge && column > WIDTH && next_is_text {
+                if may_fold && !after_space && !at_edge && column > WIDTH && !self.pretty && next_is_text {
                     column = self.fold(indent);
                 } else {
                     self.output.push(' ');
@@ -195,7 +195,7 @@ impl Writer {
                 after_space = false;
             } else if character == ' ' {
                 let next = characters.peek().copied();
-                if may_fold && !after_space && column > WIDTH && !at_start && next.is_some() {
+                if may_fold && !after_space && column > WIDTH && !self.pretty && !at_start && next.is_some() {
                     column = self.fold(indent);
                     if next == Some(' ') {
                         self.output.push('\\');
@@ -228,9 +228,10 @@ struct Shape {
 impl Shape {
     fn of(text: &str) -> Shape {
         let mut shape = Shape { plain_allowed: true, single_quotes_allowed: true, block_allowed: true };
-        let is_break = |character: char| matches!(character, '\n' | '\r');
+        let is_break =
+            |character: char| matches!(character, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
         let is_white = |character: char| matches!(character, ' ' | '\t' | '\n' | '\r' | '\0');
-        if text.is_empty() || has_indicator(text, is_white) || text.contains(['\n', '\r']) {
+        if text.is_empty() || has_indicator(text, is_white) || text.contains(is_break) {
             shape.plain_allowed = false;
         }
         if text.starts_with([' ', '\n', '\r']) || text.ends_with([' ', '\n', '\r']) {
@@ -320,7 +321,14 @@ fn escape(character: char) -> Option<String> {
 }
 
 fn number_text(number: &Number) -> String {
-    if number.is_f64() { format::json_float(number.as_f64().unwrap_or_default()) } else { number.to_string() }
+    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else { return number.to_string() };
+    // Whole numbers that fit 64 bits are integers to go-yaml, everything else is a float to it.
+    const INTEGERS: std::ops::Range<f64> = -9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0;
+    if float.fract() == 0.0 && INTEGERS.contains(&float) {
+        format::json_float(float)
+    } else {
+        format::float(float)
+    }
 }
 
 /// go-yaml's order of keys: letters by code, digits by value, so that `a2` comes before `a10`.
@@ -417,6 +425,9 @@ mod tests {
 
     #[test]
     fn numbers_are_printed_plainly() {
-        assert_eq!(to_text(&json!([1, 1.5, 1e21, 0.000_000_1])), "- 1\n- 1.5\n- 1e+21\n- 1e-07\n");
+        assert_eq!(
+            to_text(&json!([1, 1.5, 1e21, 0.000_000_1, 1e20, 1_234_567.5])),
+            "- 1\n- 1.5\n- 1e+21\n- 1e-07\n- 1e+20\n- 1.2345675e+06\n"
+        );
     }
 }

@@ -1,0 +1,1 @@
+{{- define "refusals.endless" }}{{ include "refusals.endless" . }}{{ end }}
