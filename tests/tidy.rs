@@ -217,8 +217,8 @@ fn only_cli_reads_environment_clock_and_randomness() {
         let environment = paths(&source.code, "std").into_iter().filter(|(_, path)| path[0] == "env");
         let dice = DICE.iter().any(|(module, _)| *module == source.module);
         let randomness = paths(&source.code, "getrandom").into_iter().filter(|_| !dice);
-        let mut found: Vec<_> =
-            environment.chain(randomness).map(|(offset, path)| (offset, path.join("::"))).collect();
+        let mut found: Vec<_> = environment.map(|(offset, path)| (offset, path.join("::"))).collect();
+        found.extend(randomness.map(|(offset, path)| (offset, format!("getrandom::{}", path.join("::")))));
         let stopwatch = STOPWATCHES.iter().any(|(module, _)| *module == source.module);
         for call in [
             "SystemTime::now",
