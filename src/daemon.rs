@@ -276,6 +276,10 @@ impl Daemon {
         match sighting {
             Sighting::Unchanged => self.set_frozen(None),
             Sighting::Frozen(reason) => self.set_frozen(Some(reason)),
+            Sighting::LastGood(snapshot, reason) => {
+                self.set_frozen(Some(reason));
+                self.on_snapshot(snapshot);
+            }
             Sighting::Snapshot(snapshot) => {
                 self.set_frozen(None);
                 self.on_snapshot(snapshot);

@@ -94,8 +94,6 @@ pub struct Manifest {
     pub body: Value,
     /// The fingerprint of `body`.
     pub fingerprint: Fingerprint,
-    /// Whether the object stays when it is no longer rendered (`helm.sh/resource-policy: keep`).
-    pub keep: bool,
 }
 
 /// Whose objects are being stamped.
@@ -266,13 +264,9 @@ fn prepare_one(
     }
 
     stamp(&mut body, &namespace, owner);
-    let keep = body
-        .pointer("/metadata/annotations/helm.sh~1resource-policy")
-        .and_then(Value::as_str)
-        .is_some_and(|policy| policy.split(',').any(|word| word.trim() == "keep"));
     let key = ObjectKey { group: resource.group.clone(), kind, name };
     let fingerprint = Fingerprint::of(&body);
-    Ok(Manifest { key, resource, body, fingerprint, keep })
+    Ok(Manifest { key, resource, body, fingerprint })
 }
 
 /// Returns where people find this host: `https` when an Ingress among the objects has a certificate for it, `http`

@@ -41,6 +41,10 @@ pub const ANNOTATION_HOST: &str = "storekeeper.dev/host";
 /// until the fleet file approves it by name or the store's file comes back.
 pub const ANNOTATION_REMOVAL_REFUSED: &str = "storekeeper.dev/removal-refused";
 
+/// On an object: with `keep` it stays when it is no longer rendered. Helm's own annotation, so that charts need
+/// nothing of ours.
+pub const ANNOTATION_RESOURCE_POLICY: &str = "helm.sh/resource-policy";
+
 /// The inventory of a store: a ConfigMap of this name in its namespace.
 pub const INVENTORY_NAME: &str = "storekeeper-inventory";
 

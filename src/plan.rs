@@ -80,6 +80,8 @@ pub struct ObservedObject {
     pub owned_fields: Option<Fingerprint>,
     /// Whether its deletion has begun.
     pub deleting: bool,
+    /// Whether it stays when it is no longer rendered (`helm.sh/resource-policy: keep`).
+    pub keep: bool,
     /// For a workload whether it runs as it should; none for kinds that are ready once applied.
     pub readiness: Option<Readiness>,
 }
@@ -114,9 +116,6 @@ pub struct InventoryEntry {
     /// The fingerprint our field manager's entry had after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fingerprint>,
-    /// Whether the object stays when it is no longer rendered.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub keep: bool,
 }
 
 impl Inventory {
@@ -146,6 +145,8 @@ pub struct DesiredStore<'a> {
 pub struct NamespaceSpec {
     /// The namespace's name.
     pub name: String,
+    /// The identity of the namespace that was observed: a change to it lands on no other one.
+    pub uid: Option<String>,
     /// Labels of ownership and Pod Security.
     pub labels: BTreeMap<String, String>,
     /// The host.
@@ -161,7 +162,7 @@ impl NamespaceSpec {
             labels.insert(label.to_owned(), POD_SECURITY_LEVEL.to_owned());
         }
         let annotations = BTreeMap::from([(ANNOTATION_HOST.to_owned(), host.to_string())]);
-        Self { name: owner.store.namespace(), labels, annotations }
+        Self { name: owner.store.namespace(), uid: None, labels, annotations }
     }
 
     /// Describes the namespace of a store whose removal is refused: as it is, with the refusal written down.
@@ -176,7 +177,7 @@ impl NamespaceSpec {
         if let Some(host) = observed.annotations.get(ANNOTATION_HOST) {
             annotations.insert(ANNOTATION_HOST.to_owned(), host.clone());
         }
-        Self { name: owner.store.namespace(), labels, annotations }
+        Self { name: owner.store.namespace(), uid: Some(observed.uid.clone()), labels, annotations }
     }
 
     /// Whether a namespace is as described.
@@ -210,8 +211,6 @@ pub enum Step {
     Prune {
         /// Which.
         key: ObjectKey,
-        /// The version of its API when it was applied.
-        version: String,
         /// The identity that the server checks.
         uid: String,
     },
@@ -265,7 +264,10 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
         None => waves.push(vec![Step::CreateNamespace(spec)]),
         Some(namespace) => match namespace.ownership(desired.owner) {
             Ownership::Ours if namespace.deleting_since.is_some() => return StorePlan::AwaitDeletion,
-            Ownership::Ours if !spec.matches(namespace) => waves.push(vec![Step::ApplyNamespace(spec)]),
+            Ownership::Ours if !spec.matches(namespace) => {
+                let spec = NamespaceSpec { uid: Some(namespace.uid.clone()), ..spec };
+                waves.push(vec![Step::ApplyNamespace(spec)]);
+            }
             Ownership::Ours => {}
             other => return StorePlan::NotOurs(other),
         },
@@ -405,26 +407,20 @@ fn is_recorded(manifest: &Manifest, observed: &ObservedStore) -> bool {
     entry.is_some_and(|entry| entry.manifest.as_ref() == Some(&manifest.fingerprint))
 }
 
+/// Whatever carries our labels and our field manager's entry, and is not rendered, is pruned: an object is ours by
+/// what it says itself, so a lost inventory loses no prune. Labels alone are no proof: controllers copy them.
 fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Step> {
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
-    let entries = observed.inventory.iter().flat_map(|inventory| &inventory.objects);
-    let mut steps: Vec<_> = entries
-        .filter(|entry| !wanted.contains(&entry.key) && !entry.keep)
-        .filter_map(|entry| {
-            let object = observed.objects.get(&entry.key).filter(|object| !object.deleting)?;
-            Some(Step::Prune {
-                key: entry.key.clone(),
-                version: entry.version.clone(),
-                uid: object.uid.clone(),
-            })
-        })
-        .collect();
-    // What exposes goes before what it exposes: the order of applying, backwards.
-    steps.sort_by_key(|step| match step {
-        Step::Prune { key, .. } => std::cmp::Reverse(kind_order(&key.kind)),
-        _ => std::cmp::Reverse(0),
+    let listed =
+        |key: &ObjectKey| observed.inventory.as_ref().is_some_and(|inventory| inventory.get(key).is_some());
+    let ours = |key: &ObjectKey, object: &ObservedObject| object.owned_fields.is_some() || listed(key);
+    let unwanted = observed.objects.iter().filter(|(key, object)| {
+        !wanted.contains(key) && ours(key, object) && !object.keep && !object.deleting
     });
-    steps
+    let mut prunes: Vec<_> = unwanted.map(|(key, object)| (key.clone(), object.uid.clone())).collect();
+    // What exposes goes before what it exposes: the order of applying, backwards.
+    prunes.sort_by_key(|(key, _)| std::cmp::Reverse(kind_order(&key.kind)));
+    prunes.into_iter().map(|(key, uid)| Step::Prune { key, uid }).collect()
 }
 
 /// The inventory to record before a change: everything that is or may come to be ours, with no claim about
@@ -444,7 +440,6 @@ fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
                 version: manifest.resource.version.clone(),
                 manifest: None,
                 fields: None,
-                keep: manifest.keep,
             })
         })
         .collect();
@@ -525,13 +520,13 @@ mod tests {
             version: "v1".to_owned(),
             manifest: Some(manifest.fingerprint.clone()),
             fields: Some(fields.clone()),
-            keep: manifest.keep,
         });
         let objects = manifests.iter().map(|manifest| {
             let object = ObservedObject {
                 uid: format!("u-{}", manifest.key.name),
                 owned_fields: Some(fields.clone()),
                 deleting: false,
+                keep: false,
                 readiness: None,
             };
             (manifest.key.clone(), object)
@@ -599,9 +594,20 @@ mod tests {
     }
 
     #[test]
+    fn an_object_of_ours_that_no_inventory_names_is_pruned_and_a_copy_of_our_labels_is_not() {
+        let run = inputs("1");
+        let mut observed = after(&manifests(&[("ConfigMap", "stray", ""), ("Endpoints", "copy", "")]), &run);
+        observed.inventory = Some(Inventory { inputs: Some(run.clone()), ..Inventory::default() });
+        let copy = observed.objects.iter_mut().find(|(key, _)| key.name == "copy").unwrap().1;
+        copy.owned_fields = None;
+        let steps = lines(&plan(&[], &run, &observed));
+        assert_eq!(steps, ["  record what is about to change", "- ConfigMap/stray"]);
+    }
+
+    #[test]
     fn an_object_that_must_be_kept_is_not_pruned() {
         let mut before = after(&manifests(&[("PersistentVolumeClaim", "data", "")]), &inputs("1"));
-        before.inventory.as_mut().unwrap().objects[0].keep = true;
+        before.objects.values_mut().for_each(|object| object.keep = true);
         assert_eq!(lines(&plan(&[], &inputs("2"), &before)), Vec::<String>::new());
     }
 

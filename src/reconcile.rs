@@ -209,7 +209,10 @@ pub async fn plan_store(context: &Context, store: &Store, revision: &str) -> Res
 fn inputs(context: &Context, store: &Store) -> Fingerprint {
     let served = context.cluster.served_fingerprint();
     Fingerprint::of_bytes(
-        format!("{}\n{}\n{}", store.digest(), context.chart.digest(), served.as_str()).as_bytes(),
+        // The version of storekeeper too: a release may render or stamp otherwise.
+        [env!("CARGO_PKG_VERSION"), store.digest(), context.chart.digest(), served.as_str()]
+            .join("\n")
+            .as_bytes(),
     )
 }
 
@@ -262,7 +265,6 @@ fn achieved(
                 version: manifest.resource.version.clone(),
                 manifest: fingerprint,
                 fields,
-                keep: manifest.keep,
             }
         })
         .collect();

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{World, until};
+use serde_json::json;
 
 #[test]
 fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name() {
@@ -40,6 +41,34 @@ fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name()
     for name in names {
         world.until_state(&daemon, name, "FAILED");
     }
+
+    // A start during an outage goes by the last good commit, and carries out none of its removals, not even one
+    // that the budget would allow: a newer commit may have brought the file back.
+    daemon.kill();
+    let unmarked = json!({ "metadata": { "annotations": { "storekeeper.dev/removal-refused": null } } });
+    for name in names {
+        world.cluster.patch_namespace(&world.namespace(name), &unmarked);
+    }
+    world.cluster.delete_namespace(&world.namespace("chocolate"));
+    world.until_gone("chocolate");
+    let aside = world.folder.path().join("aside.git");
+    std::fs::rename(&world.repository.bare, &aside).unwrap();
+    daemon = world.start_daemon();
+    for name in ["acme", "bonsai"] {
+        let shown = world.until_state(&daemon, name, "FAILED");
+        assert!(shown["reason"].as_str().unwrap().contains("nothing is removed for now"), "{shown}");
+        assert!(
+            world.cluster.namespace(&world.namespace(name)).unwrap()["metadata"]["deletionTimestamp"]
+                .is_null()
+        );
+    }
+    daemon.kill();
+    std::fs::rename(&aside, &world.repository.bare).unwrap();
+
+    world.write_fleet("deletionBudget:\n    maxStores: 1");
+    world.repository.push("a smaller budget");
+    daemon = world.start_daemon();
+    until("the refusal is shown again", || daemon.fleet()["removalsRefused"].as_str().map(str::to_owned));
 
     let approved = format!(
         "deletionBudget:\n    maxStores: 2\n    approved: [{}]",

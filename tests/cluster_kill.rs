@@ -7,6 +7,23 @@ mod common;
 use std::time::Duration;
 
 use common::{World, until};
+use serde_json::Value;
+
+/// Returns the objects of ours in a namespace, but for the inventory.
+fn ours(world: &World, namespace: &str) -> Vec<Value> {
+    let kinds = [
+        ("networking.k8s.io/v1", "NetworkPolicy"),
+        ("v1", "ServiceAccount"),
+        ("v1", "Secret"),
+        ("v1", "ConfigMap"),
+        ("v1", "Service"),
+        ("apps/v1", "Deployment"),
+        ("networking.k8s.io/v1", "Ingress"),
+    ];
+    let all = kinds.iter().flat_map(|(version, kind)| world.cluster.list(version, kind, namespace));
+    let labelled = all.filter(|object| !object["metadata"]["labels"]["storekeeper.dev/store"].is_null());
+    labelled.filter(|object| object["metadata"]["name"] != "storekeeper-inventory").collect()
+}
 
 #[test]
 fn killed_in_the_middle_of_provisioning_it_converges_after_a_restart() {
@@ -18,8 +35,9 @@ fn killed_in_the_middle_of_provisioning_it_converges_after_a_restart() {
     let commit = world.repository.push("add three");
     until("the first namespace is there", || world.cluster.namespace(&world.namespace("acme")));
     // Several crashes, each a bit further into the work.
-    for milliseconds in [0, 40, 120, 250] {
-        std::thread::sleep(Duration::from_millis(milliseconds));
+    for objects in [0, 4, 9, 14] {
+        let enough = || (ours(&world, &world.namespace("acme")).len() >= objects).then_some(());
+        until("some objects are there", enough);
         daemon.kill();
         daemon = world.start_daemon();
     }
@@ -31,10 +49,7 @@ fn killed_in_the_middle_of_provisioning_it_converges_after_a_restart() {
     }
     // Converged means that another restart writes nothing.
     let versions = || -> Vec<String> {
-        let namespace = world.namespace("acme");
-        let kinds =
-            [("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Service"), ("networking.k8s.io/v1", "Ingress")];
-        let all = kinds.iter().flat_map(|(version, kind)| world.cluster.list(version, kind, &namespace));
+        let all = ours(&world, &world.namespace("acme")).into_iter();
         all.map(|object| object["metadata"]["resourceVersion"].to_string()).collect()
     };
     let before = versions();
@@ -53,19 +68,15 @@ fn killed_in_the_middle_of_a_change_that_is_then_reverted_it_ends_at_the_reverte
     world.until_state(&daemon, "acme", "READY");
     world.write_store("acme", "Between");
     world.repository.push("change acme");
-    daemon.until_logged("the change is in force", |line| line["git.subject"] == "change acme");
-    std::thread::sleep(Duration::from_millis(60));
+    let namespace = world.namespace("acme");
+    let changed = || serde_json::to_string(&ours(&world, &namespace)).unwrap().contains("Between");
+    until("a part of the change is applied", || changed().then_some(()));
     daemon.kill();
     world.write_store("acme", "Before");
     world.repository.push("revert");
     let daemon = world.start_daemon();
     world.until_state(&daemon, "acme", "READY");
-    let namespace = world.namespace("acme");
-    until("nothing of the change is left", || {
-        let mut all = world.cluster.list("v1", "ConfigMap", &namespace);
-        all.extend(world.cluster.list("apps/v1", "Deployment", &namespace));
-        (!serde_json::to_string(&all).unwrap().contains("Between")).then_some(())
-    });
+    until("nothing of the change is left", || (!changed()).then_some(()));
 }
 
 #[test]

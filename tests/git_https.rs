@@ -6,9 +6,8 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use storekeeper::git::{
-    Auth, DEFAULT_TOKEN_USERNAME, Entry, GitError, Mirror, ReadLimits, Secret, SourceSettings,
-};
+use storekeeper::git::{Auth, DEFAULT_TOKEN_USERNAME, GitError, Mirror, ReadLimits, Secret, SourceSettings};
+use storekeeper::store::FileContent;
 
 #[path = "common/git_origin.rs"]
 mod git_origin;
@@ -80,7 +79,7 @@ fn a_token_opens_a_private_repository_and_shows_nowhere() {
     let first = mirror.fetch().unwrap();
     assert!(first.changed);
     let files = mirror.read(&first.commit, &|_| true, &ReadLimits::default()).unwrap();
-    assert_eq!(files["stores/acme.yaml"], Entry::Bytes(b"host: acme.example.com\n".to_vec()));
+    assert_eq!(files["stores/acme.yaml"], FileContent::Bytes(b"host: acme.example.com\n".to_vec()));
 
     let before = server.requests().len();
     let start = Instant::now();

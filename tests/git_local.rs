@@ -9,24 +9,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::time::Instant;
 
-use storekeeper::git::{Entry, GitError, Mirror, ReadLimits, RemoteUrl, SourceSettings};
+use storekeeper::git::{GitError, Mirror, ReadLimits, RemoteUrl, SourceSettings};
+use storekeeper::store::FileContent;
 
 #[path = "common/git_origin.rs"]
 mod git_origin;
 use git_origin::{Origin, git, git_with_input};
 
-fn read_all(mirror: &Mirror, commit: &str) -> BTreeMap<String, Entry> {
+fn read_all(mirror: &Mirror, commit: &str) -> BTreeMap<String, FileContent> {
     mirror.read(commit, &|_| true, &ReadLimits::default()).unwrap()
 }
 
-fn bytes(text: &str) -> Entry {
-    Entry::Bytes(text.as_bytes().to_vec())
+fn bytes(text: &str) -> FileContent {
+    FileContent::Bytes(text.as_bytes().to_vec())
 }
 
-fn reason(files: &BTreeMap<String, Entry>, path: &str) -> String {
+fn reason(files: &BTreeMap<String, FileContent>, path: &str) -> String {
     match &files[path] {
-        Entry::Unreadable(reason) => reason.clone(),
-        Entry::Bytes(_) => panic!("{path} must be unreadable"),
+        FileContent::Unreadable(reason) => reason.clone(),
+        FileContent::Bytes(_) => panic!("{path} must be unreadable"),
     }
 }
 
@@ -138,7 +139,7 @@ fn links_submodules_large_files_and_lfs_pointers_are_named_and_not_followed() {
     assert_eq!(reason(&files, "stores/module.yaml"), "a submodule, which is not fetched");
     assert_eq!(reason(&files, "stores/large.yaml"), "300 KiB, larger than the limit of 256 KiB");
     assert!(reason(&files, "stores/lfs.yaml").starts_with("a Git LFS pointer"));
-    assert!(matches!(&files["stores/fits.yaml"], Entry::Bytes(bytes) if bytes.len() == 256 * 1024));
+    assert!(matches!(&files["stores/fits.yaml"], FileContent::Bytes(bytes) if bytes.len() == 256 * 1024));
     assert_eq!(files["stores/acme.yaml"], bytes("host: acme.example.com\n"));
 }
 

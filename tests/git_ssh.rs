@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use storekeeper::git::{Auth, Entry, GitError, Mirror, ReadLimits, Secret, SourceSettings};
+use storekeeper::git::{Auth, GitError, Mirror, ReadLimits, Secret, SourceSettings};
+use storekeeper::store::FileContent;
 
 #[path = "common/git_origin.rs"]
 mod git_origin;
@@ -60,7 +61,7 @@ fn a_key_opens_a_repository_on_a_host_that_is_known_by_its_port() {
     let mirror = scene.mirror(scene.settings(&server));
     let head = mirror.fetch().unwrap();
     let files = mirror.read(&head.commit, &|_| true, &ReadLimits::default()).unwrap();
-    assert_eq!(files["stores/acme.yaml"], Entry::Bytes(b"host: acme.example.com\n".to_vec()));
+    assert_eq!(files["stores/acme.yaml"], FileContent::Bytes(b"host: acme.example.com\n".to_vec()));
     let start = std::time::Instant::now();
     assert!(!mirror.fetch().unwrap().changed);
     println!("fetch without change over ssh: {:?}", start.elapsed());

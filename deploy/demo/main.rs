@@ -118,15 +118,12 @@ impl Demo {
             "\nThe page: http://{}/\n\nIn another terminal, in this folder, paste:",
             self.daemon.address
         );
-        println!(
-            "\n  # add a store\n  sed 's/acme/{GUEST}/; s/Acme/Dahlia/' {at}/stores/acme.yaml > {at}/stores/{GUEST}.yaml && {}",
-            push("add dahlia")
-        );
-        println!(
-            "\n  # change it\n  sed -i 's/displayName: .*/displayName: Dahlia and Daughters/' {at}/stores/{GUEST}.yaml && {}",
-            push("rename dahlia")
-        );
-        println!("\n  # remove it\n  rm {at}/stores/{GUEST}.yaml && {}\n", push("remove dahlia"));
+        let file = format!("{at}/stores/{GUEST}.yaml");
+        let text = guest("Dahlia").replace('\n', "\\n");
+        println!("\n  # add a store\n  printf '{text}' > {file} && {}", push("add dahlia"));
+        let rename = format!("sed -i 's/displayName: .*/displayName: Dahlia and Daughters/' {file}");
+        println!("\n  # change it\n  {rename} && {}", push("rename dahlia"));
+        println!("\n  # remove it\n  rm {file} && {}\n", push("remove dahlia"));
         println!("Ctrl-C ends the demo and removes everything it made.");
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(tokio::signal::ctrl_c()).unwrap();
@@ -203,10 +200,7 @@ impl Demo {
     }
 
     fn write_guest(&self, display_name: &str) {
-        let text = format!(
-            "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata:\n  name: {GUEST}\nspec:\n  displayName: {display_name}\n"
-        );
-        self.repository.write(&format!("stores/{GUEST}.yaml"), &text);
+        self.repository.write(&format!("stores/{GUEST}.yaml"), &guest(display_name));
     }
 
     /// Pushes; returns the commit and the moment the push returned.
@@ -234,6 +228,11 @@ impl Demo {
         assert!(took < Duration::from_secs(10), "the daemon took {took:?} to end");
         self.cluster.delete_namespaces(&format!("storekeeper.dev/source={SOURCE}"));
     }
+}
+
+fn guest(display_name: &str) -> String {
+    let head = "apiVersion: storekeeper.dev/v1\nkind: Store";
+    format!("{head}\nmetadata:\n  name: {GUEST}\nspec:\n  displayName: {display_name}\n")
 }
 
 /// Prints moments as times since the push. A watch can deliver an event before `git push` has returned.

@@ -36,7 +36,10 @@ impl Cluster {
     /// Puts the labels and annotations of our namespace right.
     pub async fn apply_namespace(&self, spec: &NamespaceSpec) -> Result<(), ClusterError> {
         let api = Api::<Namespace>::all(self.client.clone());
-        let metadata = json!({ "name": spec.name, "labels": spec.labels, "annotations": spec.annotations });
+        // With its identity, or a namespace made anew by somebody else meanwhile would be taken over.
+        let metadata = json!({
+            "name": spec.name, "uid": spec.uid, "labels": spec.labels, "annotations": spec.annotations,
+        });
         let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
         let act = format!("apply namespace {}", spec.name);
         let made = bounded(act, api.patch(&spec.name, &params(), &Patch::Apply(&body))).await?;

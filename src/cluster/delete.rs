@@ -11,17 +11,9 @@ use crate::plan::Ownership;
 
 impl Cluster {
     /// Deletes one object of a store, if it is still the one that was observed.
-    pub async fn prune(
-        &self,
-        key: &ObjectKey,
-        version: &str,
-        namespace: &str,
-        uid: &str,
-    ) -> Result<(), ClusterError> {
-        let api_version =
-            if key.group.is_empty() { version.to_owned() } else { format!("{}/{version}", key.group) };
+    pub async fn prune(&self, key: &ObjectKey, namespace: &str, uid: &str) -> Result<(), ClusterError> {
         // A kind that is no longer served has taken its objects with it.
-        let Some(resource) = self.resolve(&api_version, &key.kind) else { return Ok(()) };
+        let Some(resource) = self.resolve_any_version(&key.group, &key.kind) else { return Ok(()) };
         let params = DeleteParams::background().preconditions(only(uid));
         let act = format!("delete {key}");
         gone(bounded(act, self.api(&resource, namespace).delete(&key.name, &params)).await)

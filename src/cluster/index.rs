@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::manifest::{Fingerprint, ObjectKey};
-use crate::names::{FIELD_MANAGER, INVENTORY_NAME, NAMESPACE_PREFIX, StoreId};
+use crate::names::{ANNOTATION_RESOURCE_POLICY, FIELD_MANAGER, INVENTORY_NAME, NAMESPACE_PREFIX, StoreId};
 use crate::plan::{Inventory, ObservedNamespace, ObservedObject, ObservedStore};
 use crate::report::Readiness;
 
@@ -130,6 +130,7 @@ impl Index {
             uid: meta.uid.clone().unwrap_or_default(),
             owned_fields: owned_fields(meta),
             deleting: meta.deletion_timestamp.is_some(),
+            keep: is_kept(meta),
             readiness,
         };
         let mut inner = self.lock();
@@ -241,6 +242,13 @@ pub(super) fn observed_namespace(meta: &ObjectMeta, held_by: Option<String>) -> 
         deleting_since: meta.deletion_timestamp.as_ref().map(|time| time.0.as_second()),
         held_by,
     }
+}
+
+/// Whether the object stays when it is no longer rendered, in Helm's own words.
+fn is_kept(meta: &ObjectMeta) -> bool {
+    let policy =
+        meta.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION_RESOURCE_POLICY));
+    policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "keep"))
 }
 
 /// Returns the fingerprint of the fields that our field manager owns by apply.

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use http::header::{HeaderValue, USER_AGENT};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Config};
@@ -71,7 +72,8 @@ impl Cluster {
         changes: UnboundedSender<StoreId>,
     ) -> Result<Self, ClusterError> {
         let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
-        let client = Client::try_from(config).map_err(ClusterError::request("connect to the cluster"))?;
+        let client = Client::try_from(with_user_agent(config))
+            .map_err(ClusterError::request("connect to the cluster"))?;
         let table = ResourceTable::discover(&client).await?;
         Ok(Self {
             client,
@@ -113,6 +115,10 @@ impl Cluster {
     /// Finds how the API server serves a kind.
     pub fn resolve(&self, api_version: &str, kind: &str) -> Option<Resource> {
         resources::read(&self.table).get(api_version, kind)
+    }
+
+    fn resolve_any_version(&self, group: &str, kind: &str) -> Option<Resource> {
+        resources::read(&self.table).any_version(group, kind)
     }
 
     /// Asks anew which kinds are served: a store may need one that was installed since.
@@ -161,6 +167,13 @@ async fn client_config(kubeconfig: Option<&Path>, context: Option<String>) -> Re
         }
         None => Config::infer().await.map_err(|error| unusable(&error)),
     }
+}
+
+/// Names us in the API server's audit log.
+fn with_user_agent(mut config: Config) -> Config {
+    let agent = HeaderValue::from_static(concat!("storekeeper/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((USER_AGENT, agent));
+    config
 }
 
 /// Sends one request, bounded in time; `act` names it for the error.

@@ -48,6 +48,11 @@ impl ResourceTable {
         self.resources.get(&(api_version.to_owned(), kind.to_owned())).cloned()
     }
 
+    pub(super) fn any_version(&self, group: &str, kind: &str) -> Option<Resource> {
+        let mut all = self.resources.values();
+        all.find(|resource| resource.group == group && resource.kind == kind).cloned()
+    }
+
     pub(super) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint.clone()
     }

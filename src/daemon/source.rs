@@ -27,6 +27,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 pub(super) enum Sighting {
     /// A usable commit, newer or older than the last one told.
     Snapshot(Arc<Snapshot>),
+    /// The last good commit of an earlier run, and why nothing newer can be used. One message: a snapshot that is
+    /// not known to be frozen would have its removals carried out.
+    LastGood(Arc<Snapshot>, String),
     /// The newest state can't be used, and why.
     Frozen(String),
     /// The newest state is what was told last.
@@ -63,7 +66,8 @@ impl Follower {
         let mut failures = 0;
         loop {
             let sighting = self.look(&mut mirror, &mut told).await;
-            failures = if matches!(sighting, Sighting::Frozen(_)) { failures + 1 } else { 0 };
+            let failed = matches!(sighting, Sighting::Frozen(_) | Sighting::LastGood(..));
+            failures = if failed { failures + 1 } else { 0 };
             if self.sightings.send(sighting).is_err() {
                 return;
             }
@@ -124,10 +128,9 @@ impl Follower {
                 Sighting::Snapshot(snapshot)
             }
             Ok(Look::Fallback { snapshot, reason }) => {
-                // First the old snapshot, so that its stores are kept healthy; the reason follows it.
-                let _ = self.sightings.send(Sighting::Snapshot(snapshot));
+                // Not the revision: when the repository is back, whatever it has is news.
                 *told = Some(String::new());
-                Sighting::Frozen(reason)
+                Sighting::LastGood(snapshot, reason)
             }
             Err(reason) => Sighting::Frozen(reason),
         }
@@ -220,18 +223,6 @@ fn read(
     incumbents: &BTreeMap<Host, StoreId>,
 ) -> Result<Snapshot, String> {
     let files = mirror.read(commit, &store::wants, &ReadLimits::default()).map_err(|error| failed(&error))?;
-    let files = files
-        .into_iter()
-        .map(|(path, entry)| {
-            (
-                path,
-                match entry {
-                    crate::git::Entry::Bytes(bytes) => store::FileContent::Bytes(bytes),
-                    crate::git::Entry::Unreadable(why) => store::FileContent::Unreadable(why),
-                },
-            )
-        })
-        .collect();
     let revision = commit.parse().map_err(|error| format!("failed to read commit {commit}: {error}"))?;
     let tree = RepositoryTree { revision, files };
     snapshot(&tree, chart, incumbents).map_err(|freeze| format!("commit {commit} can't be used: {freeze}"))

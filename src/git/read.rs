@@ -7,6 +7,7 @@ use git2::{ObjectType, Odb, Repository, Tree, TreeEntry};
 
 use super::error::{GitError, human_bytes};
 use super::mirror::{Failure, Mirror, find_commit};
+use crate::store::FileContent;
 
 /// What git calls the kinds of tree entries.
 const MODE_KIND: i32 = 0o170_000;
@@ -47,27 +48,18 @@ impl Default for ReadLimits {
     }
 }
 
-/// What a path holds at a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
-    /// The bytes of a file.
-    Bytes(Vec<u8>),
-    /// Something is there that is not read, and why: fits "the file is {reason}".
-    Unreadable(String),
-}
-
 impl Mirror {
     /// Reads the wanted files of a commit, by path.
     ///
     /// `wants` is asked with each path; for a folder, to know whether to look inside, with a path that ends in
     /// `/`. Links, submodules, files over the size limit, Git LFS pointers and names that no file may have come
-    /// back as [`Entry::Unreadable`]. A commit with an empty tree has no files, which is not an error here.
+    /// back as [`FileContent::Unreadable`]. A commit with an empty tree has no files, which is not an error here.
     pub fn read(
         &self,
         commit: &str,
         wants: &dyn Fn(&str) -> bool,
         limits: &ReadLimits,
-    ) -> Result<BTreeMap<String, Entry>, GitError> {
+    ) -> Result<BTreeMap<String, FileContent>, GitError> {
         self.with_repository(|repository| {
             let commit = find_commit(repository, commit)?;
             let mut walk = Walk {
@@ -94,7 +86,7 @@ struct Walk<'a> {
     limits: &'a ReadLimits,
     entries_seen: usize,
     bytes_read: u64,
-    files: BTreeMap<String, Entry>,
+    files: BTreeMap<String, FileContent>,
 }
 
 impl Walk<'_> {
@@ -108,7 +100,7 @@ impl Walk<'_> {
             let path = format!("{prefix}{name}");
             if let Some(problem) = problem {
                 if (self.wants)(&path) {
-                    self.add(path, Entry::Unreadable(problem.to_owned()))?;
+                    self.add(path, FileContent::Unreadable(problem.to_owned()))?;
                 }
             } else if entry.filemode_raw() & MODE_KIND == MODE_FOLDER {
                 self.subfolder(&path, &entry, depth + 1)?;
@@ -128,14 +120,14 @@ impl Walk<'_> {
         let max_depth = self.limits.max_depth;
         if depth > max_depth {
             let reason = format!("a folder inside {max_depth} others, which is deeper than the limit");
-            return self.add(path.to_owned(), Entry::Unreadable(reason));
+            return self.add(path.to_owned(), FileContent::Unreadable(reason));
         }
         let tree = self.repository.find_tree(entry.id())?;
         self.folder(&inside, &tree, depth)
     }
 
-    fn content(&mut self, entry: &TreeEntry<'_>) -> Result<Entry, Failure> {
-        let unreadable = |reason: &str| Ok(Entry::Unreadable(reason.to_owned()));
+    fn content(&mut self, entry: &TreeEntry<'_>) -> Result<FileContent, Failure> {
+        let unreadable = |reason: &str| Ok(FileContent::Unreadable(reason.to_owned()));
         match entry.filemode_raw() & MODE_KIND {
             MODE_FILE => {}
             MODE_LINK => return unreadable("a symbolic link, which is not followed"),
@@ -150,7 +142,7 @@ impl Walk<'_> {
         let (size, limit) = (size as u64, self.limits.max_file_bytes);
         if size > limit {
             let reason = format!("{}, larger than the limit of {}", human_bytes(size), human_bytes(limit));
-            return Ok(Entry::Unreadable(reason));
+            return Ok(FileContent::Unreadable(reason));
         }
         self.bytes_read += size;
         if self.bytes_read > self.limits.max_total_bytes {
@@ -162,10 +154,10 @@ impl Walk<'_> {
         if bytes.len() <= LFS_POINTER_MAX && bytes.starts_with(LFS_POINTER_START) {
             return unreadable("a Git LFS pointer, whose content is not fetched; commit the file itself");
         }
-        Ok(Entry::Bytes(bytes.to_vec()))
+        Ok(FileContent::Bytes(bytes.to_vec()))
     }
 
-    fn add(&mut self, path: String, content: Entry) -> Result<(), Failure> {
+    fn add(&mut self, path: String, content: FileContent) -> Result<(), Failure> {
         if self.files.len() >= self.limits.max_files {
             return Err(self.too_many(self.limits.max_files, "files"));
         }
@@ -173,7 +165,8 @@ impl Walk<'_> {
             btree_map::Entry::Vacant(vacant) => drop(vacant.insert(content)),
             // Only a hand-made tree names a path twice, and programs differ in which one they take.
             btree_map::Entry::Occupied(mut occupied) => {
-                occupied.insert(Entry::Unreadable("listed more than once in the commit's tree".to_owned()));
+                occupied
+                    .insert(FileContent::Unreadable("listed more than once in the commit's tree".to_owned()));
             }
         }
         Ok(())

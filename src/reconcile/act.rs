@@ -54,7 +54,7 @@ async fn take(
             let fields = cluster.apply(&manifest, &namespace).await?;
             return Ok(Some((manifest.key, fields)));
         }
-        Step::Prune { key, version, uid } => cluster.prune(&key, &version, &namespace, &uid).await?,
+        Step::Prune { key, uid } => cluster.prune(&key, &namespace, &uid).await?,
     }
     Ok(None)
 }
