@@ -28,6 +28,6 @@ cluster_up() {
 }
 
 cluster_down() {
-    "$devcluster" --state "$state" down >&2 || true
+    "$devcluster" --state "$state" down >/dev/null 2>&1 || say "the cluster in $state did not go down cleanly"
     rmdir "$(dirname "$state")" 2>/dev/null || true
 }
