@@ -33,7 +33,8 @@ setup: ## check for, and where possible install, what the builds need
 build: setup ## build everything, with progress
 	@deploy/make/build
 
-demo: build ## a cluster, a repository and the daemon: see stores come and go
+demo: setup ## a cluster, a repository and the daemon: see stores come and go
+	@deploy/make/build demo
 	@deploy/make/demo $(CHECK)
 
 test: build ## all tests, those on the real API server included

@@ -5,9 +5,16 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match storekeeper::cli::main() {
         Ok(code) => code,
+        // Whoever reads our output has seen enough, as with `storekeeper render acme | head`.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("storekeeper: failed to {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

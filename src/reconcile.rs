@@ -8,7 +8,10 @@ mod act;
 mod render;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures::FutureExt;
 
 use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
@@ -115,6 +118,9 @@ pub enum RunError {
     /// The API server refused or did not answer.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// A mistake of ours: the run panicked. It must cost no other store anything.
+    #[error("finish the run, which is a mistake in storekeeper, please report it: {0}")]
+    Panicked(String),
 }
 
 impl RunError {
@@ -130,6 +136,15 @@ impl RunError {
 
 /// Runs one store once.
 pub async fn run(context: &Context, id: &StoreId, wish: &Wish) -> Result<Conclusion, RunError> {
+    let steps = AssertUnwindSafe(decide(context, id, wish));
+    steps.catch_unwind().await.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        Err(RunError::Panicked(words.unwrap_or_else(|| "without a word".to_owned())))
+    })
+}
+
+async fn decide(context: &Context, id: &StoreId, wish: &Wish) -> Result<Conclusion, RunError> {
     let observed = context.cluster.observe(id);
     let owner = Owner { store: id, source: &context.source };
     match wish {

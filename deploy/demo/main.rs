@@ -40,6 +40,9 @@ struct Arguments {
     /// Add, change and remove a store, check each effect, and end.
     #[arg(long)]
     check: bool,
+    /// The file that the line of figures goes to.
+    #[arg(long)]
+    figures: PathBuf,
 }
 
 fn main() {
@@ -60,7 +63,7 @@ fn main() {
     };
     demo.stop();
     fs::remove_dir_all(&folder).unwrap();
-    println!("{summary}");
+    fs::write(&arguments.figures, format!("{summary}\n")).unwrap();
 }
 
 struct Demo {

@@ -1,10 +1,13 @@
 # Gives a step a cluster: a devcluster of its own that goes when the step goes, or the user's own, asked for
-# explicitly. Sets `kubeconfig`.
+# explicitly. Sets `kubeconfig`. `cluster_down` may be called before the end, so that figures come last.
+
+cluster_down() { :; }
 
 cluster_up() {
     case "$CLUSTER" in
     devcluster)
         state=$(mktemp -d)/cluster
+        cluster_down() { remove_devcluster; }
         trap cluster_down EXIT
         say "starting a cluster"
         "$devcluster" --state "$state" up --owner-pid $$ >&2
@@ -20,14 +23,16 @@ cluster_up() {
             [ "$answer" = "$context" ] || fail "CLUSTER=current: not confirmed, nothing was done"
         fi
         kubeconfig=$(mktemp)
-        trap 'rm -f "$kubeconfig"' EXIT
+        cluster_down() { rm -f "$kubeconfig"; }
+        trap cluster_down EXIT
         kubectl config view --minify --flatten >"$kubeconfig"
         ;;
     *) fail "CLUSTER=$CLUSTER: use devcluster or current" ;;
     esac
 }
 
-cluster_down() {
+remove_devcluster() {
+    [ -d "$state" ] || return 0
     "$devcluster" --state "$state" down >/dev/null 2>&1 || say "the cluster in $state did not go down cleanly"
     rmdir "$(dirname "$state")" 2>/dev/null || true
 }

@@ -14,10 +14,10 @@ mod lookup;
 mod resources;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
@@ -25,15 +25,15 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Config};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::JoinSet;
 
 use crate::manifest::{Fingerprint, Owner, Resource};
 use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
 use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 
 pub use error::ClusterError;
-use index::{Feed, Index};
+use index::Index;
 use resources::ResourceTable;
+use watch::Watches;
 
 /// How long one request may take before it counts as failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,13 +56,7 @@ pub struct Cluster {
     source: SourceId,
     table: Arc<RwLock<ResourceTable>>,
     index: Arc<Index>,
-    watches: Arc<tokio::sync::Mutex<Watches>>,
-}
-
-#[derive(Default)]
-struct Watches {
-    tasks: JoinSet<()>,
-    running: HashSet<Feed>,
+    watches: Arc<Mutex<Watches>>,
 }
 
 impl Cluster {

@@ -1,16 +1,19 @@
 //! The watches that feed the index: namespaces, inventories, and our objects of every kind in use. Secrets and
 //! most kinds are watched by their metadata alone; workloads in full, for their status.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource as _};
+use kube::{Api, Client, Resource as _};
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::index::{Feed, Index};
 use super::{Cluster, ClusterError, api_resource};
@@ -40,12 +43,29 @@ const USUAL_KINDS: [(&str, &str); 11] = [
     ("networking.k8s.io/v1", "NetworkPolicy"),
 ];
 
+/// How far a watch has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Its first list is under way.
+    Listing,
+    /// Its first list failed, with these words; it is tried again.
+    Failing(String),
+    /// Its cache is complete.
+    Synced,
+}
+
+/// The watches that run. Dropping them ends them.
+#[derive(Default)]
+pub(super) struct Watches {
+    tasks: JoinSet<()>,
+    progress: HashMap<Feed, watch::Receiver<Progress>>,
+}
+
 impl Cluster {
     /// Starts watching and returns when every cache is complete: only then may absence be believed.
     pub async fn start_watching(&self) -> Result<(), ClusterError> {
-        let namespaces = self.watch(Feed::Namespaces, None).await;
-        let inventories = self.watch(Feed::Inventories, None).await;
-        synced([namespaces, inventories].into_iter().flatten()).await?;
+        let first = [Feed::Namespaces, Feed::Inventories].map(|feed| self.watch(feed, None));
+        synced(first).await?;
         let inventoried = self.index.inventoried_kinds();
         let usual = USUAL_KINDS.iter().map(|(version, kind)| ((*version).to_owned(), (*kind).to_owned()));
         let kinds = inventoried.into_iter().chain(usual);
@@ -59,101 +79,132 @@ impl Cluster {
         &self,
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<(), ClusterError> {
-        let mut started = Vec::new();
-        for resource in resources {
+        let watches = resources.into_iter().map(|resource| {
             let feed = Feed::Objects { group: resource.group.clone(), kind: resource.kind.clone() };
-            started.extend(self.watch(feed, Some(resource)).await);
-        }
-        synced(started).await
+            self.watch(feed, Some(resource))
+        });
+        synced(watches.collect::<Vec<_>>()).await
     }
 
-    /// Starts a watch unless it runs; the receiver hears when its first list is complete.
-    async fn watch(&self, feed: Feed, resource: Option<Resource>) -> Option<(Feed, oneshot::Receiver<()>)> {
-        let mut watches = self.watches.lock().await;
-        if !watches.running.insert(feed.clone()) {
-            return None;
+    /// Starts a watch unless it runs, and returns where its progress shows.
+    fn watch(&self, feed: Feed, resource: Option<Resource>) -> (Feed, watch::Receiver<Progress>) {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(progress) = watches.progress.get(&feed) {
+            return (feed, progress.clone());
         }
-        let (sender, receiver) = oneshot::channel();
-        let cluster = self.clone();
-        let watched = feed.clone();
-        watches.tasks.spawn(async move { cluster.follow(watched, resource, sender).await });
-        Some((feed, receiver))
-    }
-
-    async fn follow(self, feed: Feed, resource: Option<Resource>, synced: oneshot::Sender<()>) {
-        let index = &*self.index;
-        let ours = format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_SOURCE}={}", self.source);
-        let config = watcher::Config::default();
-        match (&feed, resource) {
-            (Feed::Namespaces, _) => {
-                // In full, for the conditions that say what holds a deletion up.
-                let api = Api::<Namespace>::all(self.client.clone());
-                follow(api, config, synced, |event| namespace_event(index, event)).await;
-            }
-            (Feed::Inventories, _) => {
-                let api = Api::<ConfigMap>::all(self.client.clone());
-                let config = config.labels(&format!("{LABEL_STORE},{LABEL_SOURCE}={}", self.source));
-                let config = config.fields(&format!("metadata.name={INVENTORY_NAME}"));
-                follow(api, config, synced, |event| inventory_event(index, event)).await;
-            }
-            (Feed::Objects { kind, .. }, Some(resource)) if WORKLOADS.contains(&kind.as_str()) => {
-                let api = Api::<DynamicObject>::all_with(self.client.clone(), &api_resource(&resource));
-                follow(api, config.labels(&ours), synced, |event| workload_event(index, &feed, event)).await;
-            }
-            (Feed::Objects { .. }, Some(resource)) => {
-                let kind = api_resource(&resource);
-                let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(self.client.clone(), &kind);
-                follow(api, config.labels(&ours), synced, |event| metadata_event(index, &feed, event)).await;
-            }
-            (Feed::Objects { .. }, None) => {}
-        }
+        let (sender, receiver) = watch::channel(Progress::Listing);
+        let follower = Follower {
+            client: self.client.clone(),
+            index: Arc::clone(&self.index),
+            ours: format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_SOURCE}={}", self.source),
+            inventories: format!("{LABEL_STORE},{LABEL_SOURCE}={}", self.source),
+            feed: feed.clone(),
+            progress: sender,
+        };
+        watches.tasks.spawn(follower.run(resource));
+        watches.progress.insert(feed.clone(), receiver.clone());
+        (feed, receiver)
     }
 }
 
+/// Waits until all these caches are complete, or one of them says that it can't be.
 async fn synced(
-    watches: impl IntoIterator<Item = (Feed, oneshot::Receiver<()>)>,
+    watches: impl IntoIterator<Item = (Feed, watch::Receiver<Progress>)>,
 ) -> Result<(), ClusterError> {
-    for (feed, receiver) in watches {
-        let act = || match &feed {
+    for (feed, mut progress) in watches {
+        let act = match &feed {
             Feed::Namespaces => "list namespaces".to_owned(),
-            Feed::Inventories => "list the stores' inventories".to_owned(),
+            Feed::Inventories => "list the inventories of stores".to_owned(),
             Feed::Objects { kind, .. } => format!("list objects of kind {kind}"),
         };
-        match tokio::time::timeout(SYNC_TIMEOUT, receiver).await {
-            Ok(Ok(())) => {}
+        let outcome = progress.wait_for(|progress| *progress != Progress::Listing);
+        match tokio::time::timeout(SYNC_TIMEOUT, outcome).await {
+            Ok(Ok(progress)) => match &*progress {
+                Progress::Failing(detail) => {
+                    return Err(ClusterError::Unreachable { act, detail: detail.clone() });
+                }
+                Progress::Listing | Progress::Synced => {}
+            },
             Ok(Err(_)) => {
-                return Err(ClusterError::Unreachable { act: act(), detail: "the watch ended".to_owned() });
+                return Err(ClusterError::Unreachable { act, detail: "the watch ended".to_owned() });
             }
-            Err(_) => return Err(ClusterError::TimedOut { act: act(), seconds: SYNC_TIMEOUT.as_secs() }),
+            Err(_) => return Err(ClusterError::TimedOut { act, seconds: SYNC_TIMEOUT.as_secs() }),
         }
     }
     Ok(())
 }
 
-/// Follows one watch for ever: errors are logged and retried with backoff, and a list that fails half-way
-/// never reaches its end.
-async fn follow<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    synced: oneshot::Sender<()>,
-    mut handle: impl FnMut(watcher::Event<K>),
-) where
-    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let mut synced = Some(synced);
-    let mut events = watcher(api, config).default_backoff().boxed();
-    loop {
-        match events.try_next().await {
-            Ok(Some(event)) => {
-                let complete = matches!(event, watcher::Event::InitDone);
-                handle(event);
-                if let Some(sender) = synced.take_if(|_| complete) {
-                    let _ = sender.send(());
-                }
+/// One watch at work.
+struct Follower {
+    client: Client,
+    index: Arc<Index>,
+    /// The selector of our objects.
+    ours: String,
+    /// The selector of our inventories.
+    inventories: String,
+    feed: Feed,
+    progress: watch::Sender<Progress>,
+}
+
+impl Follower {
+    async fn run(self, resource: Option<Resource>) {
+        let config = watcher::Config::default();
+        let (client, index, feed) = (self.client.clone(), &*self.index, &self.feed);
+        match (feed, resource) {
+            (Feed::Namespaces, _) => {
+                // In full, for the conditions that say what holds a deletion up.
+                let api = Api::<Namespace>::all(client);
+                self.follow(api, config, |event| namespace_event(index, event)).await;
             }
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(error = %super::error::chain(&error), "a watch failed and is started again");
+            (Feed::Inventories, _) => {
+                let api = Api::<ConfigMap>::all(client);
+                let config = config.labels(&self.inventories).fields(&format!("metadata.name={INVENTORY_NAME}"));
+                self.follow(api, config, |event| inventory_event(index, event)).await;
+            }
+            (Feed::Objects { kind, .. }, Some(resource)) if WORKLOADS.contains(&kind.as_str()) => {
+                let api = Api::<DynamicObject>::all_with(client, &api_resource(&resource));
+                let config = config.labels(&self.ours);
+                self.follow(api, config, |event| workload_event(index, feed, event)).await;
+            }
+            (Feed::Objects { .. }, Some(resource)) => {
+                let kind = api_resource(&resource);
+                let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &kind);
+                let config = config.labels(&self.ours);
+                self.follow(api, config, |event| metadata_event(index, feed, event)).await;
+            }
+            (Feed::Objects { .. }, None) => {}
+        }
+    }
+
+    /// Follows one watch for ever: errors are logged and retried with backoff, and a list that fails half-way
+    /// never reaches its end.
+    async fn follow<K>(&self, api: Api<K>, config: watcher::Config, mut handle: impl FnMut(watcher::Event<K>))
+    where
+        K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let mut events = watcher(api, config).default_backoff().boxed();
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => {
+                    let complete = matches!(event, watcher::Event::InitDone);
+                    handle(event);
+                    if complete {
+                        self.progress.send_replace(Progress::Synced);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    let words = super::error::chain(&error);
+                    tracing::warn!(watch = ?self.feed, error = %words, "a watch failed and is started again");
+                    // Once complete, a cache stays: an outage makes it old, not wrong about absence.
+                    self.progress.send_if_modified(|progress| {
+                        let first = *progress != Progress::Synced;
+                        if first {
+                            *progress = Progress::Failing(words);
+                        }
+                        first
+                    });
+                }
             }
         }
     }
