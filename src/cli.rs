@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -34,16 +34,22 @@ use arguments::{Arguments, Command, PlanArguments, RenderArguments, RunArguments
 /// The chart that every binary carries.
 static BUILT_IN_CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/charts/medusa-store");
 
+/// How long threads that block may take to end when the process does.
+const LAST_GRACE: Duration = Duration::from_millis(500);
+
 /// Runs the command line; the error fits "failed to {error}".
 pub fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
-    match arguments.command {
+    let code = match arguments.command {
         Command::Run(arguments) => runtime.block_on(run(*arguments)),
         Command::Plan(arguments) => runtime.block_on(plan(arguments)),
         Command::Render(arguments) => render(&arguments),
         Command::Schema { kind } => schema(kind),
-    }
+    };
+    // A fetch from a silent remote blocks its thread for up to its time-out: nobody waits for it.
+    runtime.shutdown_timeout(LAST_GRACE);
+    code
 }
 
 async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
@@ -81,7 +87,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         concurrency: arguments.concurrency,
         surroundings: surroundings(),
     };
-    daemon::run(settings, board, metrics, when_stopped(stopped)).await;
+    daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     serving.await.context("stop serving")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

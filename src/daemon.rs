@@ -16,9 +16,9 @@ use tracing::Instrument;
 use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError, ClusterSettings};
 use crate::metrics::{Metrics, Outcome};
-use crate::names::StoreId;
+use crate::names::{ANNOTATION_HOST, StoreId};
 use crate::plan::{self, Removals};
-use crate::reconcile::{self, Conclusion, Context, Done, RunError, Surroundings, Wish};
+use crate::reconcile::{self, Conclusion, Context, Done, RunError, Surroundings, Tally, Wish};
 use crate::report::{Board, StoreReport, StoreState};
 use crate::store::{Snapshot, Store, StoreEntry};
 
@@ -50,13 +50,20 @@ pub struct Settings {
 }
 
 /// Runs until `stop` resolves, then finishes or abandons what is under way.
-pub async fn run(settings: Settings, board: Board, metrics: Metrics, stop: impl Future<Output = ()>) {
+///
+/// Fails only when the cluster's settings can't be used: no wait will mend those.
+pub async fn run(
+    settings: Settings,
+    board: Board,
+    metrics: Metrics,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ClusterError> {
     let mut stop = std::pin::pin!(stop);
     let (changes, changed) = unbounded_channel();
     let connect = connect(&settings.cluster, changes, &board);
     let cluster = tokio::select! {
-        () = &mut stop => return,
-        cluster = connect => cluster,
+        () = &mut stop => return Ok(()),
+        cluster = connect => cluster?,
     };
     let (sightings, sighted) = unbounded_channel();
     let chance = chance(&settings.surroundings);
@@ -87,9 +94,13 @@ pub async fn run(settings: Settings, board: Board, metrics: Metrics, stop: impl 
         accepted: BTreeMap::new(),
         removals: Removals::default(),
         requested: BTreeMap::new(),
+        first_pass: BTreeSet::new(),
+        is_ready: false,
+        host_waits: BTreeMap::new(),
     };
     daemon.work(changed, sighted, stop).await;
     following.abort();
+    Ok(())
 }
 
 /// Connects to the cluster and fills the caches; tries for as long as it takes, and says why it waits.
@@ -97,13 +108,14 @@ async fn connect(
     settings: &ClusterSettings,
     changes: tokio::sync::mpsc::UnboundedSender<StoreId>,
     board: &Board,
-) -> Cluster {
+) -> Result<Cluster, ClusterError> {
     loop {
         match try_connect(settings, changes.clone()).await {
             Ok(cluster) => {
                 board.update(|picture| picture.fleet.frozen = Some("reading the repository".to_owned()));
-                return cluster;
+                return Ok(cluster);
             }
+            Err(error @ ClusterError::Settings(_)) => return Err(error),
             Err(error) => {
                 tracing::error!(%error, "failed to reach the cluster, trying again");
                 board.update(|picture| picture.fleet.frozen = Some(format!("failed to {error}")));
@@ -136,6 +148,7 @@ fn chance(surroundings: &Surroundings) -> Chance {
 struct Finished {
     store: StoreId,
     wish: Wish,
+    tally: Tally,
     result: Result<Conclusion, RunError>,
     took: Duration,
 }
@@ -153,6 +166,11 @@ struct Daemon {
     /// store's last good version in force.
     accepted: BTreeMap<StoreId, (Arc<Store>, String)>,
     removals: Removals,
+    /// Stores that have not had their first run since the start.
+    first_pass: BTreeSet<StoreId>,
+    is_ready: bool,
+    /// Stores that wait for a host, by the store that still holds it.
+    host_waits: BTreeMap<StoreId, BTreeSet<StoreId>>,
     /// Stores on their way to READY for the first time, with the moment they were first seen.
     requested: BTreeMap<StoreId, Instant>,
 }
@@ -175,7 +193,14 @@ impl Daemon {
                         self.on_change(&store);
                     }
                 }
-                Some(sighting) = sighted.recv() => self.on_sighting(sighting),
+                sighting = sighted.recv() => match sighting {
+                    Some(sighting) => self.on_sighting(sighting),
+                    None => {
+                        // Never in a sound program; git would be followed no more, without a word.
+                        tracing::error!("the follower of the repository has ended; stopping");
+                        break;
+                    }
+                },
                 Some(finished) = self.runs.join_next() => match finished {
                     Ok(finished) => self.on_finished(finished),
                     Err(error) => tracing::error!(%error, "a run broke off"),
@@ -209,12 +234,14 @@ impl Daemon {
             let span = tracing::info_span!("run", store.id = %store, git.commit = wish.revision());
             let run = async move {
                 let started = Instant::now();
-                let result = reconcile::run(&context, &store, &wish).await;
-                Finished { store, wish, result, took: started.elapsed() }
+                let mut tally = Tally::default();
+                let result = reconcile::run(&context, &store, &wish, &mut tally).await;
+                Finished { store, wish, tally, result, took: started.elapsed() }
             };
             self.runs.spawn(run.instrument(span));
         }
-        if self.queue.is_idle() {
+        if self.first_pass.is_empty() && !self.is_ready {
+            self.is_ready = true;
             self.board.update(|picture| picture.fleet.ready = true);
         }
     }
@@ -235,7 +262,11 @@ impl Daemon {
     /// What git says about a store right now.
     fn wish(&mut self, store: &StoreId) -> Wish {
         if let Some((good, revision)) = self.accepted.get(store) {
-            return Wish::Present { store: Arc::clone(good), revision: revision.clone() };
+            let (good, revision) = (Arc::clone(good), revision.clone());
+            return match self.holder_of_host(&good) {
+                Some(holder) => self.wait_for_host(&good, holder),
+                None => Wish::Present { store: good, revision },
+            };
         }
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store)) {
             return Wish::Unreadable;
@@ -252,12 +283,37 @@ impl Daemon {
         }
     }
 
+    /// Finds a store without a file whose namespace is still there and holds the host that this one wants.
+    fn holder_of_host(&self, wanted: &Store) -> Option<StoreId> {
+        let snapshot = self.snapshot.as_ref()?;
+        if self.context.cluster.namespace(&wanted.id).is_some() {
+            return None;
+        }
+        let ours = self.context.cluster.our_namespaces().into_iter();
+        let mut holders = ours.filter(|(store, namespace)| {
+            !snapshot.stores.contains_key(store)
+                && namespace.annotations.get(ANNOTATION_HOST).map(String::as_str)
+                    == Some(wanted.host.as_str())
+        });
+        holders.next().map(|(store, _)| store)
+    }
+
+    fn wait_for_host(&mut self, wanted: &Store, holder: StoreId) -> Wish {
+        let reason = format!(
+            "waiting: its host {} is held by store {holder}, whose file is gone and whose namespace is still there",
+            wanted.host
+        );
+        self.host_waits.entry(holder).or_default().insert(wanted.id.clone());
+        Wish::HostTaken(reason)
+    }
+
     fn plan_removals(&mut self) {
         let Some(snapshot) = &self.snapshot else { return };
         let present: BTreeSet<_> = snapshot.stores.keys().cloned().collect();
         let observed = self.context.cluster.our_namespaces();
         let budget = &snapshot.fleet.deletion_budget;
-        let removals = plan::removals(&present, &observed, &self.context.source, budget);
+        let removals =
+            plan::removals(&present, &observed, &self.context.source, budget, &self.removals.refused);
         if removals != self.removals {
             if let Some(refusal) = removals.refusal() {
                 tracing::error!(git.commit = %snapshot.revision, "{refusal}");
@@ -269,7 +325,18 @@ impl Daemon {
     }
 
     fn on_change(&mut self, store: &StoreId) {
-        self.queue.mark(store);
+        if let Some(waiting) = self.host_waits.remove(store) {
+            for store in waiting {
+                self.queue.mark(&store);
+            }
+        }
+        // Namespaces of others are none of our business as long as git does not ask for their names.
+        let named = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store));
+        let shown = self.board.reader().read(|picture| picture.stores.contains_key(store));
+        let ours = || self.context.cluster.our_namespaces().contains_key(store);
+        if named || shown || ours() {
+            self.queue.mark(store);
+        }
     }
 
     fn on_sighting(&mut self, sighting: Sighting) {
@@ -341,6 +408,11 @@ impl Daemon {
         self.plan_removals();
         // Stores without a file: every change of the fleet file may decide about them anew.
         touched.extend(self.absent_stores());
+        // A push is how people say "try again".
+        self.queue.retry_all();
+        if !self.is_ready {
+            self.first_pass.extend(touched.iter().cloned());
+        }
         for store in touched {
             self.queue.mark_fresh(&store);
         }
@@ -349,7 +421,7 @@ impl Daemon {
     /// Stores that are in the cluster or on the board but in no file.
     fn absent_stores(&self) -> Vec<StoreId> {
         let Some(snapshot) = &self.snapshot else { return Vec::new() };
-        let mut stores = self.context.cluster.observed_stores();
+        let mut stores: Vec<_> = self.context.cluster.our_namespaces().into_keys().collect();
         stores.extend(self.board.reader().read(|picture| picture.stores.keys().cloned().collect::<Vec<_>>()));
         stores.retain(|store| !snapshot.stores.contains_key(store));
         stores
@@ -359,8 +431,9 @@ impl Daemon {
         let now = (self.context.surroundings.clock)();
         for id in snapshot.stores.keys() {
             let known = self.board.reader().read(|picture| picture.stores.contains_key(id));
-            let exists = self.context.cluster.observe(id).namespace.is_some();
-            if !known && !exists {
+            let before = self.snapshot.as_ref().is_some_and(|before| before.stores.contains_key(id));
+            let there = self.context.cluster.namespace(id).filter(|it| it.deleting_since.is_none());
+            if there.is_none() && !(known && before) {
                 self.requested.insert(id.clone(), Instant::now());
             }
         }
@@ -380,13 +453,17 @@ impl Daemon {
     }
 
     fn on_finished(&mut self, finished: Finished) {
-        let Finished { store, wish, result, took } = finished;
+        let Finished { store, wish, tally, result, took } = finished;
+        self.first_pass.remove(&store);
+        self.note_done(&store, &wish, tally, took);
         self.metrics.reconciled(outcome(&result), took);
         let now = (self.context.surroundings.clock)();
         match result {
             Ok(conclusion) => {
                 self.queue.succeeded(&store);
-                self.note_done(&store, &wish, conclusion.done, took);
+                if conclusion.done == Done::Deleted {
+                    tracing::info!(store.id = %store, "deletion of the namespace begun");
+                }
                 self.show(&store, &wish, conclusion.state, conclusion.reason, None, now, took);
             }
             Err(error) => {
@@ -402,27 +479,22 @@ impl Daemon {
         }
     }
 
-    /// Counts what a run did, and logs it: the store's trail.
-    fn note_done(&self, store: &StoreId, wish: &Wish, done: Done, took: Duration) {
-        let duration_ms = milliseconds(took);
-        match done {
-            Done::Applied { steps, healed, created } => {
-                if created {
-                    self.metrics.store_created();
-                }
-                for _ in 0..healed {
-                    self.metrics.drift_healed();
-                }
-                tracing::info!(
-                    store.id = %store, git.commit = wish.revision(), steps, healed, created, duration_ms,
-                    "applied"
-                );
-            }
-            Done::Deleted => {
-                tracing::info!(store.id = %store, duration_ms, "deletion of the namespace begun");
-            }
-            Done::Nothing | Done::Refused | Done::Waiting => {}
+    /// Counts what a run changed, and logs it: the store's trail.
+    fn note_done(&self, store: &StoreId, wish: &Wish, tally: Tally, took: Duration) {
+        let Tally { steps, healed, created } = tally;
+        if steps == 0 {
+            return;
         }
+        if created {
+            self.metrics.store_created();
+        }
+        for _ in 0..healed {
+            self.metrics.drift_healed();
+        }
+        tracing::info!(
+            store.id = %store, git.commit = wish.revision(), steps, healed, created,
+            duration_ms = milliseconds(took), "applied"
+        );
     }
 
     /// Puts a run's conclusion on the board, and logs and counts the transition, if it is one.
@@ -450,7 +522,7 @@ impl Daemon {
             if problems.is_empty() { (state, reason) } else { (StoreState::Failed, problems) };
         let observed = self.context.cluster.observe(store);
         let created = observed.namespace.and_then(|namespace| namespace.created);
-        let left = self.board.update(|picture| {
+        let (left, failed_anew) = self.board.update(|picture| {
             let report =
                 picture.stores.entry(store.clone()).or_insert_with(|| StoreReport::new(store.clone(), now));
             report.created = created;
@@ -458,16 +530,23 @@ impl Daemon {
                 report.url = inventory.url;
                 report.applied_revision = Some(inventory.revision).filter(|revision| !revision.is_empty());
             }
+            let failed_anew = state == StoreState::Failed && report.last_error.as_ref() != Some(&reason);
             let left = report.enter(state, reason.clone(), now);
             report.next_retry = next_retry;
-            left
+            (left, failed_anew)
         });
+        let duration_ms = milliseconds(took);
+        if failed_anew {
+            let commit = wish.revision();
+            tracing::warn!(store.id = %store, git.commit = commit, state = "FAILED", duration_ms, "{reason}");
+        }
         if let Some(left) = left {
-            let duration_ms = milliseconds(took);
-            tracing::info!(
-                store.id = %store, git.commit = wish.revision(), state = state.as_str(), was = left.as_str(),
-                duration_ms, "{reason}"
-            );
+            if !failed_anew {
+                tracing::info!(
+                    store.id = %store, git.commit = wish.revision(), state = state.as_str(),
+                    was = left.as_str(), duration_ms, "{reason}"
+                );
+            }
             self.count_transition(store, state);
         }
         self.count_states();
@@ -527,7 +606,7 @@ fn outcome(result: &Result<Conclusion, RunError>) -> Outcome {
         Err(_) => Outcome::Failed,
         Ok(conclusion) => match conclusion.done {
             Done::Nothing => Outcome::Converged,
-            Done::Applied { .. } => Outcome::Applied,
+            Done::Applied => Outcome::Applied,
             Done::Waiting => Outcome::Waiting,
             Done::Refused => Outcome::Refused,
             Done::Deleted => Outcome::Deleted,

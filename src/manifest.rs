@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::names::{Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId, StoreId};
+use crate::names::{
+    Host, INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId, StoreId,
+};
 
 /// Identifies an object within its store's namespace. The version of its API is left out: an object that moves
 /// from `v1beta1` to `v1` is the same object.
@@ -79,8 +81,13 @@ pub struct Resource {
 impl Resource {
     /// Returns `group/version`, or the version alone for the core group.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        api_version(&self.group, &self.version)
     }
+}
+
+/// Joins group and version as manifests write them.
+pub fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 /// One object of a store, stamped and ready to be applied.
@@ -96,7 +103,7 @@ pub struct Manifest {
     pub fingerprint: Fingerprint,
 }
 
-/// Whose objects are being stamped.
+/// Whose objects they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
     /// The store.
@@ -155,6 +162,28 @@ pub enum ManifestError {
         /// Where it would land.
         found: String,
     },
+    /// An Ingress would answer to another host than the store's, or to every host.
+    #[error(
+        "{object} of template {template} serves {found}; a store serves its own host {host} and no other"
+    )]
+    OtherHost {
+        /// Kind and name.
+        object: String,
+        /// The template that rendered it.
+        template: String,
+        /// What it would serve.
+        found: String,
+        /// The store's host.
+        host: String,
+    },
+    /// The object would take the place of storekeeper's own.
+    #[error("{object} of template {template} has the name of storekeeper's own inventory; give it another")]
+    Reserved {
+        /// Kind and name.
+        object: String,
+        /// The template that rendered it.
+        template: String,
+    },
     /// Two templates render the same object.
     #[error("{object} is rendered twice, the second time by template {template}")]
     Twice {
@@ -173,16 +202,19 @@ impl ManifestError {
 }
 
 /// Turns rendered objects (template path and JSON) into manifests: checks that each lies in the store's
-/// namespace, stamps the ownership labels and sorts by [`kind_order`].
+/// namespace and serves no host but the store's, stamps the ownership labels and sorts by [`kind_order`].
 pub fn prepare(
     rendered: Vec<(String, Value)>,
     owner: Owner<'_>,
+    host: &Host,
     resolve: &dyn Fn(&str, &str) -> Option<Resource>,
 ) -> Result<Vec<Manifest>, ManifestError> {
     let mut seen = BTreeSet::new();
     let mut manifests = Vec::with_capacity(rendered.len());
     for (template, body) in rendered {
         let manifest = prepare_one(&template, body, owner, resolve)?;
+        check_reserved(&manifest, &template)?;
+        check_hosts(&manifest, &template, host)?;
         if !seen.insert(manifest.key.clone()) {
             return Err(ManifestError::Twice { object: manifest.key.to_string(), template });
         }
@@ -267,6 +299,39 @@ fn prepare_one(
     let key = ObjectKey { group: resource.group.clone(), kind, name };
     let fingerprint = Fingerprint::of(&body);
     Ok(Manifest { key, resource, body, fingerprint })
+}
+
+fn check_reserved(manifest: &Manifest, template: &str) -> Result<(), ManifestError> {
+    if manifest.key.kind == "ConfigMap" && manifest.key.name == INVENTORY_NAME {
+        let object = manifest.key.to_string();
+        return Err(ManifestError::Reserved { object, template: template.to_owned() });
+    }
+    Ok(())
+}
+
+/// Another store's host in an Ingress of this one would take that store's shoppers.
+fn check_hosts(manifest: &Manifest, template: &str, host: &Host) -> Result<(), ManifestError> {
+    if manifest.key.kind != "Ingress" {
+        return Ok(());
+    }
+    let other = |found: String| ManifestError::OtherHost {
+        object: manifest.key.to_string(),
+        template: template.to_owned(),
+        found,
+        host: host.to_string(),
+    };
+    if manifest.body.pointer("/spec/defaultBackend").is_some_and(|backend| !backend.is_null()) {
+        return Err(other("every host, by its default backend".to_owned()));
+    }
+    let rules = manifest.body.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten();
+    for rule in rules {
+        match rule.get("host").and_then(Value::as_str) {
+            Some(found) if found == host.as_str() => {}
+            Some(found) => return Err(other(found.to_owned())),
+            None => return Err(other("every host, by a rule without one".to_owned())),
+        }
+    }
+    Ok(())
 }
 
 /// Returns where people find this host: `https` when an Ingress among the objects has a certificate for it, `http`
@@ -358,7 +423,8 @@ mod tests {
     fn prepare_bodies(bodies: Vec<Value>) -> Result<Vec<Manifest>, ManifestError> {
         let (store, source) = ("acme".parse().unwrap(), "main".parse().unwrap());
         let rendered = bodies.into_iter().map(|body| ("templates/t.yaml".to_owned(), body)).collect();
-        prepare(rendered, Owner { store: &store, source: &source }, &resolve)
+        let host = "a.example.com".parse().unwrap();
+        prepare(rendered, Owner { store: &store, source: &source }, &host, &resolve)
     }
 
     fn object(api_version: &str, kind: &str, metadata: &Value) -> Value {
@@ -419,6 +485,31 @@ mod tests {
             twice.to_string(),
             "Secret/a is rendered twice, the second time by template templates/t.yaml"
         );
+    }
+
+    #[test]
+    fn an_ingress_serves_the_host_of_its_store_and_no_other() {
+        let ingress = |spec: Value| {
+            let metadata = json!({ "name": "i" });
+            let version = "networking.k8s.io/v1";
+            let body =
+                json!({ "apiVersion": version, "kind": "Ingress", "metadata": metadata, "spec": spec });
+            prepare_bodies(vec![body])
+        };
+        assert!(ingress(json!({ "rules": [{ "host": "a.example.com" }] })).is_ok());
+        for spec in [
+            json!({ "rules": [{ "host": "a.example.com" }, { "host": "rival.example.com" }] }),
+            json!({ "rules": [{ "http": {} }] }),
+            json!({ "defaultBackend": { "service": { "name": "x" } } }),
+        ] {
+            assert!(matches!(ingress(spec), Err(ManifestError::OtherHost { .. })));
+        }
+    }
+
+    #[test]
+    fn the_inventory_of_a_store_is_not_the_charts_to_write() {
+        let map = object("v1", "ConfigMap", &json!({ "name": INVENTORY_NAME }));
+        assert!(matches!(prepare_bodies(vec![map]), Err(ManifestError::Reserved { .. })));
     }
 
     #[test]

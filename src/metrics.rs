@@ -39,7 +39,7 @@ pub enum Outcome {
     Waiting,
     /// A limit forbids what git asks for.
     Refused,
-    /// The store is gone from the cluster.
+    /// The deletion of the store's namespace was asked for.
     Deleted,
     /// The run failed and is tried again.
     Failed,

@@ -219,8 +219,10 @@ pub enum Step {
 /// Why an object is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// It is not in the cluster.
-    Missing,
+    /// It is new, or nobody knows whether it was applied.
+    New,
+    /// It was applied, and somebody deleted it.
+    Deleted,
     /// Git wants it otherwise than it was applied.
     Changed,
     /// Somebody else changed fields of ours.
@@ -234,7 +236,8 @@ impl fmt::Display for Step {
             Self::ApplyNamespace(spec) => write!(f, "~ Namespace/{}", spec.name),
             Self::RecordIntent(_) => f.write_str("  record what is about to change"),
             Self::Apply { manifest, cause } => match cause {
-                Cause::Missing => write!(f, "+ {}", manifest.key),
+                Cause::New => write!(f, "+ {}", manifest.key),
+                Cause::Deleted => write!(f, "+ {} (was deleted)", manifest.key),
                 Cause::Changed => write!(f, "~ {}", manifest.key),
                 Cause::Drifted => write!(f, "~ {} (drifted)", manifest.key),
             },
@@ -334,17 +337,18 @@ impl Removals {
 }
 
 /// Plans the removal of whole stores. `present` holds every store that a file names, broken files included;
-/// `observed` the namespaces found by label. Only namespaces whose identity confirms the find are considered.
+/// `observed` the namespaces found by name; `refused_before` what was refused a moment ago and may not be marked yet.
+/// Only namespaces whose identity confirms the find are considered.
 pub fn removals(
     present: &BTreeSet<StoreId>,
     observed: &BTreeMap<StoreId, ObservedNamespace>,
     source: &SourceId,
     budget: &DeletionBudget,
+    refused_before: &BTreeSet<StoreId>,
 ) -> Removals {
     let mut removals = Removals { max_stores: budget.max_stores, ..Removals::default() };
     let mut unapproved = BTreeSet::new();
     let mut under_way = 0;
-    let mut refused_before = 0;
     for (store, namespace) in observed {
         if present.contains(store) || namespace.ownership(Owner { store, source }) != Ownership::Ours {
             continue;
@@ -354,16 +358,17 @@ pub fn removals(
         } else if namespace.deleting_since.is_some() {
             removals.allowed.insert(store.clone());
             under_way += 1;
-        } else if namespace.annotations.contains_key(ANNOTATION_REMOVAL_REFUSED) {
+        } else if refused_before.contains(store)
+            || namespace.annotations.contains_key(ANNOTATION_REMOVAL_REFUSED)
+        {
             removals.refused.insert(store.clone());
-            refused_before += 1;
         } else {
             unapproved.insert(store.clone());
         }
     }
     // What is going already counts: commits in a row that remove three each are one mass removal. What was
     // refused before counts too and stays refused, or a batch would slip through once half of it is marked.
-    let fits = under_way + refused_before + unapproved.len() <= budget.max_stores as usize;
+    let fits = under_way + removals.refused.len() + unapproved.len() <= budget.max_stores as usize;
     if fits {
         removals.allowed.append(&mut unapproved);
     } else {
@@ -393,7 +398,8 @@ fn applies(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step
                 Cause::Drifted
             }
             (Some(_), _) => Cause::Changed,
-            (None, _) => Cause::Missing,
+            (None, _) if is_recorded(manifest, observed) => Cause::Deleted,
+            (None, _) => Cause::New,
         };
         let step = Step::Apply { manifest: manifest.clone(), cause };
         waves.entry(kind_order(&manifest.key.kind)).or_default().push(step);
@@ -488,7 +494,8 @@ mod tests {
             })
         };
         let (store, source) = (id("acme"), source());
-        manifest::prepare(rendered.collect(), Owner { store: &store, source: &source }, &resolve).unwrap()
+        manifest::prepare(rendered.collect(), Owner { store: &store, source: &source }, &host(), &resolve)
+            .unwrap()
     }
 
     fn plan(manifests: &[Manifest], inputs: &Fingerprint, observed: &ObservedStore) -> StorePlan {
@@ -589,7 +596,7 @@ mod tests {
         assert!(!is_fast(&observed, &inputs("1")));
         assert_eq!(
             lines(&plan(&wanted, &inputs("1"), &observed)),
-            ["+ ConfigMap/a", "~ ConfigMap/b (drifted)"]
+            ["+ ConfigMap/a (was deleted)", "~ ConfigMap/b (drifted)"]
         );
     }
 
@@ -660,12 +667,21 @@ mod tests {
         stores.iter().map(|store| id(store)).collect()
     }
 
+    /// Plans removals with nothing refused before.
+    fn remove(
+        present: &[&str],
+        observed: &BTreeMap<StoreId, ObservedNamespace>,
+        budget: &DeletionBudget,
+    ) -> Removals {
+        removals(&ids(present), observed, &source(), budget, &BTreeSet::new())
+    }
+
     #[test]
     fn removals_within_the_budget_are_allowed_and_more_are_refused_as_a_whole() {
         let observed = namespaces(&["a", "b", "c"]);
-        let within = removals(&ids(&["a"]), &observed, &source(), &budget(2, &[]));
+        let within = remove(&["a"], &observed, &budget(2, &[]));
         assert_eq!((within.allowed, within.refused), (ids(&["b", "c"]), ids(&[])));
-        let over = removals(&ids(&[]), &observed, &source(), &budget(2, &[]));
+        let over = remove(&[], &observed, &budget(2, &[]));
         assert_eq!((over.allowed.clone(), over.refused.clone()), (ids(&[]), ids(&["a", "b", "c"])));
         assert!(over.refusal().unwrap().contains("3 stores would be removed at once"));
     }
@@ -673,7 +689,7 @@ mod tests {
     #[test]
     fn approval_by_name_lets_a_refused_store_go_and_no_other() {
         let observed = namespaces(&["a", "b", "c"]);
-        let result = removals(&ids(&[]), &observed, &source(), &budget(1, &["b"]));
+        let result = remove(&[], &observed, &budget(1, &["b"]));
         assert_eq!((result.allowed, result.refused), (ids(&["b"]), ids(&["a", "c"])));
     }
 
@@ -681,8 +697,15 @@ mod tests {
     fn removals_under_way_count_against_the_budget() {
         let mut observed = namespaces(&["a", "b"]);
         observed.get_mut(&id("a")).unwrap().deleting_since = Some(1);
-        let result = removals(&ids(&[]), &observed, &source(), &budget(1, &[]));
+        let result = remove(&[], &observed, &budget(1, &[]));
         assert_eq!((result.allowed, result.refused), (ids(&["a"]), ids(&["b"])));
+    }
+
+    #[test]
+    fn what_was_refused_a_moment_ago_stays_refused_before_it_is_marked() {
+        let observed = namespaces(&["a", "b"]);
+        let result = removals(&ids(&[]), &observed, &source(), &budget(3, &[]), &ids(&["a"]));
+        assert_eq!((result.allowed, result.refused), (ids(&["b"]), ids(&["a"])));
     }
 
     #[test]
@@ -690,9 +713,9 @@ mod tests {
         let mut observed = namespaces(&["a"]);
         let annotations = &mut observed.get_mut(&id("a")).unwrap().annotations;
         annotations.insert(ANNOTATION_REMOVAL_REFUSED.to_owned(), "true".to_owned());
-        let result = removals(&ids(&[]), &observed, &source(), &budget(3, &[]));
+        let result = remove(&[], &observed, &budget(3, &[]));
         assert_eq!(result.refused, ids(&["a"]));
-        let approved = removals(&ids(&[]), &observed, &source(), &budget(3, &["a"]));
+        let approved = remove(&[], &observed, &budget(3, &["a"]));
         assert_eq!(approved.allowed, ids(&["a"]));
     }
 
@@ -701,7 +724,7 @@ mod tests {
         let mut observed = namespaces(&["a", "b"]);
         observed.get_mut(&id("a")).unwrap().labels.remove(LABEL_MANAGED_BY);
         observed.get_mut(&id("b")).unwrap().labels.insert(LABEL_SOURCE.to_owned(), "other".to_owned());
-        let result = removals(&ids(&[]), &observed, &source(), &budget(9, &["a", "b"]));
+        let result = remove(&[], &observed, &budget(9, &["a", "b"]));
         assert_eq!(result, Removals { max_stores: 9, ..Removals::default() });
     }
 

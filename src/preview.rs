@@ -36,7 +36,12 @@ impl FleetPlan {
     /// Judges the plan as a whole.
     pub fn verdict(&self) -> Verdict {
         let wrong = |plan: &Result<StorePlan, RunError>| matches!(plan, Err(_) | Ok(StorePlan::NotOurs(_)));
-        let changes = |plan: &Result<StorePlan, RunError>| !matches!(plan, Ok(StorePlan::Converged));
+        let changes = |plan: &Result<StorePlan, RunError>| match plan {
+            Ok(StorePlan::Converged) => false,
+            // Only the record of what it was made from would change.
+            Ok(StorePlan::Sync(waves)) => !waves.is_empty(),
+            _ => true,
+        };
         if !self.problems.is_empty() || self.stores.values().any(wrong) {
             Verdict::Wrong
         } else if !self.removals.refused.is_empty() {
@@ -63,6 +68,9 @@ pub async fn fleet(context: &Context, snapshot: &Snapshot) -> FleetPlan {
     }
     let present: BTreeSet<_> = snapshot.stores.keys().cloned().collect();
     let observed = context.cluster.our_namespaces();
-    plan.removals = plan::removals(&present, &observed, &context.source, &snapshot.fleet.deletion_budget);
+    let budget = &snapshot.fleet.deletion_budget;
+    plan.removals = plan::removals(&present, &observed, &context.source, budget, &BTreeSet::new());
+    // What is going already is no change to come.
+    plan.removals.allowed.retain(|store| observed[store].deleting_since.is_none());
     plan
 }

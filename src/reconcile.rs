@@ -25,6 +25,9 @@ use crate::store::Store;
 
 pub use render::{RenderFailure, Surroundings, render_offline};
 
+/// How often a run looks again when the namespace changes under it.
+const LOOKS: usize = 3;
+
 /// What every run needs.
 #[derive(Clone)]
 pub struct Context {
@@ -50,6 +53,8 @@ pub enum Wish {
     },
     /// Its file exists and was never good: nothing is changed.
     Unreadable,
+    /// Its file is good, but another store's namespace still holds its host, for this reason.
+    HostTaken(String),
     /// No file names it, and it may go.
     Absent,
     /// No file names it, but nothing is removed for now, for this reason.
@@ -65,10 +70,10 @@ impl Wish {
     }
 }
 
-/// How a run ended.
+/// How a run ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conclusion {
-    /// What was done.
+    /// What kind of run it was.
     pub done: Done,
     /// The state the store is in; none when nothing is left of it.
     pub state: Option<StoreState>,
@@ -76,26 +81,30 @@ pub struct Conclusion {
     pub reason: String,
 }
 
-/// What a run did.
+/// What a run came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     /// Nothing was to do.
     Nothing,
     /// Objects were applied or pruned.
-    Applied {
-        /// How many steps it took.
-        steps: usize,
-        /// How many of them put back what somebody else had changed or deleted.
-        healed: usize,
-        /// Whether the namespace was made.
-        created: bool,
-    },
+    Applied,
     /// The namespace's deletion was asked for.
     Deleted,
     /// The deletion budget forbade the removal.
     Refused,
     /// Something else must end first.
     Waiting,
+}
+
+/// What a run changed in the cluster, whether it ended well or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Steps that succeeded.
+    pub steps: usize,
+    /// How many of them put back what somebody else had changed or deleted.
+    pub healed: usize,
+    /// Whether the namespace was made.
+    pub created: bool,
 }
 
 /// Why a run failed; fits "failed to {error}".
@@ -118,6 +127,12 @@ pub enum RunError {
     /// The API server refused or did not answer.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The namespace comes and goes faster than a run looks.
+    #[error("plan the store: namespace {namespace} changed at each look")]
+    Unsettled {
+        /// The namespace.
+        namespace: String,
+    },
     /// A mistake of ours: the run panicked. It must cost no other store anything.
     #[error("finish the run, which is a mistake in storekeeper, please report it: {0}")]
     Panicked(String),
@@ -134,9 +149,14 @@ impl RunError {
     }
 }
 
-/// Runs one store once.
-pub async fn run(context: &Context, id: &StoreId, wish: &Wish) -> Result<Conclusion, RunError> {
-    let steps = AssertUnwindSafe(decide(context, id, wish));
+/// Runs one store once, and adds to `tally` what it changed.
+pub async fn run(
+    context: &Context,
+    id: &StoreId,
+    wish: &Wish,
+    tally: &mut Tally,
+) -> Result<Conclusion, RunError> {
+    let steps = AssertUnwindSafe(decide(context, id, wish, tally));
     steps.catch_unwind().await.unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
@@ -144,29 +164,47 @@ pub async fn run(context: &Context, id: &StoreId, wish: &Wish) -> Result<Conclus
     })
 }
 
-async fn decide(context: &Context, id: &StoreId, wish: &Wish) -> Result<Conclusion, RunError> {
-    let observed = context.cluster.observe(id);
+async fn decide(
+    context: &Context,
+    id: &StoreId,
+    wish: &Wish,
+    tally: &mut Tally,
+) -> Result<Conclusion, RunError> {
     let owner = Owner { store: id, source: &context.source };
+    if let Wish::Present { store, revision } = wish {
+        return sync(context, owner, store, revision, tally).await;
+    }
+    let observed = context.cluster.observe(id);
+    let waiting = |state, reason| Ok(Conclusion { done: Done::Waiting, state, reason });
+    let unwanted = !matches!(wish, Wish::Unreadable | Wish::HostTaken(_));
+    if unwanted && !owns(owner, &observed) {
+        return Ok(Conclusion { done: Done::Nothing, state: None, reason: String::new() });
+    }
+    if unwanted && let Some(going) = deleting(&observed) {
+        return Ok(going);
+    }
     match wish {
-        Wish::Present { store, revision } => sync(context, owner, store, revision).await,
-        Wish::Unreadable => {
-            Ok(Conclusion { done: Done::Nothing, state: Some(StoreState::Failed), reason: String::new() })
+        Wish::Absent => {
+            context.cluster.delete_namespace(owner).await?;
+            let reason = "its namespace is being deleted".to_owned();
+            Ok(Conclusion { done: Done::Deleted, state: Some(StoreState::Deleting), reason })
         }
-        Wish::Absent => remove(context, owner, &observed).await,
         Wish::AbsentForNow(reason) => {
-            let state = owns(owner, &observed).then_some(StoreState::Failed);
             let reason = format!("its file is gone, but nothing is removed for now: {reason}");
-            Ok(Conclusion { done: Done::Waiting, state, reason })
+            waiting(Some(StoreState::Failed), reason)
         }
         Wish::AbsentButKept(reason) => refuse_removal(context, owner, &observed, reason).await,
+        Wish::HostTaken(reason) => waiting(Some(StoreState::Requested), reason.clone()),
+        Wish::Unreadable | Wish::Present { .. } => waiting(Some(StoreState::Failed), String::new()),
     }
 }
 
 async fn sync(
     context: &Context,
     owner: Owner<'_>,
-    store: &Store,
+    store: &Arc<Store>,
     revision: &str,
+    tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let planned = plan_store(context, store, revision).await?;
     let Planned { plan, observed, inputs, manifests } = planned;
@@ -176,14 +214,13 @@ async fn sync(
         StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
         StorePlan::Sync(waves) => waves,
     };
-    let done = act::count(&waves);
-    let applied = act::carry_out(&context.cluster, owner, waves).await?;
+    let applied = act::carry_out(&context.cluster, owner, waves, tally).await?;
     let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
     let inventory = achieved(&desired, &observed, &applied);
     if observed.inventory.as_ref() != Some(&inventory) {
         context.cluster.record(owner, &inventory).await?;
     }
-    Ok(conclude(done, &context.cluster.observe(owner.store)))
+    Ok(conclude(Done::Applied, &context.cluster.observe(owner.store)))
 }
 
 /// A plan with what it was made from.
@@ -197,26 +234,38 @@ pub struct Planned {
 }
 
 /// Plans one store that git wants, without acting: what a run would do now.
-pub async fn plan_store(context: &Context, store: &Store, revision: &str) -> Result<Planned, RunError> {
+pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -> Result<Planned, RunError> {
     let owner = Owner { store: &store.id, source: &context.source };
-    let observed = context.cluster.observe(&store.id);
     let inputs = inputs(context, store);
-    let planned = |plan, observed, inputs, manifests| Ok(Planned { plan, observed, inputs, manifests });
-    if plan::is_converged(owner, &store.host, &inputs, &observed) {
-        return planned(StorePlan::Converged, observed, inputs, Vec::new());
+    for _ in 0..LOOKS {
+        let observed = context.cluster.observe(&store.id);
+        let planned =
+            |plan, observed, manifests| Planned { plan, observed, inputs: inputs.clone(), manifests };
+        if plan::is_converged(owner, &store.host, &inputs, &observed) {
+            return Ok(planned(StorePlan::Converged, observed, Vec::new()));
+        }
+        let mut desired =
+            DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &[] };
+        // Before anything is rendered or read: what isn't ours is none of our business.
+        match plan::store(&desired, &observed) {
+            StorePlan::Converged | StorePlan::Sync(_) => {}
+            not_now => return Ok(planned(not_now, observed, Vec::new())),
+        }
+        let manifests = manifests(context, owner, store, &observed).await?;
+        context.cluster.watch_kinds(kinds_of(&manifests)).await?;
+        let newest = context.cluster.observe(&store.id);
+        // Rendered without a namespace, secrets are new ones: they must never meet a namespace that has come since.
+        if identity(&newest) == identity(&observed) {
+            desired.manifests = &manifests;
+            let plan = plan::store(&desired, &newest);
+            return Ok(planned(plan, newest, manifests));
+        }
     }
-    // Before anything is rendered or read: what isn't ours is none of our business.
-    let untouched = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &[] };
-    match plan::store(&untouched, &observed) {
-        StorePlan::Converged | StorePlan::Sync(_) => {}
-        not_now => return planned(not_now, observed, inputs, Vec::new()),
-    }
-    let manifests = manifests(context, owner, store, &observed).await?;
-    context.cluster.watch_kinds(kinds_of(&manifests)).await?;
-    let observed = context.cluster.observe(&store.id);
-    let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
-    let plan = plan::store(&desired, &observed);
-    planned(plan, observed, inputs, manifests)
+    Err(RunError::Unsettled { namespace: store.id.namespace() })
+}
+
+fn identity(observed: &ObservedStore) -> Option<&str> {
+    observed.namespace.as_ref().map(|namespace| namespace.uid.as_str())
 }
 
 /// Everything the rendering depends on: same inputs, same manifests (but for generated secrets, which the
@@ -235,15 +284,15 @@ fn inputs(context: &Context, store: &Store) -> Fingerprint {
 async fn manifests(
     context: &Context,
     owner: Owner<'_>,
-    store: &Store,
+    store: &Arc<Store>,
     observed: &ObservedStore,
 ) -> Result<Vec<Manifest>, RunError> {
     let rendered = render::render(context, store, observed).await?;
     let resolve = |version: &str, kind: &str| context.cluster.resolve(version, kind);
-    match crate::manifest::prepare(rendered.clone(), owner, &resolve) {
+    match crate::manifest::prepare(rendered.clone(), owner, &store.host, &resolve) {
         Err(error) if error.unknown_kind().is_some() => {
             context.cluster.rediscover().await?;
-            Ok(crate::manifest::prepare(rendered, owner, &resolve)?)
+            Ok(crate::manifest::prepare(rendered, owner, &store.host, &resolve)?)
         }
         result => Ok(result?),
     }
@@ -293,45 +342,39 @@ fn achieved(
     Inventory { inputs: Some(desired.inputs.clone()), revision, url, objects }
 }
 
+/// Concludes from what the inventory names: an object that is missing counts as much as one that does not run.
 fn conclude(done: Done, observed: &ObservedStore) -> Conclusion {
-    let deleting = observed.objects.iter().find(|(_, object)| object.deleting);
-    let workloads = observed.objects.iter().filter_map(|(key, object)| {
-        let known = observed.inventory.as_ref().is_some_and(|inventory| inventory.get(key).is_some());
-        object.readiness.as_ref().filter(|_| known).map(|readiness| (key.to_string(), readiness))
+    let going = observed.objects.iter().find(|(_, object)| object.deleting);
+    let entries = observed.inventory.iter().flat_map(|inventory| &inventory.objects);
+    let missing = entries.clone().find(|entry| !observed.objects.contains_key(&entry.key));
+    let workloads = entries.filter_map(|entry| {
+        let readiness = observed.objects.get(&entry.key)?.readiness.as_ref()?;
+        Some((entry.key.to_string(), readiness))
     });
-    let (state, reason) = match deleting {
-        Some((key, _)) => (StoreState::Provisioning, format!("waiting for the deletion of {key} to end")),
-        None => report::conclude(workloads),
+    let (state, reason) = match (going, missing) {
+        (Some((key, _)), _) => {
+            (StoreState::Provisioning, format!("waiting for the deletion of {key} to end"))
+        }
+        (None, Some(entry)) => (StoreState::Provisioning, format!("{} is missing", entry.key)),
+        (None, None) => report::conclude(workloads),
     };
     Conclusion { done, state: Some(state), reason }
 }
 
+/// Concludes that the namespace is on its way out, in its controller's own words where it has some.
+fn deleting(observed: &ObservedStore) -> Option<Conclusion> {
+    let namespace = observed.namespace.as_ref().filter(|namespace| namespace.deleting_since.is_some())?;
+    let reason = namespace.held_by.clone().unwrap_or_else(|| "its namespace is being deleted".to_owned());
+    Some(Conclusion { done: Done::Waiting, state: Some(StoreState::Deleting), reason })
+}
+
 fn awaiting_deletion(observed: &ObservedStore) -> Conclusion {
-    let held = observed.namespace.as_ref().and_then(|namespace| namespace.held_by.clone());
-    let held = held.map(|words| format!(": {words}")).unwrap_or_default();
+    let reason = deleting(observed).map(|conclusion| conclusion.reason).unwrap_or_default();
     Conclusion {
         done: Done::Waiting,
         state: Some(StoreState::Deleting),
-        reason: format!("its namespace is being deleted; the store is made anew afterwards{held}"),
+        reason: format!("{reason}; the store is made anew afterwards"),
     }
-}
-
-async fn remove(
-    context: &Context,
-    owner: Owner<'_>,
-    observed: &ObservedStore,
-) -> Result<Conclusion, RunError> {
-    let Some(namespace) = observed.namespace.as_ref().filter(|_| owns(owner, observed)) else {
-        return Ok(Conclusion { done: Done::Nothing, state: None, reason: String::new() });
-    };
-    let done = if namespace.deleting_since.is_some() {
-        Done::Waiting
-    } else {
-        context.cluster.delete_namespace(owner).await?;
-        Done::Deleted
-    };
-    let held = namespace.held_by.clone().unwrap_or_else(|| "its namespace is being deleted".to_owned());
-    Ok(Conclusion { done, state: Some(StoreState::Deleting), reason: held })
 }
 
 fn owns(owner: Owner<'_>, observed: &ObservedStore) -> bool {
@@ -345,7 +388,7 @@ async fn refuse_removal(
     observed: &ObservedStore,
     reason: &str,
 ) -> Result<Conclusion, RunError> {
-    if let Some(namespace) = observed.namespace.as_ref().filter(|_| owns(owner, observed)) {
+    if let Some(namespace) = &observed.namespace {
         let spec = NamespaceSpec::refused(owner, namespace);
         if !spec.matches(namespace) {
             context.cluster.apply_namespace(&spec).await?;

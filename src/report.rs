@@ -209,6 +209,10 @@ fn deployment_readiness(object: &Value) -> Readiness {
         return Readiness::Failed(message);
     }
     let wanted = count(object, "/spec/replicas").unwrap_or(1);
+    // Quota and Pod Security speak here, long before the deadline.
+    if let Some(message) = condition(object, "ReplicaFailure", "True") {
+        return Readiness::Progressing(message);
+    }
     let updated = count(object, "/status/updatedReplicas").unwrap_or(0);
     let total = count(object, "/status/replicas").unwrap_or(0);
     let available = count(object, "/status/availableReplicas").unwrap_or(0);
@@ -239,7 +243,7 @@ fn stateful_set_readiness(object: &Value) -> Readiness {
 
 fn job_readiness(object: &Value) -> Readiness {
     if let Some(message) = condition(object, "Failed", "True") {
-        Readiness::Failed(message)
+        Readiness::Failed(format!("{message}; delete the Job to have it run again"))
     } else if condition(object, "Complete", "True").is_some() {
         Readiness::Current
     } else {
@@ -307,7 +311,12 @@ mod tests {
         let failed = job(
             json!({"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "m"}]}),
         );
-        assert_eq!(failed, Some(Readiness::Failed("BackoffLimitExceeded: m".to_owned())));
+        assert_eq!(
+            failed,
+            Some(Readiness::Failed(
+                "BackoffLimitExceeded: m; delete the Job to have it run again".to_owned()
+            ))
+        );
     }
 
     #[test]

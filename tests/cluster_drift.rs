@@ -83,3 +83,22 @@ fn an_object_that_is_no_longer_rendered_is_pruned_and_one_that_is_not_ours_is_no
     world.until_state(&daemon, "acme", "READY");
     assert!(world.cluster.get("v1", "ConfigMap", &namespace, "theirs").is_some());
 }
+
+#[test]
+fn a_deleted_secret_is_not_replaced_by_another_one_unless_asked_for() {
+    let world = World::new();
+    let daemon = world.start_daemon();
+    world.write_store("acme", "Acme");
+    world.repository.push("add acme");
+    world.until_state(&daemon, "acme", "READY");
+    let namespace = world.namespace("acme");
+    world.cluster.delete("v1", "Secret", &namespace, "postgres");
+    let shown = world.until_state(&daemon, "acme", "FAILED");
+    let reason = shown["reason"].as_str().unwrap();
+    assert!(reason.contains("Secret/postgres") && reason.contains("backup"), "{reason}");
+    assert!(world.cluster.get("v1", "Secret", &namespace, "postgres").is_none());
+
+    world.cluster.delete("v1", "ConfigMap", &namespace, "storekeeper-inventory");
+    world.until_state(&daemon, "acme", "READY");
+    assert!(world.cluster.get("v1", "Secret", &namespace, "postgres").is_some());
+}

@@ -6,6 +6,7 @@ mod common;
 
 use std::time::Duration;
 
+use common::daemon::Daemon;
 use common::{World, until};
 use serde_json::Value;
 
@@ -86,6 +87,18 @@ fn asked_to_end_it_ends_well_within_ten_seconds() {
     world.write_store("acme", "Acme");
     world.repository.push("add acme");
     until("the namespace is there", || world.cluster.namespace(&world.namespace("acme")));
+    let (status, took) = daemon.terminate();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn asked_to_end_during_a_fetch_from_a_silent_remote_it_does_not_wait_for_it() {
+    let world = World::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/fleet.git", silent.local_addr().unwrap());
+    let daemon = Daemon::start(world.folder.path(), &url, &world.source, &world.cluster.kubeconfig);
+    let (_connection, _) = silent.accept().unwrap();
     let (status, took) = daemon.terminate();
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");

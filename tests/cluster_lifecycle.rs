@@ -124,3 +124,26 @@ fn a_store_that_comes_back_while_its_namespace_is_going_is_made_anew() {
     until("the namespace is a new one", || uid().filter(|uid| Some(uid) != before.as_ref()));
     world.until_state(&daemon, "acme", "READY");
 }
+
+#[test]
+fn a_store_waits_for_its_host_until_the_removed_store_that_holds_it_is_gone() {
+    let world = World::new();
+    let daemon = world.start_daemon();
+    let file = |name: &str| {
+        let head = "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata:\n  name: ";
+        format!("{head}{}\nspec:\n  host: {}.example.com\n", world.store(name), world.prefix)
+    };
+    world.repository.write(&world.file("old"), &file("old"));
+    world.repository.push("add old");
+    world.until_state(&daemon, "old", "READY");
+    world.repository.remove(&world.file("old"));
+    world.repository.write(&world.file("new"), &file("new"));
+    world.repository.push("rename old to new");
+    let shown = until("the new store waits", || {
+        let shown = daemon.store(&world.store("new"))?;
+        shown["reason"].as_str()?.contains("is held by store").then_some(shown)
+    });
+    assert!(shown["reason"].as_str().unwrap().contains(&world.store("old")), "{shown}");
+    world.until_gone("old");
+    world.until_state(&daemon, "new", "READY");
+}

@@ -24,7 +24,8 @@ impl Schema {
         let values = Value::Object(values.clone());
         let violation = |error: jsonschema::ValidationError<'_>| SchemaViolation {
             path: values_path(prefix, error.instance_path().as_str()),
-            message: error.to_string(),
+            // Without the value itself: it may be a password.
+            message: error.masked().to_string(),
         };
         self.0.iter_errors(&values).map(violation).collect()
     }

@@ -30,6 +30,7 @@ pub(super) fn print_plan(plan: &FleetPlan) -> io::Result<()> {
     for (store, planned) in &plan.stores {
         match planned {
             Ok(StorePlan::Converged) => {}
+            Ok(StorePlan::Sync(waves)) if waves.is_empty() => {}
             Ok(StorePlan::AwaitDeletion) => {
                 changed += 1;
                 writeln!(out, "~ store {store}: is being deleted and would be made anew")?;

@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::index::{Feed, owned_fields};
+use super::index::{Feed, Origin, owned_fields};
 use super::watch::{read_inventory, workload_readiness};
 use super::{Cluster, ClusterError, bounded};
 use crate::manifest::{Fingerprint, Manifest, Owner};
@@ -25,10 +25,15 @@ impl Cluster {
         let act = format!("create namespace {}", spec.name);
         match bounded(act, api.create(&params, &body)).await {
             Ok(made) => {
-                self.index.put_namespace(&made.metadata, None);
+                self.index.put_namespace(Origin::Answer, &made.metadata, None);
                 Ok(())
             }
-            Err(error) if error.is_conflict() => Err(ClusterError::NotOurs { namespace: spec.name.clone() }),
+            Err(error) if error.is_taken() => {
+                // Perhaps ours: an answer that was lost, or a cache behind. The next run looks at it.
+                let found = bounded(format!("read namespace {}", spec.name), api.get(&spec.name)).await?;
+                self.index.put_namespace(Origin::Watch, &found.metadata, None);
+                Err(ClusterError::Changed { namespace: spec.name.clone() })
+            }
             Err(error) => Err(error),
         }
     }
@@ -43,7 +48,7 @@ impl Cluster {
         let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
         let act = format!("apply namespace {}", spec.name);
         let made = bounded(act, api.patch(&spec.name, &params(), &Patch::Apply(&body))).await?;
-        self.index.put_namespace(&made.metadata, None);
+        self.index.put_namespace(Origin::Answer, &made.metadata, None);
         Ok(())
     }
 
@@ -60,7 +65,7 @@ impl Cluster {
         let is_secret = manifest.key.kind == "Secret";
         let made = answer.map_err(|error| if is_secret { error.without_content() } else { error })?;
         let feed = Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() };
-        self.index.put_object(&feed, &made.metadata, workload_readiness(&feed, &made));
+        self.index.put_object(Origin::Answer, &feed, &made.metadata, workload_readiness(&feed, &made));
         Ok(owned_fields(&made.metadata))
     }
 
@@ -79,7 +84,7 @@ impl Cluster {
         });
         let act = format!("record the inventory of {namespace}");
         let made = bounded(act, api.patch(INVENTORY_NAME, &params(), &Patch::Apply(&body))).await?;
-        self.index.put_inventory(&made.metadata, read_inventory(&made));
+        self.index.put_inventory(Origin::Answer, &made.metadata, read_inventory(&made));
         Ok(())
     }
 }

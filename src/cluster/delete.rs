@@ -24,11 +24,15 @@ impl Cluster {
     pub async fn delete_namespace(&self, owner: Owner<'_>) -> Result<(), ClusterError> {
         let name = owner.store.namespace();
         let api = Api::<Namespace>::all(self.client.clone());
-        let Some(fresh) = bounded(format!("read namespace {name}"), api.get_opt(&name)).await? else {
-            return Ok(());
+        let fresh = match bounded(format!("read namespace {name}"), api.get(&name)).await {
+            Err(error) if error.is_not_found() => {
+                self.index.forget_namespace(owner.store);
+                return Ok(());
+            }
+            fresh => fresh?,
         };
         if observed_namespace(&fresh.metadata, None).ownership(owner) != Ownership::Ours {
-            return Err(ClusterError::NotOurs { namespace: name });
+            return Err(ClusterError::Changed { namespace: name });
         }
         let uid = fresh.metadata.uid.unwrap_or_default();
         let resource_version = fresh.metadata.resource_version;

@@ -13,6 +13,8 @@ pub enum ClusterError {
         act: String,
         /// The HTTP status code.
         code: u16,
+        /// The API server's reason in one word, such as `NotFound`; empty when something else answered.
+        reason: String,
         /// The API server's own sentence.
         message: String,
         /// How long it asks to wait before the next try, in seconds; 0 when it does not say.
@@ -34,11 +36,9 @@ pub enum ClusterError {
         /// How long was waited.
         seconds: u64,
     },
-    /// Somebody else made a namespace of the store's name meanwhile, or took its labels off.
-    #[error(
-        "use namespace {namespace}: it exists and is not storekeeper's for this store and source; rename the store or remove that namespace"
-    )]
-    NotOurs {
+    /// A namespace of the store's name has come, or has changed hands, since it was looked at.
+    #[error("use namespace {namespace}: it has changed since it was looked at")]
+    Changed {
         /// The namespace.
         namespace: String,
     },
@@ -52,6 +52,7 @@ impl ClusterError {
             kube::Error::Api(status) => Self::Refused {
                 act,
                 code: status.code,
+                reason: status.reason.clone(),
                 retry_after: status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
                 message: one_line(&status.message),
             },
@@ -59,32 +60,36 @@ impl ClusterError {
         }
     }
 
-    /// Returns whether the API server said that the thing does not exist.
+    /// Returns whether the API server itself said that the thing does not exist. A bare 404 may come from anything
+    /// between it and us, and proves nothing.
     pub fn is_not_found(&self) -> bool {
-        self.code() == Some(404)
+        self.reason() == Some("NotFound")
     }
 
-    /// Returns whether the API server said that the thing exists or has changed meanwhile.
-    pub fn is_conflict(&self) -> bool {
-        self.code() == Some(409)
+    /// Returns whether the API server said that the thing exists already.
+    pub fn is_taken(&self) -> bool {
+        self.reason() == Some("AlreadyExists")
     }
 
     /// Leaves out the server's sentence, which may repeat what was sent: for Secrets. (Argo CD echoed a
     /// refused Secret into its status, CVE-2025-23216.)
     pub(super) fn without_content(self) -> Self {
         match self {
-            Self::Refused { act, code, retry_after, .. } => {
+            Self::Refused { act, code, reason, retry_after, .. } => {
                 let message = format!(
                     "the API server refused it with code {code} (its words are withheld, they may hold secret data)"
                 );
-                Self::Refused { act, code, message, retry_after }
+                Self::Refused { act, code, reason, message, retry_after }
+            }
+            Self::Unreachable { act, .. } => {
+                Self::Unreachable { act, detail: "no answer that makes sense".to_owned() }
             }
             other => other,
         }
     }
 
-    fn code(&self) -> Option<u16> {
-        if let Self::Refused { code, .. } = self { Some(*code) } else { None }
+    fn reason(&self) -> Option<&str> {
+        if let Self::Refused { reason, .. } = self { Some(reason) } else { None }
     }
 }
 
@@ -118,6 +123,7 @@ mod tests {
         let error = ClusterError::Refused {
             act: "apply Secret/x".to_owned(),
             code: 422,
+            reason: "Invalid".to_owned(),
             message: "invalid value canary-123".to_owned(),
             retry_after: 0,
         };

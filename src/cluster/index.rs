@@ -40,13 +40,26 @@ struct Inner {
     objects: HashMap<StoreId, BTreeMap<ObjectKey, Versioned<ObservedObject>>>,
     /// For each feed that lists anew, what the list has shown so far.
     relists: HashMap<Feed, HashSet<(StoreId, String)>>,
+    /// For each feed, the newest resource version that its events carried.
+    newest: HashMap<Feed, u64>,
 }
 
-/// A value with the resource version it had, so that a late event can't undo a newer one.
+/// A value with the resource version it had, so that a late event can't undo a newer one, and its identity, so that
+/// the end of an earlier object of the same name can't take it away.
 #[derive(Debug, Clone)]
 struct Versioned<T> {
     value: T,
     version: u64,
+    uid: String,
+}
+
+/// Where news come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// An event of the feed itself.
+    Watch,
+    /// The answer to a request of ours, ahead of its event or late after it.
+    Answer,
 }
 
 impl Index {
@@ -64,35 +77,40 @@ impl Index {
         }
     }
 
-    pub(super) fn stores(&self) -> Vec<StoreId> {
+    /// Returns the namespaces with a store's name, whoever made them.
+    pub(super) fn namespaces(&self) -> BTreeMap<StoreId, ObservedNamespace> {
         let inner = self.lock();
-        let mut stores: Vec<_> = inner.namespaces.keys().chain(inner.inventories.keys()).cloned().collect();
-        stores.sort();
-        stores.dedup();
-        stores
+        inner.namespaces.iter().map(|(store, namespace)| (store.clone(), namespace.value.clone())).collect()
     }
 
-    /// Returns the kinds that inventories name, as API version and kind.
-    pub(super) fn inventoried_kinds(&self) -> HashSet<(String, String)> {
+    pub(super) fn namespace(&self, store: &StoreId) -> Option<ObservedNamespace> {
+        self.lock().namespaces.get(store).map(|namespace| namespace.value.clone())
+    }
+
+    /// Returns the kinds that inventories name, as group, version and kind.
+    pub(super) fn inventoried_kinds(&self) -> HashSet<(String, String, String)> {
         let inner = self.lock();
         let entries = inner.inventories.values().flat_map(|inventory| &inventory.value.objects);
         entries
-            .map(|entry| {
-                let version = &entry.version;
-                let group = &entry.key.group;
-                let api_version =
-                    if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
-                (api_version, entry.key.kind.clone())
-            })
+            .map(|entry| (entry.key.group.clone(), entry.version.clone(), entry.key.kind.clone()))
             .collect()
     }
 
-    pub(super) fn put_namespace(&self, meta: &ObjectMeta, held_by: Option<String>) {
+    pub(super) fn put_namespace(&self, origin: Origin, meta: &ObjectMeta, held_by: Option<String>) {
         let Some(store) = meta.name.as_deref().and_then(store_of) else { return };
         let value = observed_namespace(meta, held_by);
         let mut inner = self.lock();
-        inner.saw(&Feed::Namespaces, &store, meta.name.as_deref());
-        if put(&mut inner.namespaces, store.clone(), value, version_of(meta)) {
+        let known = inner.namespaces.get(&store);
+        if known
+            .is_some_and(|known| Some(&known.uid) != meta.uid.as_ref() && known.version < version_of(meta))
+        {
+            // Another namespace of the same name: what was in the old one is gone.
+            inner.forget_contents(&store);
+        }
+        let known = inner.namespaces.contains_key(&store);
+        if inner.accepts(origin, &Feed::Namespaces, &store, meta, known)
+            && put(&mut inner.namespaces, store.clone(), value, meta)
+        {
             self.tell(store);
         }
     }
@@ -100,31 +118,50 @@ impl Index {
     pub(super) fn remove_namespace(&self, meta: &ObjectMeta) {
         let Some(store) = meta.name.as_deref().and_then(store_of) else { return };
         let mut inner = self.lock();
-        if inner.namespaces.get(&store).is_some_and(|known| is_same(&known.value.uid, meta)) {
+        inner.note_version(&Feed::Namespaces, meta);
+        if inner.namespaces.get(&store).is_some_and(|known| is_same(&known.uid, meta)) {
             inner.namespaces.remove(&store);
-            // What was in it is gone with it, though its events may come later.
-            inner.objects.remove(&store);
-            inner.inventories.remove(&store);
+            inner.forget_contents(&store);
         }
         self.tell(store);
     }
 
-    pub(super) fn put_inventory(&self, meta: &ObjectMeta, inventory: Inventory) {
+    /// A fresh read says that there is no such namespace.
+    pub(super) fn forget_namespace(&self, store: &StoreId) {
+        let mut inner = self.lock();
+        inner.namespaces.remove(store);
+        inner.forget_contents(store);
+        self.tell(store.clone());
+    }
+
+    pub(super) fn put_inventory(&self, origin: Origin, meta: &ObjectMeta, inventory: Inventory) {
         let Some(store) = meta.namespace.as_deref().and_then(store_of) else { return };
         let mut inner = self.lock();
-        inner.saw(&Feed::Inventories, &store, meta.name.as_deref());
-        if put(&mut inner.inventories, store.clone(), inventory, version_of(meta)) {
+        let known = inner.inventories.contains_key(&store);
+        if inner.accepts(origin, &Feed::Inventories, &store, meta, known)
+            && put(&mut inner.inventories, store.clone(), inventory, meta)
+        {
             self.tell(store);
         }
     }
 
     pub(super) fn remove_inventory(&self, meta: &ObjectMeta) {
         let Some(store) = meta.namespace.as_deref().and_then(store_of) else { return };
-        self.lock().inventories.remove(&store);
+        let mut inner = self.lock();
+        inner.note_version(&Feed::Inventories, meta);
+        if inner.inventories.get(&store).is_some_and(|known| is_same(&known.uid, meta)) {
+            inner.inventories.remove(&store);
+        }
         self.tell(store);
     }
 
-    pub(super) fn put_object(&self, feed: &Feed, meta: &ObjectMeta, readiness: Option<Readiness>) {
+    pub(super) fn put_object(
+        &self,
+        origin: Origin,
+        feed: &Feed,
+        meta: &ObjectMeta,
+        readiness: Option<Readiness>,
+    ) {
         let Some((store, key)) = object_of(feed, meta) else { return };
         let value = ObservedObject {
             uid: meta.uid.clone().unwrap_or_default(),
@@ -134,9 +171,10 @@ impl Index {
             readiness,
         };
         let mut inner = self.lock();
-        inner.saw(feed, &store, meta.name.as_deref());
-        let objects = inner.objects.entry(store.clone()).or_default();
-        if put(objects, key, value, version_of(meta)) {
+        let known = inner.objects.get(&store).is_some_and(|objects| objects.contains_key(&key));
+        if inner.accepts(origin, feed, &store, meta, known)
+            && put(inner.objects.entry(store.clone()).or_default(), key, value, meta)
+        {
             self.tell(store);
         }
     }
@@ -144,8 +182,9 @@ impl Index {
     pub(super) fn remove_object(&self, feed: &Feed, meta: &ObjectMeta) {
         let Some((store, key)) = object_of(feed, meta) else { return };
         let mut inner = self.lock();
+        inner.note_version(feed, meta);
         if let Some(objects) = inner.objects.get_mut(&store) {
-            if objects.get(&key).is_some_and(|known| is_same(&known.value.uid, meta)) {
+            if objects.get(&key).is_some_and(|known| is_same(&known.uid, meta)) {
                 objects.remove(&key);
             }
             if objects.is_empty() {
@@ -180,10 +219,43 @@ impl Index {
 }
 
 impl Inner {
-    fn saw(&mut self, feed: &Feed, store: &StoreId, name: Option<&str>) {
-        if let Some(seen) = self.relists.get_mut(feed) {
-            seen.insert((store.clone(), name.unwrap_or_default().to_owned()));
+    /// Whether news may go in. An answer that comes after the feed has passed its version, for an object that the
+    /// feed does not know, is about one that has gone meanwhile.
+    fn accepts(
+        &mut self,
+        origin: Origin,
+        feed: &Feed,
+        store: &StoreId,
+        meta: &ObjectMeta,
+        known: bool,
+    ) -> bool {
+        if origin == Origin::Answer && !known {
+            let newest = self.newest.get(feed).copied().unwrap_or(0);
+            if version_of(meta) <= newest {
+                return false;
+            }
         }
+        if origin == Origin::Watch {
+            self.note_version(feed, meta);
+        }
+        if let Some(seen) = self.relists.get_mut(feed) {
+            seen.insert((store.clone(), meta.name.clone().unwrap_or_default()));
+        }
+        true
+    }
+
+    fn note_version(&mut self, feed: &Feed, meta: &ObjectMeta) {
+        let version = version_of(meta);
+        match self.newest.get_mut(feed) {
+            Some(newest) => *newest = version.max(*newest),
+            None => drop(self.newest.insert(feed.clone(), version)),
+        }
+    }
+
+    /// What was in a namespace is gone with it, though its events may come later.
+    fn forget_contents(&mut self, store: &StoreId) {
+        self.objects.remove(store);
+        self.inventories.remove(store);
     }
 
     fn forget_unseen(&mut self, feed: &Feed, seen: &HashSet<(StoreId, String)>) -> Vec<StoreId> {
@@ -196,7 +268,12 @@ impl Inner {
             kept
         };
         match feed {
-            Feed::Namespaces => self.namespaces.retain(|store, _| keep(store, &store.namespace())),
+            Feed::Namespaces => {
+                self.namespaces.retain(|store, _| keep(store, &store.namespace()));
+                for store in &forgotten {
+                    self.forget_contents(store);
+                }
+            }
             Feed::Inventories => self.inventories.retain(|store, _| keep(store, INVENTORY_NAME)),
             Feed::Objects { group, kind } => {
                 for (store, objects) in &mut self.objects {
@@ -211,20 +288,32 @@ impl Inner {
 }
 
 /// Puts a value in unless a newer one is there; returns whether anything changed that matters.
-fn put<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, Versioned<T>>, key: K, value: T, version: u64) -> bool {
+fn put<K: Ord, T: PartialEq>(
+    map: &mut BTreeMap<K, Versioned<T>>,
+    key: K,
+    value: T,
+    meta: &ObjectMeta,
+) -> bool {
+    let news = Versioned { value, version: version_of(meta), uid: meta.uid.clone().unwrap_or_default() };
     match map.get_mut(&key) {
-        Some(known) if known.version > version => false,
+        Some(known) if known.version > news.version => false,
         Some(known) => {
-            known.version = version;
-            let changed = known.value != value;
-            known.value = value;
+            let changed = known.value != news.value || known.uid != news.uid;
+            *known = news;
             changed
         }
         None => {
-            map.insert(key, Versioned { value, version });
+            map.insert(key, news);
             true
         }
     }
+}
+
+/// Whether the object stays when it is no longer rendered, in Helm's own words.
+fn is_kept(meta: &ObjectMeta) -> bool {
+    let policy =
+        meta.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION_RESOURCE_POLICY));
+    policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "keep"))
 }
 
 /// Whether a deletion is about the object known here and not about an earlier one of the same name.
@@ -242,13 +331,6 @@ pub(super) fn observed_namespace(meta: &ObjectMeta, held_by: Option<String>) -> 
         deleting_since: meta.deletion_timestamp.as_ref().map(|time| time.0.as_second()),
         held_by,
     }
-}
-
-/// Whether the object stays when it is no longer rendered, in Helm's own words.
-fn is_kept(meta: &ObjectMeta) -> bool {
-    let policy =
-        meta.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION_RESOURCE_POLICY));
-    policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "keep"))
 }
 
 /// Returns the fingerprint of the fields that our field manager owns by apply.
@@ -315,8 +397,8 @@ mod tests {
     #[test]
     fn a_late_event_does_not_undo_what_an_apply_answered() {
         let (index, _changes) = index();
-        index.put_object(&secrets(), &meta("a", "20"), None);
-        index.put_object(&secrets(), &meta("a", "10"), None);
+        index.put_object(Origin::Answer, &secrets(), &meta("a", "20"), None);
+        index.put_object(Origin::Watch, &secrets(), &meta("a", "10"), None);
         let observed = index.observe(&acme());
         assert_eq!(observed.objects.values().next().unwrap().uid, "uid-20");
     }
@@ -325,20 +407,20 @@ mod tests {
     fn only_changes_that_matter_are_told() {
         let (index, mut changes) = index();
         let mut first = meta("a", "10");
-        index.put_object(&secrets(), &first, None);
+        index.put_object(Origin::Watch, &secrets(), &first, None);
         assert_eq!(changes.try_recv().unwrap(), acme());
         first.resource_version = Some("11".to_owned());
-        index.put_object(&secrets(), &first, None);
+        index.put_object(Origin::Watch, &secrets(), &first, None);
         assert!(changes.try_recv().is_err(), "a new resource version alone is no news");
     }
 
     #[test]
     fn a_list_under_way_forgets_nothing_and_a_complete_one_forgets_what_it_did_not_show() {
         let (index, _changes) = index();
-        index.put_object(&secrets(), &meta("a", "1"), None);
-        index.put_object(&secrets(), &meta("b", "2"), None);
+        index.put_object(Origin::Watch, &secrets(), &meta("a", "1"), None);
+        index.put_object(Origin::Watch, &secrets(), &meta("b", "2"), None);
         index.begin_relist(&secrets());
-        index.put_object(&secrets(), &meta("b", "2"), None);
+        index.put_object(Origin::Watch, &secrets(), &meta("b", "2"), None);
         assert_eq!(index.observe(&acme()).objects.len(), 2, "half a list proves no absence");
         index.end_relist(&secrets());
         let left: Vec<_> = index.observe(&acme()).objects.into_keys().map(|key| key.name).collect();
@@ -348,8 +430,8 @@ mod tests {
     #[test]
     fn a_late_deletion_does_not_take_away_what_was_made_anew() {
         let (index, _changes) = index();
-        index.put_object(&secrets(), &meta("a", "10"), None);
-        index.put_object(&secrets(), &meta("a", "20"), None);
+        index.put_object(Origin::Watch, &secrets(), &meta("a", "10"), None);
+        index.put_object(Origin::Watch, &secrets(), &meta("a", "20"), None);
         index.remove_object(&secrets(), &meta("a", "10"));
         assert_eq!(index.observe(&acme()).objects.len(), 1);
         index.remove_object(&secrets(), &meta("a", "20"));
@@ -357,11 +439,24 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_comes_after_the_objects_end_makes_no_ghost() {
+        let (index, _changes) = index();
+        index.put_object(Origin::Watch, &secrets(), &meta("a", "10"), None);
+        let mut deleted = meta("a", "10");
+        deleted.resource_version = Some("11".to_owned());
+        index.remove_object(&secrets(), &deleted);
+        index.put_object(Origin::Answer, &secrets(), &meta("a", "10"), None);
+        assert!(index.observe(&acme()).objects.is_empty());
+        index.put_object(Origin::Answer, &secrets(), &meta("b", "12"), None);
+        assert_eq!(index.observe(&acme()).objects.len(), 1, "an answer ahead of its event counts");
+    }
+
+    #[test]
     fn a_namespace_takes_everything_in_it_along() {
         let (index, _changes) = index();
         let namespace = meta("store-acme", "5");
-        index.put_namespace(&namespace, None);
-        index.put_object(&secrets(), &meta("a", "10"), None);
+        index.put_namespace(Origin::Watch, &namespace, None);
+        index.put_object(Origin::Watch, &secrets(), &meta("a", "10"), None);
         index.remove_namespace(&namespace);
         assert!(index.observe(&acme()).objects.is_empty());
     }
@@ -370,9 +465,9 @@ mod tests {
     fn namespaces_of_other_names_are_not_ours_to_know() {
         let (index, mut changes) = index();
         for name in ["kube-system", "store-", "store-Acme", "restore-x"] {
-            index.put_namespace(&meta(name, "1"), None);
+            index.put_namespace(Origin::Watch, &meta(name, "1"), None);
         }
         assert!(changes.try_recv().is_err());
-        assert!(index.stores().is_empty());
+        assert!(index.namespaces().is_empty());
     }
 }

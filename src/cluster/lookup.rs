@@ -23,7 +23,9 @@ impl Cluster {
             let list = bounded(act, api.list(&kube::api::ListParams::default())).await?;
             return Ok(serde_json::to_value(list).ok());
         }
-        let object = bounded(act, api.get_opt(name)).await?;
-        Ok(object.and_then(|object| serde_json::to_value(object).ok()))
+        match bounded(act, api.get(name)).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            object => Ok(serde_json::to_value(object?).ok()),
+        }
     }
 }

@@ -83,9 +83,9 @@ impl Cluster {
         self.index.observe(store)
     }
 
-    /// Returns every store whose namespace or inventory is in the caches, ours or not.
-    pub fn observed_stores(&self) -> Vec<StoreId> {
-        self.index.stores()
+    /// Returns the namespace with this store's name, whoever made it.
+    pub fn namespace(&self, store: &StoreId) -> Option<ObservedNamespace> {
+        self.index.namespace(store)
     }
 
     /// Returns the namespaces that are this source's, by store: found by name, confirmed by identity.
@@ -93,8 +93,7 @@ impl Cluster {
         let ours = |store: &StoreId, namespace: &ObservedNamespace| {
             namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours
         };
-        let stores = self.index.stores().into_iter();
-        let observed = stores.filter_map(|store| Some((store.clone(), self.observe(&store).namespace?)));
+        let observed = self.index.namespaces().into_iter();
         observed.filter(|(store, namespace)| ours(store, namespace)).collect()
     }
 

@@ -15,15 +15,15 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::index::{Feed, Index};
+use super::index::{Feed, Index, Origin};
 use super::{Cluster, ClusterError, api_resource};
-use crate::manifest::Resource;
+use crate::manifest::{Resource, api_version};
 use crate::names::{INVENTORY_KEY, INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
 use crate::plan::Inventory;
 use crate::report::readiness;
 
-/// How long a new watch may take to show its first complete list.
-const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a run waits for a watch to show its first complete list; the next try finds it further on.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Kinds whose status tells whether they run.
 const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "Job"];
@@ -66,12 +66,19 @@ impl Cluster {
     pub async fn start_watching(&self) -> Result<(), ClusterError> {
         let first = [Feed::Namespaces, Feed::Inventories].map(|feed| self.watch(feed, None));
         synced(first).await?;
-        let inventoried = self.index.inventoried_kinds();
-        let usual = USUAL_KINDS.iter().map(|(version, kind)| ((*version).to_owned(), (*kind).to_owned()));
-        let kinds = inventoried.into_iter().chain(usual);
-        // A kind that is no longer served has taken its objects with it.
-        let resources: Vec<_> = kinds.filter_map(|(version, kind)| self.resolve(&version, &kind)).collect();
-        self.watch_kinds(resources).await
+        // Started, so that no run need wait long, but not waited for: each run waits for the kinds it needs, and a
+        // kind that can't be listed is the trouble of the stores that use it.
+        for (group, version, kind) in self.index.inventoried_kinds() {
+            let exact = self.resolve(&api_version(&group, &version), &kind);
+            // The version may be gone and the kind served under another.
+            if let Some(resource) = exact.or_else(|| self.resolve_any_version(&group, &kind)) {
+                self.watch_kind(resource);
+            }
+        }
+        for (version, kind) in USUAL_KINDS {
+            self.resolve(version, kind).map(|resource| self.watch_kind(resource));
+        }
+        Ok(())
     }
 
     /// Sees to it that these kinds are watched, and returns when their caches are complete.
@@ -79,11 +86,13 @@ impl Cluster {
         &self,
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<(), ClusterError> {
-        let watches = resources.into_iter().map(|resource| {
-            let feed = Feed::Objects { group: resource.group.clone(), kind: resource.kind.clone() };
-            self.watch(feed, Some(resource))
-        });
-        synced(watches.collect::<Vec<_>>()).await
+        let watches: Vec<_> = resources.into_iter().map(|resource| self.watch_kind(resource)).collect();
+        synced(watches).await
+    }
+
+    fn watch_kind(&self, resource: Resource) -> (Feed, watch::Receiver<Progress>) {
+        let feed = Feed::Objects { group: resource.group.clone(), kind: resource.kind.clone() };
+        self.watch(feed, Some(resource))
     }
 
     /// Starts a watch unless it runs, and returns where its progress shows.
@@ -158,7 +167,8 @@ impl Follower {
             }
             (Feed::Inventories, _) => {
                 let api = Api::<ConfigMap>::all(client);
-                let config = config.labels(&self.inventories).fields(&format!("metadata.name={INVENTORY_NAME}"));
+                let config =
+                    config.labels(&self.inventories).fields(&format!("metadata.name={INVENTORY_NAME}"));
                 self.follow(api, config, |event| inventory_event(index, event)).await;
             }
             (Feed::Objects { kind, .. }, Some(resource)) if WORKLOADS.contains(&kind.as_str()) => {
@@ -215,7 +225,7 @@ fn namespace_event(index: &Index, event: watcher::Event<Namespace>) {
         watcher::Event::Init => index.begin_relist(&Feed::Namespaces),
         watcher::Event::InitDone => index.end_relist(&Feed::Namespaces),
         watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace) => {
-            index.put_namespace(namespace.meta(), held_by(&namespace));
+            index.put_namespace(Origin::Watch, namespace.meta(), held_by(&namespace));
         }
         watcher::Event::Delete(namespace) => index.remove_namespace(namespace.meta()),
     }
@@ -235,7 +245,7 @@ fn inventory_event(index: &Index, event: watcher::Event<ConfigMap>) {
         watcher::Event::Init => index.begin_relist(&Feed::Inventories),
         watcher::Event::InitDone => index.end_relist(&Feed::Inventories),
         watcher::Event::Apply(map) | watcher::Event::InitApply(map) => {
-            index.put_inventory(map.meta(), read_inventory(&map));
+            index.put_inventory(Origin::Watch, map.meta(), read_inventory(&map));
         }
         watcher::Event::Delete(map) => index.remove_inventory(map.meta()),
     }
@@ -261,7 +271,7 @@ fn workload_event(index: &Index, feed: &Feed, event: watcher::Event<DynamicObjec
         watcher::Event::Init => index.begin_relist(feed),
         watcher::Event::InitDone => index.end_relist(feed),
         watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-            index.put_object(feed, &object.metadata, workload_readiness(feed, &object));
+            index.put_object(Origin::Watch, feed, &object.metadata, workload_readiness(feed, &object));
         }
         watcher::Event::Delete(object) => index.remove_object(feed, &object.metadata),
     }
@@ -283,7 +293,7 @@ fn metadata_event(index: &Index, feed: &Feed, event: watcher::Event<PartialObjec
         watcher::Event::Init => index.begin_relist(feed),
         watcher::Event::InitDone => index.end_relist(feed),
         watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-            index.put_object(feed, &object.metadata, None);
+            index.put_object(Origin::Watch, feed, &object.metadata, None);
         }
         watcher::Event::Delete(object) => index.remove_object(feed, &object.metadata),
     }

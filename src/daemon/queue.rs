@@ -21,6 +21,8 @@ pub(super) struct Queue {
     waiting: VecDeque<StoreId>,
     queued: BTreeSet<StoreId>,
     running: BTreeSet<StoreId>,
+    /// Marked by a commit and not run since: a failure of the run under way is not theirs.
+    fresh: BTreeSet<StoreId>,
     backing_off: BTreeMap<StoreId, Backoff>,
 }
 
@@ -31,10 +33,10 @@ struct Backoff {
 }
 
 impl Queue {
-    /// Something about this store moved. A store that backs off keeps its time: its own failing runs move
-    /// things too.
+    /// Something about this store moved. A store that backs off keeps its time: its own failing runs move things
+    /// too. What moves during a run may have been missed by it, and counts if the run ends well.
     pub(super) fn mark(&mut self, store: &StoreId) {
-        if !self.backing_off.contains_key(store) {
+        if self.running.contains(store) || !self.backing_off.contains_key(store) {
             self.enqueue(store);
         }
     }
@@ -42,7 +44,16 @@ impl Queue {
     /// Git wants something new of this store: earlier failures no longer count.
     pub(super) fn mark_fresh(&mut self, store: &StoreId) {
         self.backing_off.remove(store);
+        self.fresh.insert(store.clone());
         self.enqueue(store);
+    }
+
+    /// A new commit came: every store that backs off gets its next try at once.
+    pub(super) fn retry_all(&mut self) {
+        let all: Vec<_> = self.backing_off.keys().cloned().collect();
+        for store in all {
+            self.mark_fresh(&store);
+        }
     }
 
     /// Takes the next store to run, unless `limit` runs are under way.
@@ -54,6 +65,7 @@ impl Queue {
         let position = self.waiting.iter().position(|store| !self.running.contains(store))?;
         let store = self.waiting.remove(position)?;
         self.queued.remove(&store);
+        self.fresh.remove(&store);
         self.running.insert(store.clone());
         Some(store)
     }
@@ -74,13 +86,16 @@ impl Queue {
         chance: f64,
     ) -> Duration {
         self.running.remove(store);
-        // Marked anew by a commit while it ran: that run comes at once, and this failure is not its own.
-        if self.queued.contains(store) && !self.backing_off.contains_key(store) {
+        if self.fresh.contains(store) {
             return Duration::ZERO;
+        }
+        // What moved meanwhile was most likely the run's own doing.
+        if self.queued.remove(store) {
+            self.waiting.retain(|waiting| waiting != store);
         }
         let failures = self.backing_off.get(store).map_or(0, |backoff| backoff.failures).saturating_add(1);
         let doubled = FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(LAST_RETRY);
-        let wait = doubled.mul_f64(1.0 + JITTER * chance).max(at_least);
+        let wait = doubled.mul_f64(1.0 + JITTER * chance).max(at_least.min(LAST_RETRY));
         self.backing_off.insert(store.clone(), Backoff { failures, until: now + wait });
         wait
     }
@@ -91,11 +106,6 @@ impl Queue {
             (!self.queued.contains(store) && !self.running.contains(store)).then_some(backoff.until)
         };
         self.backing_off.iter().filter_map(due).min()
-    }
-
-    /// Whether nothing waits for a run and none is under way. Stores that back off have had theirs.
-    pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
     }
 
     fn enqueue(&mut self, store: &StoreId) {
@@ -181,6 +191,35 @@ mod tests {
         assert_eq!(queue.take(now, 1), Some(id("bad")));
         queue.failed(&id("bad"), now, Duration::ZERO, 0.0);
         assert_eq!(queue.take(now, 1), Some(id("good")));
+    }
+
+    #[test]
+    fn what_moves_during_a_run_is_looked_at_after_it_unless_the_run_failed() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.mark(&id("a"));
+        queue.take(now, 1);
+        queue.mark(&id("a"));
+        let wait = queue.failed(&id("a"), now, Duration::ZERO, 0.0);
+        assert_eq!(
+            (wait.as_secs(), queue.take(now, 1)),
+            (1, None),
+            "its own doing does not undo the backoff"
+        );
+        let later = now + wait;
+        assert_eq!(queue.take(later, 1), Some(id("a")));
+        queue.mark(&id("a"));
+        queue.succeeded(&id("a"));
+        assert_eq!(queue.take(later, 1), Some(id("a")), "a retry that went well must look again");
+    }
+
+    #[test]
+    fn a_new_commit_ends_every_backoff() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.mark(&id("a"));
+        queue.take(now, 1);
+        queue.failed(&id("a"), now, Duration::ZERO, 0.0);
+        queue.retry_all();
+        assert_eq!(queue.take(now, 1), Some(id("a")));
     }
 
     #[test]

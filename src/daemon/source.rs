@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -62,10 +62,10 @@ impl Follower {
     pub(super) async fn follow(self) {
         let (nudge, mut nudges) = unbounded_channel();
         let _watch = self.watch_local(nudge);
-        let (mut mirror, mut told) = (None, None);
+        let (mirror, mut told) = (Arc::new(OnceLock::new()), None);
         let mut failures = 0;
         loop {
-            let sighting = self.look(&mut mirror, &mut told).await;
+            let sighting = self.look(&mirror, &mut told).await;
             let failed = matches!(sighting, Sighting::Frozen(_) | Sighting::LastGood(..));
             failures = if failed { failures + 1 } else { 0 };
             if self.sightings.send(sighting).is_err() {
@@ -105,20 +105,17 @@ impl Follower {
         }
     }
 
-    /// Looks once, on a thread where blocking is allowed.
-    async fn look(&self, mirror: &mut Option<Arc<Mirror>>, told: &mut Option<String>) -> Sighting {
-        let mirror = match self.mirror(mirror) {
-            Ok(mirror) => mirror,
-            Err(error) => return Sighting::Frozen(failed(&error)),
-        };
-        let chart = Arc::clone(&self.chart);
-        let incumbents = (self.incumbents)();
-        let before = told.clone();
-        let task = tokio::task::spawn_blocking(move || look(&mirror, &chart, &incumbents, before.as_deref()));
-        let found = match task.await {
-            Ok(found) => found,
-            Err(panic) => return Sighting::Frozen(format!("reading the repository broke off: {panic}")),
-        };
+    /// Looks once, on a thread where blocking is allowed. The mirror is opened at the first look that can, and stays
+    /// locked for this process from then on.
+    async fn look(&self, mirror: &Arc<OnceLock<Mirror>>, told: &mut Option<String>) -> Sighting {
+        let (mirror, chart) = (Arc::clone(mirror), Arc::clone(&self.chart));
+        let (options, incumbents, before) = (self.options.clone(), (self.incumbents)(), told.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let mirror = open(&mirror, &options).map_err(|error| failed(&error))?;
+            look(mirror, &chart, &incumbents, before.as_deref())
+        });
+        let found =
+            task.await.unwrap_or_else(|broken| Err(format!("reading the repository broke off: {broken}")));
         self.count(&found);
         match found {
             Ok(Look::Unchanged) => Sighting::Unchanged,
@@ -136,16 +133,6 @@ impl Follower {
         }
     }
 
-    /// Opens the mirror at the first look that can; it stays locked for this process from then on.
-    fn mirror(&self, opened: &mut Option<Arc<Mirror>>) -> Result<Arc<Mirror>, GitError> {
-        if let Some(mirror) = opened {
-            return Ok(Arc::clone(mirror));
-        }
-        let mirror = Arc::new(Mirror::open(&self.options.mirror, self.options.settings.clone())?);
-        *opened = Some(Arc::clone(&mirror));
-        Ok(mirror)
-    }
-
     fn count(&self, found: &Result<Look, String>) {
         let result = match found {
             Ok(Look::Unchanged) => GitFetch::Unchanged,
@@ -155,6 +142,14 @@ impl Follower {
         self.metrics.git_fetched(result);
         self.metrics.set_git_frozen(result == GitFetch::Failed);
     }
+}
+
+fn open<'a>(mirror: &'a OnceLock<Mirror>, options: &SourceOptions) -> Result<&'a Mirror, GitError> {
+    if let Some(mirror) = mirror.get() {
+        return Ok(mirror);
+    }
+    let opened = Mirror::open(&options.mirror, options.settings.clone())?;
+    Ok(mirror.get_or_init(|| opened))
 }
 
 enum Look {

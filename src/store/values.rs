@@ -1,11 +1,9 @@
 //! Chart values: how layers are merged, and what a store adds to them.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use super::Store;
+use crate::manifest::Fingerprint;
 use crate::names::StoreId;
 
 /// Merges `over` into `base` as Helm merges value files: maps key by key at every depth, everything else is
@@ -60,46 +58,10 @@ fn section<'map>(map: &'map mut Map<String, Value>, key: &str) -> &'map mut Map<
     }
 }
 
-/// Returns the SHA-256, in hexadecimal, of a store's id and merged values.
+/// Returns the SHA-256, in hexadecimal, of a store's id and merged values; the order of fields is of no consequence.
 pub(super) fn digest(id: &StoreId, merged: &Map<String, Value>) -> String {
-    let mut text = String::new();
-    write_sorted(&mut text, &Value::from(id.as_str()));
-    write_map(&mut text, merged);
-    let mut out = String::with_capacity(64);
-    for byte in Sha256::digest(text.as_bytes()) {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
-}
-
-/// Writes JSON with sorted keys, so that the order of fields in a file is of no consequence.
-fn write_sorted(out: &mut String, value: &Value) {
-    match value {
-        Value::Object(map) => write_map(out, map),
-        Value::Array(items) => {
-            out.push('[');
-            for item in items {
-                write_sorted(out, item);
-                out.push(',');
-            }
-            out.push(']');
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            let _ = write!(out, "{value}");
-        }
-    }
-}
-
-fn write_map(out: &mut String, map: &Map<String, Value>) {
-    let mut entries: Vec<_> = map.iter().collect();
-    entries.sort_unstable_by_key(|(key, _)| key.as_str());
-    out.push('{');
-    for (key, value) in entries {
-        let _ = write!(out, "{}:", Value::from(key.as_str()));
-        write_sorted(out, value);
-        out.push(',');
-    }
-    out.push('}');
+    let both = [Value::from(id.as_str()), Value::Object(merged.clone())];
+    Fingerprint::of(&Value::from(both.to_vec())).to_string()
 }
 
 #[cfg(test)]
