@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError, ClusterSettings};
 use crate::metrics::{Metrics, Outcome};
-use crate::names::{ANNOTATION_HOST, StoreId};
+use crate::names::StoreId;
 use crate::plan::{self, Removals};
 use crate::reconcile::{self, Conclusion, Context, Done, RunError, Surroundings, Tally, Wish};
 use crate::report::{Board, StoreReport, StoreState};
@@ -193,14 +193,14 @@ impl Daemon {
                         self.on_change(&store);
                     }
                 }
-                sighting = sighted.recv() => match sighting {
-                    Some(sighting) => self.on_sighting(sighting),
-                    None => {
+                sighting = sighted.recv() => {
+                    let Some(sighting) = sighting else {
                         // Never in a sound program; git would be followed no more, without a word.
                         tracing::error!("the follower of the repository has ended; stopping");
                         break;
-                    }
-                },
+                    };
+                    self.on_sighting(sighting);
+                }
                 Some(finished) = self.runs.join_next() => match finished {
                     Ok(finished) => self.on_finished(finished),
                     Err(error) => tracing::error!(%error, "a run broke off"),
@@ -289,13 +289,8 @@ impl Daemon {
         if self.context.cluster.namespace(&wanted.id).is_some() {
             return None;
         }
-        let ours = self.context.cluster.our_namespaces().into_iter();
-        let mut holders = ours.filter(|(store, namespace)| {
-            !snapshot.stores.contains_key(store)
-                && namespace.annotations.get(ANNOTATION_HOST).map(String::as_str)
-                    == Some(wanted.host.as_str())
-        });
-        holders.next().map(|(store, _)| store)
+        let holders = self.context.cluster.holders(&wanted.host);
+        holders.into_iter().find(|store| !snapshot.stores.contains_key(store))
     }
 
     fn wait_for_host(&mut self, wanted: &Store, holder: StoreId) -> Wish {
@@ -333,8 +328,7 @@ impl Daemon {
         // Namespaces of others are none of our business as long as git does not ask for their names.
         let named = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store));
         let shown = self.board.reader().read(|picture| picture.stores.contains_key(store));
-        let ours = || self.context.cluster.our_namespaces().contains_key(store);
-        if named || shown || ours() {
+        if named || shown || self.context.cluster.is_ours(store) {
             self.queue.mark(store);
         }
     }

@@ -19,11 +19,12 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Imports within a layer, each with its reason. All others are errors: edges are blind to each other.
-const WITHIN_A_LAYER: [(&str, &str, &str); 5] = [
+const WITHIN_A_LAYER: [(&str, &str, &str); 6] = [
     ("main", "cli", "main is the binary's door to it"),
     ("plan", "report", "an observed workload carries how ready it is"),
     ("web", "metrics", "it shows them, through the reader alone"),
     ("store", "names", "ids and hosts are validated types"),
+    ("store", "manifest", "a store's digest is a fingerprint"),
     ("manifest", "names", "ownership is written in labels"),
 ];
 

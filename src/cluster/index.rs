@@ -83,6 +83,13 @@ impl Index {
         inner.namespaces.iter().map(|(store, namespace)| (store.clone(), namespace.value.clone())).collect()
     }
 
+    /// Returns the stores whose namespaces are such, without copying any.
+    pub(super) fn stores_where(&self, such: impl Fn(&StoreId, &ObservedNamespace) -> bool) -> Vec<StoreId> {
+        let inner = self.lock();
+        let found = inner.namespaces.iter().filter(|(store, namespace)| such(store, &namespace.value));
+        found.map(|(store, _)| store.clone()).collect()
+    }
+
     pub(super) fn namespace(&self, store: &StoreId) -> Option<ObservedNamespace> {
         self.lock().namespaces.get(store).map(|namespace| namespace.value.clone())
     }

@@ -97,6 +97,20 @@ impl Cluster {
         observed.filter(|(store, namespace)| ours(store, namespace)).collect()
     }
 
+    /// Whether a store has a namespace that is this source's.
+    pub fn is_ours(&self, store: &StoreId) -> bool {
+        let owner = Owner { store, source: &self.source };
+        self.index.namespace(store).is_some_and(|namespace| namespace.ownership(owner) == Ownership::Ours)
+    }
+
+    /// Returns this source's stores whose namespaces hold a host.
+    pub fn holders(&self, host: &Host) -> Vec<StoreId> {
+        self.index.stores_where(|store, namespace| {
+            namespace.annotations.get(ANNOTATION_HOST).map(String::as_str) == Some(host.as_str())
+                && namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours
+        })
+    }
+
     /// Tells which of this source's stores holds which host now.
     pub fn incumbents(&self) -> BTreeMap<Host, StoreId> {
         let holders = self.our_namespaces().into_iter().filter_map(|(store, namespace)| {
