@@ -284,9 +284,7 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
         waves.push(vec![Step::RecordIntent(intent(desired, observed))]);
     }
     waves.extend(applies);
-    if !prunes.is_empty() {
-        waves.push(prunes);
-    }
+    waves.extend(prunes);
     if waves.is_empty() && recorded == Some(desired.inputs) {
         StorePlan::Converged
     } else {
@@ -415,7 +413,7 @@ fn is_recorded(manifest: &Manifest, observed: &ObservedStore) -> bool {
 
 /// Whatever carries our labels and our field manager's entry, and is not rendered, is pruned: an object is ours by
 /// what it says itself, so a lost inventory loses no prune. Labels alone are no proof: controllers copy them.
-fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Step> {
+fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>> {
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
     let listed =
         |key: &ObjectKey| observed.inventory.as_ref().is_some_and(|inventory| inventory.get(key).is_some());
@@ -423,10 +421,13 @@ fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Step> {
     let unwanted = observed.objects.iter().filter(|(key, object)| {
         !wanted.contains(key) && ours(key, object) && !object.keep && !object.deleting
     });
-    let mut prunes: Vec<_> = unwanted.map(|(key, object)| (key.clone(), object.uid.clone())).collect();
     // What exposes goes before what it exposes: the order of applying, backwards.
-    prunes.sort_by_key(|(key, _)| std::cmp::Reverse(kind_order(&key.kind)));
-    prunes.into_iter().map(|(key, uid)| Step::Prune { key, uid }).collect()
+    let mut waves: BTreeMap<_, Vec<Step>> = BTreeMap::new();
+    for (key, object) in unwanted {
+        let step = Step::Prune { key: key.clone(), uid: object.uid.clone() };
+        waves.entry(std::cmp::Reverse(kind_order(&key.kind))).or_default().push(step);
+    }
+    waves.into_values().collect()
 }
 
 /// The inventory to record before a change: everything that is or may come to be ours, with no claim about
@@ -609,6 +610,13 @@ mod tests {
         copy.owned_fields = None;
         let steps = lines(&plan(&[], &run, &observed));
         assert_eq!(steps, ["  record what is about to change", "- ConfigMap/stray"]);
+    }
+
+    #[test]
+    fn what_exposes_is_pruned_before_what_it_exposes() {
+        let all = manifests(&[("Secret", "s", ""), ("Deployment", "d", ""), ("Ingress", "i", "")]);
+        let steps = lines(&plan(&[], &inputs("2"), &after(&all, &inputs("1"))));
+        assert_eq!(steps[1..], ["- Ingress/i", "- Deployment/d", "- Secret/s"]);
     }
 
     #[test]

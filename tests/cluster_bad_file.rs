@@ -8,13 +8,7 @@ use common::{World, until};
 
 #[test]
 fn a_broken_file_is_explained_and_its_running_store_is_left_alone() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.write_store("bonsai", "Bonsai");
-    world.repository.push("add two");
-    world.until_state(&daemon, "acme", "READY");
-    world.until_state(&daemon, "bonsai", "READY");
+    let (world, daemon) = World::with_ready(&["acme", "bonsai"]);
 
     world.repository.write(
         &world.file("acme"),
@@ -47,11 +41,7 @@ fn a_broken_file_is_explained_and_its_running_store_is_left_alone() {
 
 #[test]
 fn a_broken_file_protects_its_store_also_from_a_daemon_that_never_saw_it_whole() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     daemon.kill();
 
     world.repository.write(&world.file("acme"), "{{{ not YAML");

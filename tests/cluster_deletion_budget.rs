@@ -9,16 +9,8 @@ use serde_json::json;
 
 #[test]
 fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name() {
-    let world = World::new();
-    let mut daemon = world.start_daemon();
     let names = ["acme", "bonsai", "chocolate"];
-    for name in names {
-        world.write_store(name, name);
-    }
-    world.repository.push("add three");
-    for name in names {
-        world.until_state(&daemon, name, "READY");
-    }
+    let (world, mut daemon) = World::with_ready(&names);
     for name in names {
         world.repository.remove(&world.file(name));
     }

@@ -9,11 +9,7 @@ use serde_json::json;
 
 #[test]
 fn a_hand_deleted_object_comes_back() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     let namespace = world.namespace("acme");
     for (version, kind) in
         [("apps/v1", "Deployment"), ("networking.k8s.io/v1", "Ingress"), ("v1", "ConfigMap")]
@@ -34,11 +30,7 @@ fn a_hand_deleted_object_comes_back() {
 
 #[test]
 fn a_changed_field_is_put_back_and_a_field_of_somebody_else_stays() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     let namespace = world.namespace("acme");
     let healed = daemon.metric("storekeeper_drift_healed_total");
 
@@ -59,11 +51,7 @@ fn a_changed_field_is_put_back_and_a_field_of_somebody_else_stays() {
 
 #[test]
 fn an_object_that_is_no_longer_rendered_is_pruned_and_one_that_is_not_ours_is_not() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     let namespace = world.namespace("acme");
     let theirs = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "theirs" } });
     world.cluster.create("v1", "ConfigMap", &namespace, theirs);
@@ -86,11 +74,7 @@ fn an_object_that_is_no_longer_rendered_is_pruned_and_one_that_is_not_ours_is_no
 
 #[test]
 fn a_deleted_secret_is_not_replaced_by_another_one_unless_asked_for() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     let namespace = world.namespace("acme");
     world.cluster.delete("v1", "Secret", &namespace, "postgres");
     let shown = world.until_state(&daemon, "acme", "FAILED");

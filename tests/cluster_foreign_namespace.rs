@@ -49,11 +49,7 @@ fn the_store_of_another_source_is_not_ours() {
 
 #[test]
 fn a_store_whose_labels_were_taken_off_is_neither_removed_nor_made_again() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     let namespace = world.namespace("acme");
     let off = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": null } } });
     world.cluster.patch_namespace(&namespace, &off);

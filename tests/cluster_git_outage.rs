@@ -9,11 +9,7 @@ use common::{World, until};
 
 /// Breaks the repository in some way, and sees that the daemon says so, removes nothing and recovers.
 fn outage(break_it: impl Fn(&World), mend_it: impl Fn(&World)) {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
 
     break_it(&world);
     let reason = until("the freeze is shown", || daemon.fleet()["frozen"].as_str().map(str::to_owned));

@@ -62,18 +62,14 @@ fn killed_in_the_middle_of_provisioning_it_converges_after_a_restart() {
 
 #[test]
 fn killed_in_the_middle_of_a_change_that_is_then_reverted_it_ends_at_the_reverted_state() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Before");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     world.write_store("acme", "Between");
     world.repository.push("change acme");
     let namespace = world.namespace("acme");
     let changed = || serde_json::to_string(&ours(&world, &namespace)).unwrap().contains("Between");
     until("a part of the change is applied", || changed().then_some(()));
     daemon.kill();
-    world.write_store("acme", "Before");
+    world.write_store("acme", "acme");
     world.repository.push("revert");
     let daemon = world.start_daemon();
     world.until_state(&daemon, "acme", "READY");

@@ -56,11 +56,7 @@ fn a_pushed_store_file_becomes_a_ready_store_and_its_removal_leaves_nothing() {
 
 #[test]
 fn a_change_reaches_the_cluster_and_generated_secrets_stay_as_they_are() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Before");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     let namespace = world.namespace("acme");
     let secrets = || -> Vec<Value> {
         let all = world.cluster.list("v1", "Secret", &namespace);
@@ -87,11 +83,7 @@ fn a_change_reaches_the_cluster_and_generated_secrets_stay_as_they_are() {
 
 #[test]
 fn an_unrelated_commit_changes_nothing_in_the_cluster() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     let namespace = world.namespace("acme");
     let versions = || -> Vec<String> {
         let kinds =
@@ -109,11 +101,7 @@ fn an_unrelated_commit_changes_nothing_in_the_cluster() {
 
 #[test]
 fn a_store_that_comes_back_while_its_namespace_is_going_is_made_anew() {
-    let world = World::new();
-    let daemon = world.start_daemon();
-    world.write_store("acme", "Acme");
-    world.repository.push("add acme");
-    world.until_state(&daemon, "acme", "READY");
+    let (world, daemon) = World::with_ready(&["acme"]);
     let uid = || world.cluster.namespace(&world.namespace("acme")).map(|it| it["metadata"]["uid"].clone());
     let before = uid();
     world.repository.remove(&world.file("acme"));

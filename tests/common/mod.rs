@@ -53,6 +53,20 @@ impl World {
         world
     }
 
+    /// Makes a world with these stores, READY, and the daemon that made them so.
+    pub fn with_ready(names: &[&str]) -> (Self, Daemon) {
+        let world = Self::new();
+        let daemon = world.start_daemon();
+        for name in names {
+            world.write_store(name, name);
+        }
+        world.repository.push("the first stores");
+        for name in names {
+            world.until_state(&daemon, name, "READY");
+        }
+        (world, daemon)
+    }
+
     /// Writes the fleet file; `more` are further lines of its spec.
     pub fn write_fleet(&self, more: &str) {
         let text = format!(
