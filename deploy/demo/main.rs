@@ -84,7 +84,7 @@ impl Demo {
         repository.push("the example stores");
         let cluster = Cluster::connect(arguments.kubeconfig.clone());
         let daemon =
-            Daemon::start_on(&free_address(), folder, &repository.url(), SOURCE, &cluster.kubeconfig);
+            Daemon::start_on(&free_address(), folder, &repository.url(), SOURCE, &cluster.kubeconfig, &[]);
         eprintln!("storekeeper runs and watches {}", repository.url());
         Self { repository, cluster, daemon, stores }
     }

@@ -20,14 +20,22 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the binary on a free port and waits until it listens.
     pub fn start(folder: &Path, repository: &str, source: &str, kubeconfig: &Path) -> Self {
-        Self::start_on("127.0.0.1:0", folder, repository, source, kubeconfig)
+        Self::start_on("127.0.0.1:0", folder, repository, source, kubeconfig, &[])
     }
 
-    /// Starts the binary on an address and waits until it listens.
-    pub fn start_on(listen: &str, folder: &Path, repository: &str, source: &str, kubeconfig: &Path) -> Self {
+    /// Starts the binary on an address, with more arguments, and waits until it listens.
+    pub fn start_on(
+        listen: &str,
+        folder: &Path,
+        repository: &str,
+        source: &str,
+        kubeconfig: &Path,
+        more: &[&str],
+    ) -> Self {
         let log = folder.join(format!("daemon-{}.log", unique()));
         let child = Command::new(binary())
             .args(["run", "--listen", listen, "--repository", repository, "--source", source])
+            .args(more)
             .arg("--state-folder")
             .arg(folder.join("state"))
             .arg("--kubeconfig")
