@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
-use storekeeper::chart::{
-    Capabilities, Chart, Release, RenderLimits, RenderRequest, merge_values, parse_values,
-};
+use storekeeper::chart::{Capabilities, Chart, Release, RenderLimits, RenderRequest, parse_values};
+use storekeeper::store::values::merge;
 
 /// The refusals chart's cases, each with a part of our message.
 const REFUSALS: [(&str, &str); 17] = [
@@ -145,11 +144,11 @@ impl Case {
         let mut values = Map::new();
         for layer in &self.layers {
             let text = fs::read_to_string(self.folder.join(layer)).expect("the layer is readable");
-            merge_values(&mut values, &parse_values(&text).map_err(|error| error.to_string())?);
+            merge(&mut values, &parse_values(&text).map_err(|error| error.to_string())?);
         }
         if let Some((path, value)) = &self.set {
             let nested = path.rsplit('.').fold(json!(value), |below, part| json!({ part: below }));
-            merge_values(&mut values, nested.as_object().expect("a map"));
+            merge(&mut values, nested.as_object().expect("a map"));
         }
         let request = RenderRequest {
             release: Release {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use storekeeper::names::API_VERSION;
 use storekeeper::store::{FileContent, Limits, RepositoryTree, Snapshot, read, schema, wants};
 
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -54,6 +55,13 @@ fn example() -> RepositoryTree {
         }
     }
     tree
+}
+
+#[test]
+fn the_schemas_name_the_api_version_of_the_reader() {
+    for schema in [schema::store(), schema::fleet()] {
+        assert_eq!(schema["properties"]["apiVersion"]["const"], API_VERSION);
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub use budget::RenderLimits;
 pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
 pub use functions::LookupQuery;
 pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering};
-pub use values::{merge_values, parse_values};
+pub use values::parse_values;
 pub use yaml::YamlError;
 
 /// Writes JSON as YAML in the layout of Helm's `toYaml`, a line break at the end.

@@ -67,7 +67,7 @@ impl Default for Capabilities {
 pub struct RenderRequest<'a> {
     /// The release.
     pub release: Release,
-    /// The user's values, all layers merged by [`super::merge_values`].
+    /// The user's values, all layers merged; a null deletes a default of the chart.
     pub values: &'a Map<String, Json>,
     /// What the cluster can do.
     pub capabilities: &'a Capabilities,

@@ -13,19 +13,6 @@ use super::yaml::{self, YamlError};
 /// The key whose table every subchart shares.
 pub(crate) const GLOBAL: &str = "global";
 
-/// Merges one layer of values over another, as `helm -f base -f overlay` does: maps merge, everything else is
-/// replaced. A null stays, so that it can delete a chart's default later.
-pub fn merge_values(base: &mut Map<String, Value>, overlay: &Map<String, Value>) {
-    for (key, value) in overlay {
-        match (base.get_mut(key), value) {
-            (Some(Value::Object(below)), Value::Object(above)) => merge_values(below, above),
-            _ => {
-                base.insert(key.clone(), value.clone());
-            }
-        }
-    }
-}
-
 /// Parses a values file as Helm does: YAML 1.1, only the first document, nothing at all counts as no values.
 pub fn parse_values(text: &str) -> Result<Map<String, Value>, YamlError> {
     match yaml::parse_document(text)? {
@@ -180,13 +167,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_later_layer_wins_and_its_nulls_stay() {
-        let mut base = parse_values("a: {x: 1, w: 2}\nlist: [1, 2]\n").unwrap();
-        merge_values(&mut base, &parse_values("a: {w: null, z: 3}\nlist: [9]\n").unwrap());
-        assert_eq!(Value::Object(base), json!({"a": {"x": 1, "w": null, "z": 3}, "list": [9]}));
-    }
 
     #[test]
     fn a_values_file_is_a_map_in_yaml_1_1() {
