@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::preview::{self, Verdict};
 use crate::reconcile::{self, Surroundings};
-use crate::report::Board;
+use crate::report::{Board, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, WebState};
 
@@ -56,6 +56,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     output::log_to_stderr(arguments.log_format);
     let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let source = arguments.source_options()?;
+    let (asking, timeouts) = (arguments.asking()?, arguments.timeouts());
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("listen on {}; choose another address with --listen", arguments.listen))?;
@@ -86,6 +87,8 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         chart,
         concurrency: arguments.concurrency,
         surroundings: surroundings(),
+        asking,
+        timeouts,
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     serving.await.context("stop serving")?;
@@ -103,7 +106,8 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     cluster.start_watching().await?;
     let incumbents = cluster.incumbents();
     let snapshot = read_folder(&arguments.folder, &chart, &incumbents)?;
-    let context = reconcile::Context { cluster, chart, source, surroundings: surroundings() };
+    let timeouts = StepTimeouts::default();
+    let context = reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts };
     let plan = preview::fleet(&context, &snapshot).await;
     output::print_plan(&plan)?;
     Ok(match plan.verdict() {

@@ -2,8 +2,11 @@
 //! conclusion goes to the board and the metrics. It holds no truth of its own: a restart does what it would
 //! have done without one.
 
+mod agenda;
+mod asking;
 mod queue;
 mod source;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,13 +21,16 @@ use crate::cluster::{Cluster, ClusterError, ClusterSettings};
 use crate::metrics::{Metrics, Outcome};
 use crate::names::StoreId;
 use crate::plan::{self, Removals};
-use crate::reconcile::{self, Conclusion, Context, Done, RunError, Surroundings, Tally, Wish};
-use crate::report::{Board, StoreReport, StoreState};
+use crate::reconcile::{self, Conclusion, Context, Done, Memory, RunError, Surroundings, Tally, Wish};
+use crate::report::{Board, Step, StepTimeouts, StoreReport, StoreState};
 use crate::store::{Snapshot, Store, StoreEntry};
 
+pub use asking::AskingOptions;
+use asking::{Asked, Asking};
 use queue::Queue;
 use source::{Follower, Sighting};
 pub use source::{SourceOptions, snapshot};
+use waits::Waits;
 
 /// How long runs under way may take to end when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(8);
@@ -47,6 +53,10 @@ pub struct Settings {
     pub concurrency: usize,
     /// Time and chance.
     pub surroundings: Surroundings,
+    /// How shops themselves are asked before they count as READY; none: objects decide alone.
+    pub asking: Option<AskingOptions>,
+    /// How long a store may be at each step on its way to READY.
+    pub timeouts: StepTimeouts,
 }
 
 /// Runs until `stop` resolves, then finishes or abandons what is under way.
@@ -80,8 +90,10 @@ pub async fn run(
         sightings,
     };
     let following = tokio::spawn(follower.follow().instrument(tracing::info_span!("git")));
-    let surroundings = settings.surroundings;
-    let context = Context { cluster, chart: settings.chart, source, surroundings };
+    let Settings { surroundings, timeouts, chart, .. } = settings;
+    let context = Context { cluster, chart, source, surroundings, timeouts };
+    let asking = Asking::new(settings.asking, Arc::clone(&chance));
+    board.update(|picture| picture.fleet.not_asked = asking.not_asked());
     let mut daemon = Daemon {
         context,
         board,
@@ -97,6 +109,8 @@ pub async fn run(
         first_pass: BTreeSet::new(),
         is_ready: false,
         host_waits: BTreeMap::new(),
+        asking,
+        waits: Waits::default(),
     };
     daemon.work(changed, sighted, stop).await;
     following.abort();
@@ -153,6 +167,14 @@ struct Finished {
     took: Duration,
 }
 
+/// What the board shall show of a store.
+struct Shown {
+    state: Option<StoreState>,
+    step: Option<Step>,
+    reason: String,
+    next_retry: Option<i64>,
+}
+
 struct Daemon {
     context: Context,
     board: Board,
@@ -173,6 +195,10 @@ struct Daemon {
     host_waits: BTreeMap<StoreId, BTreeSet<StoreId>>,
     /// Stores on their way to READY for the first time, with the moment they were first seen.
     requested: BTreeMap<StoreId, Instant>,
+    /// What the shops themselves answer.
+    asking: Asking,
+    /// Stores at a step on their way to READY.
+    waits: Waits,
 }
 
 impl Daemon {
@@ -183,8 +209,14 @@ impl Daemon {
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
         loop {
+            let now = Instant::now();
+            for store in self.waits.take_due(now) {
+                self.queue.mark(&store);
+            }
             self.start_runs();
-            let due = self.queue.next_due().map(tokio::time::Instant::from_std);
+            self.asking.start(&self.context.cluster, now);
+            let due = [self.queue.next_due(), self.asking.next_due(), self.waits.next_due()];
+            let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
             tokio::select! {
                 () = &mut stop => break,
                 Some(store) = changed.recv() => {
@@ -205,6 +237,7 @@ impl Daemon {
                     Ok(finished) => self.on_finished(finished),
                     Err(error) => tracing::error!(%error, "a run broke off"),
                 },
+                asked = self.asking.next() => self.on_asked(asked),
                 () = sleep_until(due), if due.is_some() => {}
             }
         }
@@ -229,13 +262,14 @@ impl Daemon {
         }
         while let Some(store) = self.queue.take(Instant::now(), self.concurrency) {
             let wish = self.wish(&store);
+            let memory = self.memory(&store);
             self.show_beginning(&store, &wish);
             let context = self.context.clone();
             let span = tracing::info_span!("run", store.id = %store, git.commit = wish.revision());
             let run = async move {
                 let started = Instant::now();
                 let mut tally = Tally::default();
-                let result = reconcile::run(&context, &store, &wish, &mut tally).await;
+                let result = reconcile::run(&context, &store, &wish, &memory, &mut tally).await;
                 Finished { store, wish, tally, result, took: started.elapsed() }
             };
             self.runs.spawn(run.instrument(span));
@@ -243,6 +277,19 @@ impl Daemon {
         if self.first_pass.is_empty() && !self.is_ready {
             self.is_ready = true;
             self.board.update(|picture| picture.fleet.ready = true);
+        }
+    }
+
+    /// What was learnt of a store until now.
+    fn memory(&mut self, store: &StoreId) -> Memory {
+        let state = self.board.reader().read(|picture| picture.stores.get(store).map(|report| report.state));
+        let wait = self.waits.of(store, Instant::now());
+        Memory {
+            state: state.unwrap_or(StoreState::Requested),
+            probed: self.asking.probed(store),
+            waited: wait.waited,
+            symptoms: wait.symptoms,
+            look_closer: wait.look_closer,
         }
     }
 
@@ -254,7 +301,8 @@ impl Daemon {
         self.board.update(|picture| {
             let report = picture.stores.get_mut(store).filter(|it| new && it.state == StoreState::Requested);
             if let Some(report) = report {
-                report.enter(StoreState::Provisioning, "applying its objects".to_owned(), now);
+                report.enter(StoreState::Provisioning, "namespace: applying its objects".to_owned(), now);
+                report.step = Some(Step::Namespace);
             }
         });
     }
@@ -408,6 +456,7 @@ impl Daemon {
             self.first_pass.extend(touched.iter().cloned());
         }
         for store in touched {
+            self.waits.remove(&store);
             self.queue.mark_fresh(&store);
         }
     }
@@ -458,18 +507,43 @@ impl Daemon {
                 if conclusion.done == Done::Deleted {
                     tracing::info!(store.id = %store, "deletion of the namespace begun");
                 }
-                self.show(&store, &wish, conclusion.state, conclusion.reason, None, now, took);
+                let Conclusion { done: _, state, step, reason, ask, symptoms } = conclusion;
+                self.asking.concluded(&store, ask, step.is_some(), Instant::now());
+                let timeout = step.map(|step| self.context.timeouts.of(step));
+                self.waits.concluded(&store, step.zip(timeout), symptoms, Instant::now());
+                let shown = Shown { state, step, reason, next_retry: None };
+                self.show(&store, &wish, shown, now, took);
             }
             Err(error) => {
                 let at_least = Duration::from_secs(error.retry_after().into());
                 let wait = self.queue.failed(&store, Instant::now(), at_least, (self.chance)());
                 let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
                 let reason = format!("failed to {error}");
-                self.show(&store, &wish, Some(StoreState::Failed), reason, Some(retry), now, took);
+                let state = Some(StoreState::Failed);
+                let shown = Shown { state, step: None, reason, next_retry: Some(retry) };
+                self.show(&store, &wish, shown, now, took);
             }
         }
         if matches!(wish, Wish::Absent | Wish::AbsentButKept(_)) {
             self.plan_removals();
+        }
+    }
+
+    /// A shop has answered, or not.
+    fn on_asked(&mut self, asked: Asked) {
+        let (store, took) = (asked.store.clone(), asked.took);
+        let Some(news) = self.asking.finished(asked, Instant::now()) else { return };
+        self.metrics.probed(news.good, took);
+        if news.good {
+            let now = (self.context.surroundings.clock)();
+            self.board.update(|picture| {
+                if let Some(report) = picture.stores.get_mut(&store) {
+                    report.answered = Some(now);
+                }
+            });
+        }
+        if news.changed {
+            self.queue.mark(&store);
         }
     }
 
@@ -492,22 +566,14 @@ impl Daemon {
     }
 
     /// Puts a run's conclusion on the board, and logs and counts the transition, if it is one.
-    #[expect(clippy::too_many_arguments, reason = "one conclusion, spelt out; called twice")]
-    fn show(
-        &mut self,
-        store: &StoreId,
-        wish: &Wish,
-        state: Option<StoreState>,
-        reason: String,
-        next_retry: Option<i64>,
-        now: i64,
-        took: Duration,
-    ) {
+    fn show(&mut self, store: &StoreId, wish: &Wish, shown: Shown, now: i64, took: Duration) {
+        let Shown { state, step, reason, next_retry } = shown;
         let Some(state) = state else {
             let gone = self.board.update(|picture| picture.stores.remove(store)).is_some();
             if gone {
                 tracing::info!(store.id = %store, "the store is gone");
             }
+            self.waits.remove(store);
             self.count_states();
             return;
         };
@@ -524,15 +590,18 @@ impl Daemon {
                 report.url = inventory.url;
                 report.applied_revision = Some(inventory.revision).filter(|revision| !revision.is_empty());
             }
-            let failed_anew = state == StoreState::Failed && report.last_error.as_ref() != Some(&reason);
+            let is_bad = matches!(state, StoreState::Failed | StoreState::Degraded);
+            let failed_anew = is_bad && report.last_error.as_ref() != Some(&reason);
             let left = report.enter(state, reason.clone(), now);
+            report.step = step;
             report.next_retry = next_retry;
             (left, failed_anew)
         });
         let duration_ms = milliseconds(took);
         if failed_anew {
             let commit = wish.revision();
-            tracing::warn!(store.id = %store, git.commit = commit, state = "FAILED", duration_ms, "{reason}");
+            let state = state.as_str();
+            tracing::warn!(store.id = %store, git.commit = commit, state, duration_ms, "{reason}");
         }
         if let Some(left) = left {
             if !failed_anew {

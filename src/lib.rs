@@ -19,6 +19,7 @@ pub mod report;
 pub mod cluster;
 pub mod git;
 pub mod metrics;
+pub mod probe;
 pub mod web;
 
 // One store's run.

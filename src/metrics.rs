@@ -28,6 +28,9 @@ const PROVISIONING_BUCKETS: [f64; 16] =
 /// Seconds: from a run that finds nothing to do to one that waits on a slow API server.
 const RECONCILE_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
 
+/// Seconds: from an answer inside one machine to a shop that is about to time out.
+const PROBE_BUCKETS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0];
+
 /// How one run over a store ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
@@ -160,6 +163,8 @@ series! {
     /// Time in seconds of one run over one store, by how it ended.
     reconciles: HistogramVec =
         histograms("storekeeper_reconcile_duration_seconds", "outcome", &RECONCILE_BUCKETS);
+    /// Time in seconds of asking one shop itself, by what it answered.
+    probes: HistogramVec = histograms("storekeeper_probe_duration_seconds", "result", &PROBE_BUCKETS);
     /// Fetches of the watched repository, by result.
     git_fetches: IntCounterVec = counters("storekeeper_git_fetches_total", "result");
     /// 1 while newer commits are not followed, else 0.
@@ -185,6 +190,9 @@ impl Metrics {
         }
         for outcome in Outcome::ALL {
             series.reconciles.with_label_values(&[outcome.label()]);
+        }
+        for good in [true, false] {
+            series.probes.with_label_values(&[probe_label(good)]);
         }
         for result in GitFetch::ALL {
             series.git_fetches.with_label_values(&[result.label()]);
@@ -226,6 +234,11 @@ impl Metrics {
     /// Observes one run over one store.
     pub fn reconciled(&self, outcome: Outcome, took: Duration) {
         self.0.reconciles.with_label_values(&[outcome.label()]).observe(took.as_secs_f64());
+    }
+
+    /// Observes one question to a shop itself.
+    pub fn probed(&self, good: bool, took: Duration) {
+        self.0.probes.with_label_values(&[probe_label(good)]).observe(took.as_secs_f64());
     }
 
     /// Counts one fetch of the watched repository.
@@ -279,6 +292,10 @@ impl MetricsReader {
             provisioning_duration_seconds: durations(&self.0.provisioning),
         }
     }
+}
+
+fn probe_label(good: bool) -> &'static str {
+    if good { "good" } else { "bad" }
 }
 
 fn durations(histogram: &Histogram) -> DurationSummary {

@@ -45,6 +45,18 @@ pub const ANNOTATION_REMOVAL_REFUSED: &str = "storekeeper.dev/removal-refused";
 /// nothing of ours.
 pub const ANNOTATION_RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 
+/// Says which part of a store an object is, in Kubernetes' recommended label: it tells the step on the way to READY.
+pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
+
+/// On a store's Ingress, by its chart: what the shop has to answer before it is READY, as words with commas between.
+pub const ANNOTATION_PROBE: &str = "storekeeper.dev/probe";
+
+/// On a store's Ingress, by its chart: the Secret that holds the key for asking, under [`PROBE_KEY`].
+pub const ANNOTATION_PROBE_KEY_SECRET: &str = "storekeeper.dev/probe-key-secret";
+
+/// The entry of that Secret.
+pub const PROBE_KEY: &str = "publishable-key";
+
 /// The inventory of a store: a ConfigMap of this name in its namespace.
 pub const INVENTORY_NAME: &str = "storekeeper-inventory";
 

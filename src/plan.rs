@@ -13,7 +13,7 @@ use crate::names::{
     ANNOTATION_HOST, ANNOTATION_REMOVAL_REFUSED, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE,
     MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL, SourceId, StoreId,
 };
-use crate::report::Readiness;
+use crate::report::{ProbeTarget, Workload};
 use crate::store::DeletionBudget;
 
 /// What the cluster holds of one store, from the watch caches.
@@ -83,7 +83,7 @@ pub struct ObservedObject {
     /// Whether it stays when it is no longer rendered (`helm.sh/resource-policy: keep`).
     pub keep: bool,
     /// For a workload whether it runs as it should; none for kinds that are ready once applied.
-    pub readiness: Option<Readiness>,
+    pub workload: Option<Workload>,
 }
 
 /// What a run applied to a store's namespace, kept there itself: a restart compares and writes nothing, and an
@@ -98,6 +98,12 @@ pub struct Inventory {
     /// Where shoppers find the store, as its Ingress says.
     #[serde(default)]
     pub url: Option<String>,
+    /// What the shop has to answer before it is READY; none when its chart does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeTarget>,
+    /// The inputs that the store was READY with last: with these, what stops is a failure and no beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Fingerprint>,
     /// The objects, ours until pruned.
     pub objects: Vec<InventoryEntry>,
 }
@@ -119,6 +125,11 @@ pub struct InventoryEntry {
 }
 
 impl Inventory {
+    /// Whether the store was READY with what is applied now.
+    pub fn was_ready(&self) -> bool {
+        self.ready.is_some() && self.ready == self.inputs
+    }
+
     /// Finds an object's entry.
     pub fn get(&self, key: &ObjectKey) -> Option<&InventoryEntry> {
         self.objects.iter().find(|entry| entry.key == *key)
@@ -453,7 +464,7 @@ fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
     let leaving = old.objects.iter().filter(|entry| !wanted.contains(&entry.key));
     objects.extend(leaving.cloned());
-    Inventory { inputs: None, revision: desired.revision.to_owned(), url: old.url, objects }
+    Inventory { inputs: None, revision: desired.revision.to_owned(), objects, ..old }
 }
 
 #[cfg(test)]
@@ -535,7 +546,7 @@ mod tests {
                 owned_fields: Some(fields.clone()),
                 deleting: false,
                 keep: false,
-                readiness: None,
+                workload: None,
             };
             (manifest.key.clone(), object)
         });

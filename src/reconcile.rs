@@ -5,11 +5,13 @@
 //! cut off anywhere; the next one continues.
 
 mod act;
+mod conclude;
 mod render;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 
@@ -20,9 +22,11 @@ use crate::names::{SourceId, StoreId};
 use crate::plan::{
     self, DesiredStore, Inventory, InventoryEntry, NamespaceSpec, ObservedStore, Ownership, StorePlan,
 };
-use crate::report::{self, StoreState};
+use crate::report::{ProbeTarget, ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
+use conclude::conclude;
+pub use conclude::Question;
 pub use render::{RenderFailure, Surroundings, render_offline};
 
 /// How often a run looks again when the namespace changes under it.
@@ -39,6 +43,8 @@ pub struct Context {
     pub source: SourceId,
     /// Time and chance, for charts.
     pub surroundings: Surroundings,
+    /// How long a store may be at each step on its way to READY.
+    pub timeouts: StepTimeouts,
 }
 
 /// What git says about a store at the moment of its run.
@@ -70,6 +76,21 @@ impl Wish {
     }
 }
 
+/// What was learnt of a store between its runs.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// The state it was in.
+    pub state: StoreState,
+    /// What the shop itself answered, and the inputs it had then: the answer of another version counts for nothing.
+    pub probed: (Option<Fingerprint>, Probed),
+    /// The step it is at, and for how long.
+    pub waited: Option<(Step, Duration)>,
+    /// What its pods and events told last.
+    pub symptoms: Vec<Symptom>,
+    /// Whether it is time to ask pods and events, should it wait still.
+    pub look_closer: bool,
+}
+
 /// How a run ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conclusion {
@@ -77,8 +98,20 @@ pub struct Conclusion {
     pub done: Done,
     /// The state the store is in; none when nothing is left of it.
     pub state: Option<StoreState>,
+    /// The step on the way to READY that is not done.
+    pub step: Option<Step>,
     /// Why.
     pub reason: String,
+    /// What to ask the shop itself, if that is worth it now.
+    pub ask: Option<Question>,
+    /// What pods and events tell, if they were asked.
+    pub symptoms: Option<Vec<Symptom>>,
+}
+
+impl Conclusion {
+    fn new(done: Done, state: Option<StoreState>, reason: String) -> Self {
+        Self { done, state, step: None, reason, ask: None, symptoms: None }
+    }
 }
 
 /// What a run came to.
@@ -121,6 +154,9 @@ pub enum RunError {
     /// The chart could not be rendered with this store's values.
     #[error(transparent)]
     Render(#[from] RenderFailure),
+    /// The chart says what to ask the shop in words that nobody knows.
+    #[error(transparent)]
+    Probe(#[from] ProbeTargetError),
     /// The rendered objects can't be this store's.
     #[error("prepare the objects: {0}")]
     Manifest(#[from] ManifestError),
@@ -154,9 +190,10 @@ pub async fn run(
     context: &Context,
     id: &StoreId,
     wish: &Wish,
+    memory: &Memory,
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
-    let steps = AssertUnwindSafe(decide(context, id, wish, tally));
+    let steps = AssertUnwindSafe(decide(context, id, wish, memory, tally));
     steps.catch_unwind().await.unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
@@ -168,17 +205,18 @@ async fn decide(
     context: &Context,
     id: &StoreId,
     wish: &Wish,
+    memory: &Memory,
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let owner = Owner { store: id, source: &context.source };
     if let Wish::Present { store, revision } = wish {
-        return sync(context, owner, store, revision, tally).await;
+        return sync(context, owner, (store, revision), memory, tally).await;
     }
     let observed = context.cluster.observe(id);
-    let waiting = |state, reason| Ok(Conclusion { done: Done::Waiting, state, reason });
+    let waiting = |state, reason| Ok(Conclusion::new(Done::Waiting, state, reason));
     let unwanted = !matches!(wish, Wish::Unreadable | Wish::HostTaken(_));
     if unwanted && !owns(owner, &observed) {
-        return Ok(Conclusion { done: Done::Nothing, state: None, reason: String::new() });
+        return Ok(Conclusion::new(Done::Nothing, None, String::new()));
     }
     if unwanted && let Some(going) = deleting(&observed) {
         return Ok(going);
@@ -187,7 +225,7 @@ async fn decide(
         Wish::Absent => {
             context.cluster.delete_namespace(owner).await?;
             let reason = "its namespace is being deleted".to_owned();
-            Ok(Conclusion { done: Done::Deleted, state: Some(StoreState::Deleting), reason })
+            Ok(Conclusion::new(Done::Deleted, Some(StoreState::Deleting), reason))
         }
         Wish::AbsentForNow(reason) => {
             let reason = format!("its file is gone, but nothing is removed for now: {reason}");
@@ -202,25 +240,25 @@ async fn decide(
 async fn sync(
     context: &Context,
     owner: Owner<'_>,
-    store: &Arc<Store>,
-    revision: &str,
+    (store, revision): (&Arc<Store>, &str),
+    memory: &Memory,
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let planned = plan_store(context, store, revision).await?;
     let Planned { plan, observed, inputs, manifests } = planned;
     let waves = match plan {
-        StorePlan::Converged => return Ok(conclude(Done::Nothing, &observed)),
+        StorePlan::Converged => return conclude(context, owner, Done::Nothing, memory).await,
         StorePlan::AwaitDeletion => return Ok(awaiting_deletion(&observed)),
         StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
         StorePlan::Sync(waves) => waves,
     };
     let applied = act::carry_out(&context.cluster, owner, waves, tally).await?;
     let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
-    let inventory = achieved(&desired, &observed, &applied);
+    let inventory = achieved(&desired, &observed, &applied)?;
     if observed.inventory.as_ref() != Some(&inventory) {
         context.cluster.record(owner, &inventory).await?;
     }
-    Ok(conclude(Done::Applied, &context.cluster.observe(owner.store)))
+    conclude(context, owner, Done::Applied, memory).await
 }
 
 /// A plan with what it was made from.
@@ -310,7 +348,7 @@ fn achieved(
     desired: &DesiredStore<'_>,
     observed: &ObservedStore,
     applied: &BTreeMap<ObjectKey, Option<Fingerprint>>,
-) -> Inventory {
+) -> Result<Inventory, ProbeTargetError> {
     let old = observed.inventory.as_ref();
     let objects: Vec<_> = desired
         .manifests
@@ -339,42 +377,27 @@ fn achieved(
         _ => desired.revision.to_owned(),
     };
     let url = crate::manifest::url(desired.manifests, desired.host);
-    Inventory { inputs: Some(desired.inputs.clone()), revision, url, objects }
-}
-
-/// Concludes from what the inventory names: an object that is missing counts as much as one that does not run.
-fn conclude(done: Done, observed: &ObservedStore) -> Conclusion {
-    let going = observed.objects.iter().find(|(_, object)| object.deleting);
-    let entries = observed.inventory.iter().flat_map(|inventory| &inventory.objects);
-    let missing = entries.clone().find(|entry| !observed.objects.contains_key(&entry.key));
-    let workloads = entries.filter_map(|entry| {
-        let readiness = observed.objects.get(&entry.key)?.readiness.as_ref()?;
-        Some((entry.key.to_string(), readiness))
-    });
-    let (state, reason) = match (going, missing) {
-        (Some((key, _)), _) => {
-            (StoreState::Provisioning, format!("waiting for the deletion of {key} to end"))
-        }
-        (None, Some(entry)) => (StoreState::Provisioning, format!("{} is missing", entry.key)),
-        (None, None) => report::conclude(workloads),
+    let inputs = Some(desired.inputs.clone());
+    // Another release of storekeeper, the same objects: what was READY still is.
+    let ready = match old {
+        Some(old) if old.was_ready() && old.objects == objects => inputs.clone(),
+        Some(old) => old.ready.clone(),
+        None => None,
     };
-    Conclusion { done, state: Some(state), reason }
+    Ok(Inventory { inputs, revision, url, probe: ProbeTarget::of(desired.manifests)?, ready, objects })
 }
 
 /// Concludes that the namespace is on its way out, in its controller's own words where it has some.
 fn deleting(observed: &ObservedStore) -> Option<Conclusion> {
     let namespace = observed.namespace.as_ref().filter(|namespace| namespace.deleting_since.is_some())?;
     let reason = namespace.held_by.clone().unwrap_or_else(|| "its namespace is being deleted".to_owned());
-    Some(Conclusion { done: Done::Waiting, state: Some(StoreState::Deleting), reason })
+    Some(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason))
 }
 
 fn awaiting_deletion(observed: &ObservedStore) -> Conclusion {
     let reason = deleting(observed).map(|conclusion| conclusion.reason).unwrap_or_default();
-    Conclusion {
-        done: Done::Waiting,
-        state: Some(StoreState::Deleting),
-        reason: format!("{reason}; the store is made anew afterwards"),
-    }
+    let reason = format!("{reason}; the store is made anew afterwards");
+    Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason)
 }
 
 fn owns(owner: Owner<'_>, observed: &ObservedStore) -> bool {
@@ -395,7 +418,7 @@ async fn refuse_removal(
         }
     }
     let reason = format!("its file is gone, but it is kept: {reason}");
-    Ok(Conclusion { done: Done::Refused, state: Some(StoreState::Failed), reason })
+    Ok(Conclusion::new(Done::Refused, Some(StoreState::Failed), reason))
 }
 
 fn not_ours(owner: Owner<'_>, ownership: &Ownership) -> RunError {

@@ -1,23 +1,29 @@
 //! Concludes what state each store is in, and holds those conclusions for whoever shows them. Pure.
+//!
+//! - `step`: the steps on the way to READY, and their time-outs
+//! - `readiness`: what a workload's status says
+//! - `symptoms`: what pods and events say besides
+//! - `probe`: what is asked of the shop itself
+//! - `verdict`: the state that follows from all of these
+
+mod probe;
+mod readiness;
+mod step;
+mod symptoms;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::names::StoreId;
 
-/// Whether a workload runs as it should.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// The controller has seen the newest version and all of it runs.
-    Current,
-    /// On its way, with what is missing.
-    Progressing(String),
-    /// The controller has given up, with its own reason.
-    Failed(String),
-}
+pub use probe::{ProbeFailure, ProbeTarget, ProbeTargetError, Probed};
+pub use readiness::{Readiness, WORKLOAD_KINDS, Workload, workload};
+pub use step::{Step, StepTimeout, StepTimeoutError, StepTimeouts};
+pub use symptoms::{Symptom, explain, symptoms};
+pub use verdict::{Evidence, Verdict, judge};
 
 /// The state of a store, as people read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -27,8 +33,10 @@ pub enum StoreState {
     Requested,
     /// Its objects are applied or being applied; something does not run yet.
     Provisioning,
-    /// Every object is applied and every workload runs.
+    /// Every object is applied, every workload runs and a shopper can buy.
     Ready,
+    /// It was READY with what git wants now, and a shopper can't buy any more.
+    Degraded,
     /// Something is wrong; the reason says what, and when the next try comes.
     Failed,
     /// Its file is gone and its namespace is being deleted.
@@ -37,8 +45,14 @@ pub enum StoreState {
 
 impl StoreState {
     /// Every state, in the order of a store's life.
-    pub const ALL: [Self; 5] =
-        [Self::Requested, Self::Provisioning, Self::Ready, Self::Failed, Self::Deleting];
+    pub const ALL: [Self; 6] = [
+        Self::Requested,
+        Self::Provisioning,
+        Self::Ready,
+        Self::Degraded,
+        Self::Failed,
+        Self::Deleting,
+    ];
 
     /// Returns the state as pages and metrics write it.
     pub fn as_str(self) -> &'static str {
@@ -46,6 +60,7 @@ impl StoreState {
             Self::Requested => "REQUESTED",
             Self::Provisioning => "PROVISIONING",
             Self::Ready => "READY",
+            Self::Degraded => "DEGRADED",
             Self::Failed => "FAILED",
             Self::Deleting => "DELETING",
         }
@@ -61,6 +76,8 @@ pub struct StoreReport {
     pub display_name: Option<String>,
     /// The state.
     pub state: StoreState,
+    /// The step on the way to READY that is not done; none when nothing is to be done.
+    pub step: Option<Step>,
     /// Why it is in that state.
     pub reason: String,
     /// Since when.
@@ -77,6 +94,8 @@ pub struct StoreReport {
     pub last_error: Option<String>,
     /// When a failed run is tried again.
     pub next_retry: Option<i64>,
+    /// When the shop itself last answered as a shopper needs it.
+    pub answered: Option<i64>,
 }
 
 /// What holds for the fleet as a whole.
@@ -92,6 +111,8 @@ pub struct FleetReport {
     pub problems: Vec<String>,
     /// Whether the first pass over all stores is finished.
     pub ready: bool,
+    /// Why shops are not asked before they count as READY, if they are not.
+    pub not_asked: Option<String>,
 }
 
 /// Everything that is shown, in one consistent picture.
@@ -137,6 +158,7 @@ impl StoreReport {
             name,
             display_name: None,
             state: StoreState::Requested,
+            step: None,
             reason: "waiting for its first run".to_owned(),
             since: now,
             url: None,
@@ -145,6 +167,7 @@ impl StoreReport {
             created: None,
             last_error: None,
             next_retry: None,
+            answered: None,
         }
     }
 
@@ -154,9 +177,10 @@ impl StoreReport {
         if left.is_some() {
             self.since = now;
         }
-        if state == StoreState::Failed {
+        if matches!(state, StoreState::Failed | StoreState::Degraded) {
             self.last_error = Some(reason.clone());
-        } else {
+        }
+        if state != StoreState::Failed {
             self.next_retry = None;
         }
         if state == StoreState::Ready {
@@ -168,167 +192,9 @@ impl StoreReport {
     }
 }
 
-/// Concludes from its workloads what state a store is in whose objects are all applied.
-pub fn conclude<'a>(workloads: impl Iterator<Item = (String, &'a Readiness)>) -> (StoreState, String) {
-    let mut waiting = Vec::new();
-    for (name, readiness) in workloads {
-        match readiness {
-            Readiness::Current => {}
-            Readiness::Failed(reason) => return (StoreState::Failed, format!("{name}: {reason}")),
-            Readiness::Progressing(reason) => waiting.push(format!("{name}: {reason}")),
-        }
-    }
-    if waiting.is_empty() {
-        (StoreState::Ready, "every object is applied and every workload runs".to_owned())
-    } else {
-        (StoreState::Provisioning, waiting.join("; "))
-    }
-}
-
-/// Reads an object's readiness off its status; none for kinds that are ready once applied.
-///
-/// Source: the API conventions for workload status; the rules are those of kubectl's `rollout status` and `wait`.
-pub fn readiness(object: &Value) -> Option<Readiness> {
-    let kind = object.pointer("/kind").and_then(Value::as_str)?;
-    let judge = match kind {
-        "Deployment" => deployment_readiness,
-        "StatefulSet" => stateful_set_readiness,
-        "Job" => job_readiness,
-        _ => return None,
-    };
-    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
-    let seen = number("/status/observedGeneration").unwrap_or(0);
-    if kind != "Job" && seen < number("/metadata/generation").unwrap_or(0) {
-        return Some(Readiness::Progressing("its controller has not seen the newest version yet".to_owned()));
-    }
-    Some(judge(object))
-}
-
-fn deployment_readiness(object: &Value) -> Readiness {
-    if let Some(message) = condition(object, "Progressing", "False") {
-        return Readiness::Failed(message);
-    }
-    let wanted = count(object, "/spec/replicas").unwrap_or(1);
-    // Quota and Pod Security speak here, long before the deadline.
-    if let Some(message) = condition(object, "ReplicaFailure", "True") {
-        return Readiness::Progressing(message);
-    }
-    let updated = count(object, "/status/updatedReplicas").unwrap_or(0);
-    let total = count(object, "/status/replicas").unwrap_or(0);
-    let available = count(object, "/status/availableReplicas").unwrap_or(0);
-    if updated < wanted {
-        Readiness::Progressing(format!("{updated} of {wanted} replicas updated"))
-    } else if total > updated {
-        Readiness::Progressing(format!("{} old replicas still run", total - updated))
-    } else if available < wanted {
-        Readiness::Progressing(format!("{available} of {wanted} replicas available"))
-    } else {
-        Readiness::Current
-    }
-}
-
-fn stateful_set_readiness(object: &Value) -> Readiness {
-    let wanted = count(object, "/spec/replicas").unwrap_or(1);
-    let ready = count(object, "/status/readyReplicas").unwrap_or(0);
-    let updated = count(object, "/status/updatedReplicas").unwrap_or(0);
-    let current = object.pointer("/status/currentRevision");
-    if ready < wanted {
-        Readiness::Progressing(format!("{ready} of {wanted} replicas ready"))
-    } else if updated < wanted && current != object.pointer("/status/updateRevision") {
-        Readiness::Progressing(format!("{updated} of {wanted} replicas updated"))
-    } else {
-        Readiness::Current
-    }
-}
-
-fn job_readiness(object: &Value) -> Readiness {
-    if let Some(message) = condition(object, "Failed", "True") {
-        Readiness::Failed(format!("{message}; delete the Job to have it run again"))
-    } else if condition(object, "Complete", "True").is_some() {
-        Readiness::Current
-    } else {
-        let tries = count(object, "/status/failed").unwrap_or(0);
-        let tried = if tries > 0 { format!(" after {tries} failed pods") } else { String::new() };
-        Readiness::Progressing(format!("has not completed yet{tried}"))
-    }
-}
-
-fn count(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
-}
-
-/// Finds a condition of this type and status and returns its words.
-fn condition(object: &Value, kind: &str, status: &str) -> Option<String> {
-    let conditions = object.pointer("/status/conditions")?.as_array()?;
-    let found = conditions.iter().find(|entry| entry["type"] == kind && entry["status"] == status)?;
-    let word = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
-    Some(format!("{}: {}", word("reason"), word("message")))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn deployment(generation: i64, status: &Value) -> Option<Readiness> {
-        let meta = json!({"generation": generation});
-        readiness(&json!({"kind": "Deployment", "metadata": meta, "spec": {"replicas": 2}, "status": status}))
-    }
-
-    fn is_progressing(readiness: Option<&Readiness>) -> bool {
-        matches!(readiness, Some(Readiness::Progressing(_)))
-    }
-
-    #[test]
-    fn a_deployment_is_current_when_its_newest_version_is_available_and_alone() {
-        let full =
-            json!({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
-        assert_eq!(deployment(3, &full), Some(Readiness::Current));
-        assert!(is_progressing(deployment(4, &full).as_ref()), "the controller is behind");
-        assert!(is_progressing(deployment(3, &json!({})).as_ref()));
-        let surging =
-            json!({"observedGeneration": 3, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 2});
-        assert!(is_progressing(deployment(3, &surging).as_ref()), "an old replica still runs");
-    }
-
-    #[test]
-    fn a_deployment_past_its_deadline_has_failed_in_its_own_words() {
-        let conditions = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}]);
-        let status = json!({"observedGeneration": 1, "conditions": conditions});
-        let expected = Readiness::Failed("ProgressDeadlineExceeded: timed out".to_owned());
-        assert_eq!(deployment(1, &status), Some(expected));
-    }
-
-    #[test]
-    fn a_job_is_current_only_when_complete() {
-        let job = |status: Value| readiness(&json!({"kind": "Job", "metadata": {}, "status": status}));
-        assert!(is_progressing(job(json!({"active": 1})).as_ref()));
-        assert_eq!(
-            job(json!({"conditions": [{"type": "Complete", "status": "True"}]})),
-            Some(Readiness::Current)
-        );
-        let failed = job(
-            json!({"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "m"}]}),
-        );
-        assert_eq!(
-            failed,
-            Some(Readiness::Failed(
-                "BackoffLimitExceeded: m; delete the Job to have it run again".to_owned()
-            ))
-        );
-    }
-
-    #[test]
-    fn a_store_is_ready_when_all_of_it_is_and_failed_when_any_of_it_is() {
-        let (current, waiting) = (Readiness::Current, Readiness::Progressing("0 of 1".to_owned()));
-        let failed = Readiness::Failed("no".to_owned());
-        let state = |all: &[&Readiness]| conclude(all.iter().map(|one| ("Job/x".to_owned(), *one))).0;
-        assert_eq!(state(&[]), StoreState::Ready);
-        assert_eq!(state(&[&current, &current]), StoreState::Ready);
-        assert_eq!(state(&[&current, &waiting]), StoreState::Provisioning);
-        assert_eq!(state(&[&waiting, &failed]), StoreState::Failed);
-    }
 
     #[test]
     fn since_moves_only_with_the_state_and_the_last_error_stays_until_ready() {

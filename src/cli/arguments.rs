@@ -8,8 +8,10 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cluster::ClusterSettings;
-use crate::daemon::SourceOptions;
+use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
+use crate::probe::{ProbeAddress, ProbeSettings, Prober};
+use crate::report::{StepTimeout, StepTimeouts};
 
 /// GitOps for Medusa stores on Kubernetes: one file in git is one shop.
 #[derive(Debug, Parser)]
@@ -87,12 +89,42 @@ pub(super) struct RunArguments {
     /// How many stores may have a run under way at once.
     #[arg(long, env = "STOREKEEPER_CONCURRENCY", default_value_t = 8, value_parser = parse_concurrency)]
     pub(super) concurrency: usize,
+    #[command(flatten)]
+    probe: ProbeArguments,
     #[arg(long, env = "STOREKEEPER_LOG_FORMAT", value_enum, default_value = "json")]
     pub(super) log_format: LogFormat,
     #[command(flatten)]
     pub(super) cluster: ClusterArguments,
     #[command(flatten)]
     pub(super) chart: ChartArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProbeMode {
+    /// The shop itself, through its own address.
+    Ingress,
+    /// The status of its objects alone, for clusters whose stores can't be reached from here.
+    Objects,
+}
+
+/// What makes a store READY.
+#[derive(Debug, Args)]
+pub(super) struct ProbeArguments {
+    /// What is asked before a store is READY.
+    #[arg(long, env = "STOREKEEPER_PROBE", value_enum, default_value = "ingress")]
+    probe: ProbeMode,
+    /// Connect to this IP or IP:PORT when asking a shop, instead of to what its host resolves to.
+    #[arg(long, env = "STOREKEEPER_PROBE_ADDRESS")]
+    probe_address: Option<ProbeAddress>,
+    /// How often a shop that answers is asked, in seconds; chance moves it by a tenth.
+    #[arg(long, env = "STOREKEEPER_PROBE_INTERVAL_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    probe_interval_seconds: u64,
+    /// A PEM file of certificate authorities that are trusted for asking shops besides the system's.
+    #[arg(long, env = "STOREKEEPER_PROBE_CA_FILE")]
+    probe_ca_file: Option<PathBuf>,
+    /// How long a store may be at a step before it counts as failed, as step=seconds; may be given again.
+    #[arg(long = "step-timeout", env = "STOREKEEPER_STEP_TIMEOUT", value_delimiter = ',')]
+    step_timeout: Vec<StepTimeout>,
 }
 
 #[derive(Debug, Args)]
@@ -146,7 +178,37 @@ impl ClusterArguments {
     }
 }
 
+impl ProbeArguments {
+    fn asking(&self) -> anyhow::Result<Option<AskingOptions>> {
+        if self.probe == ProbeMode::Objects {
+            return Ok(None);
+        }
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("read the authorities in {}", path.display()))
+        };
+        let authorities = self.probe_ca_file.as_ref().map(read).transpose()?;
+        let prober = Prober::new(&ProbeSettings { address: self.probe_address, authorities })?;
+        Ok(Some(AskingOptions { prober, interval: Duration::from_secs(self.probe_interval_seconds) }))
+    }
+
+    fn timeouts(&self) -> StepTimeouts {
+        let mut timeouts = StepTimeouts::default();
+        for StepTimeout { step, timeout } in &self.step_timeout {
+            timeouts.set(*step, *timeout);
+        }
+        timeouts
+    }
+}
+
 impl RunArguments {
+    pub(super) fn asking(&self) -> anyhow::Result<Option<AskingOptions>> {
+        self.probe.asking()
+    }
+
+    pub(super) fn timeouts(&self) -> StepTimeouts {
+        self.probe.timeouts()
+    }
+
     pub(super) fn source_options(&self) -> anyhow::Result<SourceOptions> {
         let url = self.repository.parse().context("understand --repository")?;
         let mut settings = SourceSettings::new(url, &self.branch);

@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::index::{Feed, Origin, owned_fields};
-use super::watch::{read_inventory, workload_readiness};
+use super::watch::{read_inventory, workload_of};
 use super::{Cluster, ClusterError, bounded};
 use crate::manifest::{Fingerprint, Manifest, Owner};
 use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME};
@@ -65,7 +65,7 @@ impl Cluster {
         let is_secret = manifest.key.kind == "Secret";
         let made = answer.map_err(|error| if is_secret { error.without_content() } else { error })?;
         let feed = Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() };
-        self.index.put_object(Origin::Answer, &feed, &made.metadata, workload_readiness(&feed, &made));
+        self.index.put_object(Origin::Answer, &feed, &made.metadata, workload_of(&feed, &made));
         Ok(owned_fields(&made.metadata))
     }
 

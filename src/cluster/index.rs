@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::manifest::{Fingerprint, ObjectKey};
 use crate::names::{ANNOTATION_RESOURCE_POLICY, FIELD_MANAGER, INVENTORY_NAME, NAMESPACE_PREFIX, StoreId};
 use crate::plan::{Inventory, ObservedNamespace, ObservedObject, ObservedStore};
-use crate::report::Readiness;
+use crate::report::Workload;
 
 /// One watch that feeds the index.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -167,7 +167,7 @@ impl Index {
         origin: Origin,
         feed: &Feed,
         meta: &ObjectMeta,
-        readiness: Option<Readiness>,
+        workload: Option<Workload>,
     ) {
         let Some((store, key)) = object_of(feed, meta) else { return };
         let value = ObservedObject {
@@ -175,7 +175,7 @@ impl Index {
             owned_fields: owned_fields(meta),
             deleting: meta.deletion_timestamp.is_some(),
             keep: is_kept(meta),
-            readiness,
+            workload,
         };
         let mut inner = self.lock();
         let known = inner.objects.get(&store).is_some_and(|objects| objects.contains_key(&key));

@@ -1,5 +1,7 @@
-//! Reading single objects of a store's own namespace, for charts that look them up.
+//! Reading single objects of a store's own namespace: for charts that look them up, and the key for asking a shop.
 
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use serde_json::Value;
 
 use super::{Cluster, ClusterError, bounded};
@@ -27,5 +29,18 @@ impl Cluster {
             Err(error) if error.is_not_found() => Ok(None),
             object => Ok(serde_json::to_value(object?).ok()),
         }
+    }
+
+    /// Returns an entry of a Secret as text; none when there is no such Secret or entry.
+    pub async fn secret_entry(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<Option<String>, ClusterError> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        let secret = bounded(format!("read Secret/{name} in {namespace}"), api.get_opt(name)).await?;
+        let entry = secret.and_then(|secret| secret.data?.remove(key));
+        Ok(entry.and_then(|bytes| String::from_utf8(bytes.0).ok()))
     }
 }

@@ -4,6 +4,7 @@
 //! - `watch`: the watches that feed it
 //! - `resources`: which kinds the API server serves
 //! - `apply`, `delete`, `lookup`: one verb each
+//! - `symptoms`: why a store does not come up
 //! - `error`: why the API server did not do what was asked
 
 mod apply;
@@ -12,6 +13,7 @@ mod error;
 mod index;
 mod lookup;
 mod resources;
+mod symptoms;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -20,13 +20,10 @@ use super::{Cluster, ClusterError, api_resource};
 use crate::manifest::{Resource, api_version};
 use crate::names::{INVENTORY_KEY, INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
 use crate::plan::Inventory;
-use crate::report::readiness;
+use crate::report::{WORKLOAD_KINDS, Workload, workload};
 
 /// How long a run waits for a watch to show its first complete list; the next try finds it further on.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Kinds whose status tells whether they run.
-const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "Job"];
 
 /// Kinds that nearly every store has: watched from the start, so that the first store need not wait for them.
 const USUAL_KINDS: [(&str, &str); 11] = [
@@ -171,7 +168,7 @@ impl Follower {
                     config.labels(&self.inventories).fields(&format!("metadata.name={INVENTORY_NAME}"));
                 self.follow(api, config, |event| inventory_event(index, event)).await;
             }
-            (Feed::Objects { kind, .. }, Some(resource)) if WORKLOADS.contains(&kind.as_str()) => {
+            (Feed::Objects { kind, .. }, Some(resource)) if WORKLOAD_KINDS.contains(&kind.as_str()) => {
                 let api = Api::<DynamicObject>::all_with(client, &api_resource(&resource));
                 let config = config.labels(&self.ours);
                 self.follow(api, config, |event| workload_event(index, feed, event)).await;
@@ -271,21 +268,24 @@ fn workload_event(index: &Index, feed: &Feed, event: watcher::Event<DynamicObjec
         watcher::Event::Init => index.begin_relist(feed),
         watcher::Event::InitDone => index.end_relist(feed),
         watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-            index.put_object(Origin::Watch, feed, &object.metadata, workload_readiness(feed, &object));
+            index.put_object(Origin::Watch, feed, &object.metadata, workload_of(feed, &object));
         }
         watcher::Event::Delete(object) => index.remove_object(feed, &object.metadata),
     }
 }
 
 /// Judges a workload by its status. List items come without their kind: the feed knows it.
-pub(super) fn workload_readiness(feed: &Feed, object: &DynamicObject) -> Option<crate::report::Readiness> {
+pub(super) fn workload_of(feed: &Feed, object: &DynamicObject) -> Option<Workload> {
     let Feed::Objects { kind, .. } = feed else { return None };
-    let mut value =
-        serde_json::json!({ "kind": kind, "metadata": { "generation": object.metadata.generation } });
+    let metadata = &object.metadata;
+    let mut value = serde_json::json!({
+        "kind": kind,
+        "metadata": { "generation": metadata.generation, "labels": metadata.labels },
+    });
     for part in ["spec", "status"] {
         value[part] = object.data.get(part).cloned().unwrap_or_default();
     }
-    readiness(&value)
+    workload(&value)
 }
 
 fn metadata_event(index: &Index, feed: &Feed, event: watcher::Event<PartialObjectMeta<DynamicObject>>) {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::when::rfc3339;
 use crate::names::StoreId;
-use crate::report::{FleetReport, Picture, StoreReport, StoreState};
+use crate::report::{FleetReport, Picture, Step, StoreReport, StoreState};
 
 /// What `/api/v1/stores` answers.
 #[derive(Debug, Clone, Serialize)]
@@ -31,6 +31,8 @@ pub struct Fleet {
     pub problems: Vec<String>,
     /// Whether the first pass over all stores is finished.
     pub ready: bool,
+    /// Why shops are not asked before they count as READY, if they are not.
+    pub not_asked: Option<String>,
 }
 
 /// What `/api/v1/stores/<name>` answers.
@@ -43,6 +45,9 @@ pub struct Store {
     pub display_name: Option<String>,
     /// The state, in capitals.
     pub state: StoreState,
+    /// The step on the way to READY that is not done: namespace, database, migration, api, storefront, ingress or
+    /// probe.
+    pub step: Option<Step>,
     /// Why it is in that state.
     pub reason: String,
     /// Since when.
@@ -59,6 +64,8 @@ pub struct Store {
     pub last_error: Option<String>,
     /// When a failed run is tried again.
     pub next_retry: Option<String>,
+    /// When the shop itself last answered as a shopper needs it.
+    pub answered: Option<String>,
 }
 
 impl Stores {
@@ -71,8 +78,8 @@ impl Stores {
 
 impl Fleet {
     fn of(report: &FleetReport) -> Self {
-        let FleetReport { revision, frozen, removals_refused, problems, ready } = report.clone();
-        Self { revision, frozen, removals_refused, problems, ready }
+        let FleetReport { revision, frozen, removals_refused, problems, ready, not_asked } = report.clone();
+        Self { revision, frozen, removals_refused, problems, ready, not_asked }
     }
 }
 
@@ -83,6 +90,7 @@ impl Store {
             name,
             display_name,
             state,
+            step,
             reason,
             since,
             url,
@@ -91,11 +99,13 @@ impl Store {
             created,
             last_error,
             next_retry,
+            answered,
         } = report.clone();
         Self {
             name,
             display_name,
             state,
+            step,
             reason,
             since: rfc3339(since),
             url,
@@ -104,6 +114,7 @@ impl Store {
             created: created.map(rfc3339),
             last_error,
             next_retry: next_retry.map(rfc3339),
+            answered: answered.map(rfc3339),
         }
     }
 }

@@ -70,7 +70,7 @@ fn head(html: &mut Html, picture: &Picture) {
 
 /// Says above everything else what holds the whole fleet back.
 fn banners(html: &mut Html, fleet: &FleetReport) {
-    let FleetReport { revision: _, frozen, removals_refused, problems, ready } = fleet;
+    let FleetReport { revision: _, frozen, removals_refused, problems, ready, not_asked } = fleet;
     if let Some(reason) = frozen {
         html.markup("<section class=\"banner bad\"><h2>Newer commits are not followed</h2><p>");
         html.text(reason).markup("</p></section>\n");
@@ -86,6 +86,11 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
             html.markup("<li>").text(problem).markup("</li>");
         }
         html.markup("</ul></section>\n");
+    }
+    if let Some(reason) = not_asked {
+        html.markup("<section class=\"banner info\"><h2>READY is what the cluster says</h2><p>")
+            .text(format_args!("Every workload of a READY store runs, but {reason}."))
+            .markup("</p></section>\n");
     }
     if !ready {
         html.markup("<section class=\"banner info\"><h2>Starting</h2><p>The first pass over all stores is ")
@@ -142,6 +147,8 @@ fn row(html: &mut Html, store: &StoreReport, now: i64) {
         created,
         last_error,
         next_retry,
+        answered,
+        step: _, // The reason begins with it.
     } = store;
     html.markup("<tr><th scope=\"row\"><a href=\"api/v1/stores/").text(name).markup("\">").text(name);
     html.markup("</a>");
@@ -156,6 +163,11 @@ fn row(html: &mut Html, store: &StoreReport, now: i64) {
     }
     html.markup("</td><td data-label=\"URL\" class=\"url\">");
     address(html, url.as_deref());
+    if let Some(answered) = answered {
+        html.markup("<small>answered ");
+        moment(html, *answered, format!("{} ago", span(now.saturating_sub(*answered))));
+        html.markup("</small>");
+    }
     html.markup("</td><td data-label=\"Revision\">");
     revisions(html, revision.as_deref(), applied_revision.as_deref());
     html.markup("</td><td data-label=\"In state\" class=\"time\">");
@@ -185,6 +197,7 @@ fn badge(html: &mut Html, state: StoreState) {
         StoreState::Requested => "<span class=\"state requested\"><i aria-hidden=\"true\">○</i> ",
         StoreState::Provisioning => "<span class=\"state provisioning\"><i aria-hidden=\"true\">◐</i> ",
         StoreState::Ready => "<span class=\"state ready\"><i aria-hidden=\"true\">●</i> ",
+        StoreState::Degraded => "<span class=\"state degraded\"><i aria-hidden=\"true\">◍</i> ",
         StoreState::Failed => "<span class=\"state failed\"><i aria-hidden=\"true\">✕</i> ",
         StoreState::Deleting => "<span class=\"state deleting\"><i aria-hidden=\"true\">⊖</i> ",
     });

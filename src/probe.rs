@@ -1,0 +1,287 @@
+//! The edge to the shops themselves: asks a store through its own address what a shopper's browser would need.
+//!
+//! Only GET, only fixed paths, no redirects, bounded in time and bytes, and nothing of an answer's body is
+//! repeated: a store file chooses the host, so the host may be anything.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::report::{ProbeFailure, ProbeTarget, Step};
+
+/// The header that carries a publishable key, as Medusa's Store API wants it.
+const KEY_HEADER: &str = "x-publishable-api-key";
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How many bytes of an answer are read.
+const ANSWER_LIMIT: usize = 1 << 20;
+
+/// How many products are looked at for one with a price.
+const PRODUCTS: usize = 12;
+
+/// How shops are asked.
+#[derive(Debug, Clone, Default)]
+pub struct ProbeSettings {
+    /// Where to connect instead of the address that a store's host resolves to.
+    pub address: Option<ProbeAddress>,
+    /// PEM certificates of authorities that are trusted besides the system's.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// An address to connect to: `IP` or `IP:PORT`; without a port, that of the scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeAddress(SocketAddr);
+
+impl FromStr for ProbeAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let whole = text.parse().ok();
+        let alone = text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0));
+        whole.or(alone).map(Self).ok_or_else(|| format!("`{text}` is not an address: use IP or IP:PORT"))
+    }
+}
+
+/// Why shops can't be asked at all; fits "failed to {error}".
+#[derive(Debug, thiserror::Error)]
+#[error("prepare to ask shops: {0}")]
+pub struct ProbeSettingsError(String);
+
+/// The key that shoppers send. Public by design, but not for logs.
+#[derive(Clone)]
+pub struct PublishableKey(String);
+
+impl PublishableKey {
+    /// Takes a key over.
+    pub fn new(key: String) -> Self {
+        Self(key)
+    }
+}
+
+impl fmt::Debug for PublishableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublishableKey(…)")
+    }
+}
+
+/// Asks shops. Cloned handles share it.
+#[derive(Debug, Clone)]
+pub struct Prober {
+    client: Client,
+}
+
+impl Prober {
+    /// Prepares for asking.
+    pub fn new(settings: &ProbeSettings) -> Result<Self, ProbeSettingsError> {
+        let mut builder = Client::builder()
+            .user_agent(concat!("storekeeper/", env!("CARGO_PKG_VERSION"), " (probe)"))
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            // As a new shopper: a connection that was kept would not see that the way is gone.
+            .pool_max_idle_per_host(0)
+            .redirect(Policy::none())
+            .no_proxy();
+        if let Some(ProbeAddress(address)) = settings.address {
+            builder = builder.dns_resolver(Arc::new(Fixed(address)));
+        }
+        if let Some(pem) = &settings.authorities {
+            let certificates = Certificate::from_pem_bundle(pem);
+            let certificates = certificates.map_err(|error| ProbeSettingsError(chain(&error)))?;
+            builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+        }
+        let client = builder.build().map_err(|error| ProbeSettingsError(chain(&error)))?;
+        Ok(Self { client })
+    }
+
+    /// Asks a shop at its address, with `/` at its end, for everything that its target demands.
+    pub async fn ask(&self, url: &str, target: &ProbeTarget, key: &PublishableKey) -> Result<(), ProbeFailure> {
+        let regions: Regions = self.store_api(url, "store/regions?limit=1", key).await?;
+        let Some(region) = regions.regions.first() else {
+            return Err(failure(Step::Probe, "the Store API answers without a region: nothing can be sold".to_owned()));
+        };
+        let path = format!(
+            "store/products?region_id={}&limit={PRODUCTS}&fields=id,*variants.calculated_price",
+            word(&region.id)
+        );
+        let products: Products = self.store_api(url, &path, key).await?;
+        let mut variants = products.products.iter().flat_map(|product| product.variants.iter().flatten());
+        if target.products && !variants.any(Variant::has_price) {
+            let reason = "the Store API answers without a product that has a price".to_owned();
+            return Err(failure(Step::Probe, reason));
+        }
+        if target.storefront {
+            self.page(url).await?;
+        }
+        Ok(())
+    }
+
+    async fn store_api<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        path: &str,
+        key: &PublishableKey,
+    ) -> Result<T, ProbeFailure> {
+        // Without the query, which says nothing to people.
+        let asked = format!("{url}{}", path.split('?').next().unwrap_or(path));
+        let request = self.client.get(format!("{url}{path}")).header(KEY_HEADER, &key.0);
+        let answer = request.send().await.map_err(|error| unanswered(&asked, &error))?;
+        let body = accepted(&asked, answer, "application/json").await?;
+        serde_json::from_slice(&body)
+            .map_err(|_| failure(Step::Probe, format!("GET {asked}: the answer is not what the Store API answers")))
+    }
+
+    async fn page(&self, url: &str) -> Result<(), ProbeFailure> {
+        let answer = self.client.get(url).send().await.map_err(|error| unanswered(url, &error))?;
+        accepted(url, answer, "text/html").await.map(drop)
+    }
+}
+
+/// Connects everything to one address.
+struct Fixed(SocketAddr);
+
+impl Resolve for Fixed {
+    fn resolve(&self, _: Name) -> Resolving {
+        let addresses: Addrs = Box::new(std::iter::once(self.0));
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+#[derive(Deserialize)]
+struct Regions {
+    regions: Vec<Region>,
+}
+
+#[derive(Deserialize)]
+struct Region {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Products {
+    products: Vec<Product>,
+}
+
+#[derive(Deserialize)]
+struct Product {
+    variants: Option<Vec<Variant>>,
+}
+
+#[derive(Deserialize)]
+struct Variant {
+    calculated_price: Option<Price>,
+}
+
+#[derive(Deserialize)]
+struct Price {
+    calculated_amount: Option<serde_json::Number>,
+}
+
+impl Variant {
+    fn has_price(&self) -> bool {
+        self.calculated_price.as_ref().is_some_and(|price| price.calculated_amount.is_some())
+    }
+}
+
+fn failure(step: Step, reason: String) -> ProbeFailure {
+    ProbeFailure { step, reason }
+}
+
+/// Keeps an id from the answer to a path word: it goes into the next request.
+fn word(id: &str) -> String {
+    id.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').take(64).collect()
+}
+
+/// Says why nothing answered: the way to the store is at fault, unless the store only took too long.
+fn unanswered(asked: &str, error: &reqwest::Error) -> ProbeFailure {
+    if error.is_timeout() && !error.is_connect() {
+        return failure(Step::Probe, format!("GET {asked}: no answer within {} s", REQUEST_TIMEOUT.as_secs()));
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    failure(Step::Ingress, format!("GET {asked}: {}", line(&cause.to_string())))
+}
+
+/// Takes an answer that is as it should be, and reads its body.
+async fn accepted(asked: &str, mut answer: Response, kind: &str) -> Result<Vec<u8>, ProbeFailure> {
+    let status = answer.status();
+    if status != StatusCode::OK {
+        // What an ingress controller answers when nothing stands behind it.
+        let step = match status.as_u16() {
+            404 | 502..=504 => Step::Ingress,
+            _ => Step::Probe,
+        };
+        return Err(failure(step, format!("GET {asked}: {status}")));
+    }
+    let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+    if !content_type.unwrap_or_default().starts_with(kind) {
+        return Err(failure(Step::Probe, format!("GET {asked}: the answer is not {kind}")));
+    }
+    let mut body = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_LIMIT => body.extend_from_slice(&chunk),
+            Ok(Some(_)) => {
+                let reason = format!("GET {asked}: the answer is larger than {ANSWER_LIMIT} bytes");
+                return Err(failure(Step::Probe, reason));
+            }
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(unanswered(asked, &error)),
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    line(&text)
+}
+
+/// Keeps log lines and pages whole.
+fn line(text: &str) -> String {
+    text.chars().take(300).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_port_or_takes_that_of_the_scheme() {
+        let parse = |text: &str| text.parse::<ProbeAddress>();
+        assert_eq!(parse("127.0.0.1:8080"), Ok(ProbeAddress(([127, 0, 0, 1], 8080).into())));
+        assert_eq!(parse("127.0.0.1"), Ok(ProbeAddress(([127, 0, 0, 1], 0).into())));
+        assert!(parse("[::1]:80").is_ok() && parse("::1").is_ok());
+        assert!(parse("localhost:80").unwrap_err().contains("IP:PORT"));
+    }
+
+    #[test]
+    fn a_key_does_not_print_itself() {
+        let key = PublishableKey::new("pk_secret".to_owned());
+        assert!(!format!("{key:?}").contains("secret"));
+    }
+
+    #[test]
+    fn an_id_from_an_answer_cannot_change_the_next_request() {
+        assert_eq!(word("reg_01ABC"), "reg_01ABC");
+        assert_eq!(word("x&limit=9 /../\r\n"), "xlimit9");
+    }
+}
