@@ -556,8 +556,8 @@ mod tests {
             inventory: Some(Inventory {
                 inputs: Some(run.clone()),
                 revision: "r".to_owned(),
-                url: None,
                 objects: entries.collect(),
+                ..Inventory::default()
             }),
         }
     }

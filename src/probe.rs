@@ -107,10 +107,18 @@ impl Prober {
     }
 
     /// Asks a shop at its address, with `/` at its end, for everything that its target demands.
-    pub async fn ask(&self, url: &str, target: &ProbeTarget, key: &PublishableKey) -> Result<(), ProbeFailure> {
+    pub async fn ask(
+        &self,
+        url: &str,
+        target: &ProbeTarget,
+        key: &PublishableKey,
+    ) -> Result<(), ProbeFailure> {
         let regions: Regions = self.store_api(url, "store/regions?limit=1", key).await?;
         let Some(region) = regions.regions.first() else {
-            return Err(failure(Step::Probe, "the Store API answers without a region: nothing can be sold".to_owned()));
+            return Err(failure(
+                Step::Probe,
+                "the Store API answers without a region: nothing can be sold".to_owned(),
+            ));
         };
         let path = format!(
             "store/products?region_id={}&limit={PRODUCTS}&fields=id,*variants.calculated_price",
@@ -139,8 +147,9 @@ impl Prober {
         let request = self.client.get(format!("{url}{path}")).header(KEY_HEADER, &key.0);
         let answer = request.send().await.map_err(|error| unanswered(&asked, &error))?;
         let body = accepted(&asked, answer, "application/json").await?;
-        serde_json::from_slice(&body)
-            .map_err(|_| failure(Step::Probe, format!("GET {asked}: the answer is not what the Store API answers")))
+        serde_json::from_slice(&body).map_err(|_| {
+            failure(Step::Probe, format!("GET {asked}: the answer is not what the Store API answers"))
+        })
     }
 
     async fn page(&self, url: &str) -> Result<(), ProbeFailure> {
@@ -207,7 +216,10 @@ fn word(id: &str) -> String {
 /// Says why nothing answered: the way to the store is at fault, unless the store only took too long.
 fn unanswered(asked: &str, error: &reqwest::Error) -> ProbeFailure {
     if error.is_timeout() && !error.is_connect() {
-        return failure(Step::Probe, format!("GET {asked}: no answer within {} s", REQUEST_TIMEOUT.as_secs()));
+        return failure(
+            Step::Probe,
+            format!("GET {asked}: no answer within {} s", REQUEST_TIMEOUT.as_secs()),
+        );
     }
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

@@ -25,8 +25,8 @@ use crate::plan::{
 use crate::report::{ProbeTarget, ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
-use conclude::conclude;
 pub use conclude::Question;
+use conclude::conclude;
 pub use render::{RenderFailure, Surroundings, render_offline};
 
 /// How often a run looks again when the namespace changes under it.

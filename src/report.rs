@@ -45,14 +45,8 @@ pub enum StoreState {
 
 impl StoreState {
     /// Every state, in the order of a store's life.
-    pub const ALL: [Self; 6] = [
-        Self::Requested,
-        Self::Provisioning,
-        Self::Ready,
-        Self::Degraded,
-        Self::Failed,
-        Self::Deleting,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Requested, Self::Provisioning, Self::Ready, Self::Degraded, Self::Failed, Self::Deleting];
 
     /// Returns the state as pages and metrics write it.
     pub fn as_str(self) -> &'static str {

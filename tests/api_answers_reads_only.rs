@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
 use storekeeper::metrics::Metrics;
-use storekeeper::report::{Board, StoreReport, StoreState};
+use storekeeper::report::{Board, Step, StoreReport, StoreState};
 use storekeeper::web::{WebState, router};
 use tower::ServiceExt;
 
@@ -52,6 +52,7 @@ fn fleet() -> Board {
             name: "acme".parse().unwrap(),
             display_name: Some("Acme".to_owned()),
             state: StoreState::Failed,
+            step: Some(Step::Migration),
             reason: "Job/migrate: BackoffLimitExceeded".to_owned(),
             since: NOW - 30,
             url: Some("https://acme.example.com".to_owned()),
@@ -60,6 +61,7 @@ fn fleet() -> Board {
             created: Some(NOW - 90_000),
             last_error: Some("Job/migrate: BackoffLimitExceeded".to_owned()),
             next_retry: Some(NOW + 60),
+            answered: Some(NOW - 600),
         };
         let fresh = StoreReport::new("fresh".parse().unwrap(), NOW);
         picture.stores = BTreeMap::from([(acme.name.clone(), acme), (fresh.name.clone(), fresh)]);

@@ -18,7 +18,7 @@ use git_sshd::{Sshd, make_key};
 
 /// Starts a daemon on a remote and sees a pushed store become READY, by polling every second.
 fn follow(world: &World, url: &str, login: &[&str]) {
-    let mut more = vec!["--poll-seconds", "1"];
+    let mut more = vec!["--poll-seconds", "1", "--probe", "objects"];
     more.extend(login);
     let (folder, kubeconfig) = (world.folder.path(), &world.cluster.kubeconfig);
     let daemon = Daemon::start_on("127.0.0.1:0", folder, url, &world.source, kubeconfig, &more);

@@ -29,7 +29,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 12);
+    assert_eq!(types.len(), 13);
 }
 
 #[test]
@@ -53,6 +53,7 @@ fn each_method_moves_its_own_series() {
     metrics.provisioning_failed();
     metrics.set_states(&BTreeMap::from([(StoreState::Ready, 2), (StoreState::Deleting, 1)]));
     metrics.reconciled(Outcome::Applied, Duration::from_millis(500));
+    metrics.probed(true, Duration::from_millis(30));
     metrics.git_fetched(GitFetch::Failed);
     metrics.set_git_frozen(true);
     metrics.set_git_observed_commit(1_760_000_000);
@@ -60,6 +61,7 @@ fn each_method_moves_its_own_series() {
     metrics.drift_healed();
     let exposition = metrics.reader().encode();
     for line in [
+        "storekeeper_probe_duration_seconds_sum{result=\"good\"} 0.03",
         "stores_created_total 1",
         "provisioning_duration_seconds_bucket{le=\"60\"} 0",
         "provisioning_duration_seconds_bucket{le=\"90\"} 1",

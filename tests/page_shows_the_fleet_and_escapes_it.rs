@@ -5,7 +5,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use storekeeper::metrics::Metrics;
-use storekeeper::report::{Board, FleetReport, Picture, StoreReport, StoreState};
+use storekeeper::report::{Board, FleetReport, Picture, Step, StoreReport, StoreState};
 use storekeeper::web::{WebState, router};
 use tower::ServiceExt;
 
@@ -31,6 +31,7 @@ fn marked(mark: &str) -> Picture {
         name: "acme".parse().unwrap(),
         display_name: some("display_name"),
         state: StoreState::Provisioning,
+        step: Some(Step::Database),
         reason: text("reason"),
         since: NOW - 61,
         url: Some(format!("https://acme.example.com/{mark}url")),
@@ -39,6 +40,7 @@ fn marked(mark: &str) -> Picture {
         created: Some(NOW - 7_320),
         last_error: some("last_error"),
         next_retry: Some(NOW + 30),
+        answered: Some(NOW - 12),
     };
     let other = StoreReport { name: "other".parse().unwrap(), url: some("not_a_link"), ..store.clone() };
     let fleet = FleetReport {
@@ -47,6 +49,7 @@ fn marked(mark: &str) -> Picture {
         removals_refused: some("removals_refused"),
         problems: vec![text("problem_1"), text("problem_2")],
         ready: false,
+        not_asked: some("not_asked"),
     };
     Picture { fleet, stores: [store, other].into_iter().map(|store| (store.name.clone(), store)).collect() }
 }

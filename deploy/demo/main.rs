@@ -83,8 +83,14 @@ impl Demo {
         let stores = store_names(&repository.checkout.join("stores"));
         repository.push("the example stores");
         let cluster = Cluster::connect(arguments.kubeconfig.clone());
-        let daemon =
-            Daemon::start_on(&free_address(), folder, &repository.url(), SOURCE, &cluster.kubeconfig, &[]);
+        let daemon = Daemon::start_on(
+            &free_address(),
+            folder,
+            &repository.url(),
+            SOURCE,
+            &cluster.kubeconfig,
+            &["--probe", "objects"],
+        );
         eprintln!("storekeeper runs and watches {}", repository.url());
         Self { repository, cluster, daemon, stores }
     }

@@ -118,8 +118,14 @@ impl Asking {
                 check.restless = restless;
             }
             _ => {
-                let check =
-                    Check { question, key: None, probed: Probed::Pending, restless, running: false, again: false };
+                let check = Check {
+                    question,
+                    key: None,
+                    probed: Probed::Pending,
+                    restless,
+                    running: false,
+                    again: false,
+                };
                 self.checks.insert(store.clone(), check);
                 self.due.set(store, now);
             }

@@ -69,8 +69,7 @@ impl Waits {
         }
         if let Some(symptoms) = symptoms {
             entry.symptoms = symptoms;
-            entry.next_look =
-                now + now.saturating_duration_since(entry.since).clamp(FIRST_LOOK, LAST_LOOK);
+            entry.next_look = now + now.saturating_duration_since(entry.since).clamp(FIRST_LOOK, LAST_LOOK);
         }
         let overdue = entry.since + timeout;
         self.due.set(store, if overdue > now { entry.next_look.min(overdue) } else { entry.next_look });
@@ -136,7 +135,10 @@ mod tests {
             waits.concluded(&acme(), at, None, now + Duration::from_secs(1));
             now = waits.next_due().unwrap();
             assert_eq!(waits.take_due(now), [acme()]);
-            assert!(waits.of(&acme(), now).look_closer && !waits.of(&acme(), now).look_closer, "one look each");
+            assert!(
+                waits.of(&acme(), now).look_closer && !waits.of(&acme(), now).look_closer,
+                "one look each"
+            );
             looks.push((now - begun).as_secs());
             waits.concluded(&acme(), at, Some(Vec::new()), now);
         }

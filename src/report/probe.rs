@@ -33,7 +33,9 @@ pub enum ProbeTargetError {
         word: String,
     },
     /// The Store API can't be asked without a key.
-    #[error("read the annotations of Ingress/{ingress}: {ANNOTATION_PROBE} needs {ANNOTATION_PROBE_KEY_SECRET}")]
+    #[error(
+        "read the annotations of Ingress/{ingress}: {ANNOTATION_PROBE} needs {ANNOTATION_PROBE_KEY_SECRET}"
+    )]
     NoKey {
         /// The Ingress.
         ingress: String,
@@ -51,7 +53,9 @@ impl ProbeTarget {
             };
             let Some(words) = annotation(ANNOTATION_PROBE) else { continue };
             let ingress = || manifest.key.name.clone();
-            let mut target = Self { products: false, storefront: false, key_secret: String::new() };
+            let secret = annotation(ANNOTATION_PROBE_KEY_SECRET);
+            let key_secret = secret.ok_or_else(|| ProbeTargetError::NoKey { ingress: ingress() })?.to_owned();
+            let mut target = Self { products: false, storefront: false, key_secret };
             for word in words.split(',').map(str::trim) {
                 match word {
                     "store-api" => {}
@@ -63,9 +67,6 @@ impl ProbeTarget {
                     }
                 }
             }
-            let secret = annotation(ANNOTATION_PROBE_KEY_SECRET);
-            target.key_secret =
-                secret.ok_or_else(|| ProbeTargetError::NoKey { ingress: ingress() })?.to_owned();
             return Ok(Some(target));
         }
         Ok(None)
@@ -109,7 +110,8 @@ mod tests {
 
     fn ingress(annotations: &Value) -> Manifest {
         let body = json!({"metadata": {"annotations": annotations}});
-        let key = ObjectKey { group: "networking.k8s.io".into(), kind: "Ingress".into(), name: "store".into() };
+        let key =
+            ObjectKey { group: "networking.k8s.io".into(), kind: "Ingress".into(), name: "store".into() };
         let resource = Resource {
             group: key.group.clone(),
             version: "v1".into(),
@@ -131,7 +133,10 @@ mod tests {
     #[test]
     fn a_misspelt_annotation_is_an_error_that_names_it() {
         let message = |annotations| ProbeTarget::of(&[ingress(&annotations)]).unwrap_err().to_string();
-        assert!(message(json!({ANNOTATION_PROBE: "store-api,product"})).contains("`product` is not one of"));
+        assert!(
+            message(json!({ANNOTATION_PROBE: "store-api,product", ANNOTATION_PROBE_KEY_SECRET: "medusa"}))
+                .contains("`product` is not one of")
+        );
         assert!(message(json!({ANNOTATION_PROBE: "store-api"})).contains(ANNOTATION_PROBE_KEY_SECRET));
     }
 }

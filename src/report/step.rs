@@ -135,7 +135,8 @@ impl FromStr for StepTimeout {
     type Err = StepTimeoutError;
 
     fn from_str(text: &str) -> Result<Self, StepTimeoutError> {
-        let (name, seconds) = text.split_once('=').ok_or_else(|| StepTimeoutError::NoPair(text.to_owned()))?;
+        let (name, seconds) =
+            text.split_once('=').ok_or_else(|| StepTimeoutError::NoPair(text.to_owned()))?;
         let step = Step::ALL.into_iter().find(|step| step.as_str() == name);
         let step = step.ok_or_else(|| StepTimeoutError::NoStep(name.to_owned()))?;
         match seconds.parse() {
@@ -169,7 +170,8 @@ mod tests {
         let mut timeouts = StepTimeouts::default();
         timeouts.set(Step::Probe, Duration::from_secs(5));
         for step in Step::ALL {
-            let expected = if step == Step::Probe { Duration::from_secs(5) } else { StepTimeouts::default().of(step) };
+            let expected =
+                if step == Step::Probe { Duration::from_secs(5) } else { StepTimeouts::default().of(step) };
             assert_eq!(timeouts.of(step), expected);
         }
     }

@@ -22,12 +22,18 @@ const MOST: usize = 3;
 
 /// Collects symptoms from the pods and the warning events of a namespace, as the API server lists them. An event
 /// counts when it is as new as `since`, in seconds since 1970: older trouble is over or shows in a pod.
-pub fn symptoms(pods: &[Value], events: &[Value], since: i64, seconds: &dyn Fn(&str) -> Option<i64>) -> Vec<Symptom> {
+pub fn symptoms(
+    pods: &[Value],
+    events: &[Value],
+    since: i64,
+    seconds: &dyn Fn(&str) -> Option<i64>,
+) -> Vec<Symptom> {
     let mut found: Vec<Symptom> = pods.iter().filter_map(pod_symptom).collect();
     for event in events {
-        let time = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"]
-            .iter()
-            .find_map(|pointer| event.pointer(pointer).and_then(Value::as_str));
+        let time =
+            ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"]
+                .iter()
+                .find_map(|pointer| event.pointer(pointer).and_then(Value::as_str));
         if time.and_then(seconds).is_some_and(|time| time >= since)
             && let Some(symptom) = event_symptom(event, pods)
             && !found.contains(&symptom)
@@ -59,7 +65,10 @@ fn unschedulable(pod: &Value) -> Option<String> {
     let conditions = pod.pointer("/status/conditions")?.as_array()?;
     let scheduled = conditions.iter().find(|condition| condition["type"] == "PodScheduled")?;
     (scheduled["status"] == "False").then(|| {
-        format!("cannot be scheduled: {}", shorten(scheduled["message"].as_str().unwrap_or("no reason given")))
+        format!(
+            "cannot be scheduled: {}",
+            shorten(scheduled["message"].as_str().unwrap_or("no reason given"))
+        )
     })
 }
 
@@ -73,10 +82,13 @@ fn container_trouble(pod: &Value) -> Option<String> {
         match (waiting.and_then(|waiting| waiting["reason"].as_str()), ended) {
             // Every pod begins with these two.
             (Some("ContainerCreating" | "PodInitializing") | None, None) => None,
-            (Some("CrashLoopBackOff"), Some(ended)) | (_, Some(ended)) => {
+            (_, Some(ended)) => {
                 let reason = ended["reason"].as_str().unwrap_or("Error");
                 let restarts = status["restartCount"].as_u64().unwrap_or(0);
-                Some(format!("{container} ended: {reason}, exit code {}, {restarts} restarts", ended["exitCode"]))
+                Some(format!(
+                    "{container} ended: {reason}, exit code {}, {restarts} restarts",
+                    ended["exitCode"]
+                ))
             }
             (Some(reason), None) => {
                 let message = waiting.and_then(|waiting| waiting["message"].as_str()).unwrap_or_default();
@@ -150,10 +162,14 @@ mod tests {
 
     #[test]
     fn an_image_that_cannot_be_pulled_is_said_with_its_name() {
-        let waiting = json!({"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x/medusa:9\""});
+        let waiting =
+            json!({"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x/medusa:9\""});
         let status = json!({"containerStatuses": [{"name": "medusa", "state": {"waiting": waiting}}]});
         let text = only(&[pod("medusa", &status)], &[]);
-        assert_eq!(text, "pod medusa-0: medusa waits: ImagePullBackOff Back-off pulling image \"x/medusa:9\"");
+        assert_eq!(
+            text,
+            "pod medusa-0: medusa waits: ImagePullBackOff Back-off pulling image \"x/medusa:9\""
+        );
     }
 
     #[test]
@@ -169,7 +185,8 @@ mod tests {
     fn a_pod_that_only_begins_has_no_symptom_and_one_without_a_node_has() {
         let creating = json!({"containerStatuses": [{"name": "m", "state": {"waiting": {"reason": "ContainerCreating"}}}]});
         assert_eq!(only(&[pod("medusa", &creating)], &[]), "");
-        let conditions = json!([{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient memory"}]);
+        let conditions =
+            json!([{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient memory"}]);
         let text = only(&[pod("medusa", &json!({"conditions": conditions}))], &[]);
         assert_eq!(text, "pod medusa-0: cannot be scheduled: 0/1 nodes: Insufficient memory");
     }

@@ -66,7 +66,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
 
 /// Finds the first step that is not done. The Ingress is none of them: not every controller publishes an address.
 fn trouble(evidence: &Evidence<'_>) -> Option<Trouble> {
-    let explained = |step: Step, reason: &str| format!("{step}: {reason}{}", explain(evidence.symptoms, step));
+    let explained =
+        |step: Step, reason: &str| format!("{step}: {reason}{}", explain(evidence.symptoms, step));
     if let Some(reason) = &evidence.incomplete {
         let reason = explained(Step::Namespace, reason);
         return Some(Trouble { step: Step::Namespace, reason, is_final: false });
@@ -111,7 +112,9 @@ fn answered(evidence: &Evidence<'_>) -> Verdict {
             let mut reason = failure.reason.clone();
             if failure.step == Step::Ingress {
                 let why: Vec<_> = progressing(&evidence.workloads, Step::Ingress).collect();
-                reason.push_str(&if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) });
+                if !why.is_empty() {
+                    reason = format!("{reason} ({})", why.join("; "));
+                }
             }
             let reason = format!("{}: {reason}", failure.step);
             if !evidence.was_ready {
@@ -239,7 +242,10 @@ mod tests {
         let current = [(Step::Api, Readiness::Current)];
         assert_eq!(Case::new(&current, Probed::Good).judge().state, StoreState::Ready);
         let pending = Case::new(&current, Probed::Pending).judge();
-        assert_eq!((pending.state, pending.step, pending.ask), (StoreState::Provisioning, Some(Step::Probe), true));
+        assert_eq!(
+            (pending.state, pending.step, pending.ask),
+            (StoreState::Provisioning, Some(Step::Probe), true)
+        );
         let bad = Case::new(&current, bad(Step::Probe, 1)).judge();
         assert_eq!((bad.state, bad.step, bad.ask), (StoreState::Provisioning, Some(Step::Probe), true));
         let unasked = Case::new(&current, Probed::NotAsked("not asked here".into())).judge();
@@ -300,7 +306,11 @@ mod tests {
         case.waited = Some((Step::Database, TIMEOUT));
         let verdict = case.judge();
         assert_eq!(verdict.state, StoreState::Failed);
-        assert!(verdict.reason.starts_with("not done after 300 s and still waited for: database:"), "{}", verdict.reason);
+        assert!(
+            verdict.reason.starts_with("not done after 300 s and still waited for: database:"),
+            "{}",
+            verdict.reason
+        );
         case.waited = Some((Step::Database, TIMEOUT.checked_sub(Duration::from_secs(1)).unwrap()));
         assert_eq!(case.judge().state, StoreState::Provisioning);
         case.waited = Some((Step::Migration, TIMEOUT * 9));

@@ -18,9 +18,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the binary on a free port and waits until it listens.
+    /// Starts the binary on a free port and waits until it listens. Objects alone make stores READY: behind a
+    /// simulated node no shop answers.
     pub fn start(folder: &Path, repository: &str, source: &str, kubeconfig: &Path) -> Self {
-        Self::start_on("127.0.0.1:0", folder, repository, source, kubeconfig, &[])
+        let more = ["--probe", "objects"];
+        Self::start_on("127.0.0.1:0", folder, repository, source, kubeconfig, &more)
     }
 
     /// Starts the binary on an address, with more arguments, and waits until it listens.

@@ -10,6 +10,7 @@
 pub mod cluster;
 pub mod daemon;
 pub mod repository;
+pub mod shop;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -103,6 +104,13 @@ impl World {
     /// Starts a daemon on this world; the second one of a world takes over where the first one ended.
     pub fn start_daemon(&self) -> Daemon {
         Daemon::start(self.folder.path(), &self.repository.url(), &self.source, &self.cluster.kubeconfig)
+    }
+
+    /// Starts a daemon that asks shops at this address before they are READY; the arguments are further ones.
+    pub fn start_probing(&self, shop: &str, more: &[&str]) -> Daemon {
+        let (url, folder) = (self.repository.url(), self.folder.path());
+        let probe = [&["--probe-address", shop, "--probe-interval-seconds", "1"], more].concat();
+        Daemon::start_on("127.0.0.1:0", folder, &url, &self.source, &self.cluster.kubeconfig, &probe)
     }
 
     /// Waits until the daemon says that a store is in this state.
