@@ -1,0 +1,125 @@
+//! A shopper and a merchant in a real browser: headless Chromium, driven by WebDriver. Screenshots of what they see.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::common::until;
+
+/// A browser for which every host below `nip.io` is the ingress controller.
+pub struct Browser {
+    runtime: Runtime,
+    client: Client,
+    driver: Child,
+    screenshots: PathBuf,
+}
+
+impl Browser {
+    /// Starts ChromeDriver on a free port and a headless Chromium.
+    pub fn start(chromedriver: &Path, ingress: &str, screenshots: &Path) -> Self {
+        fs::create_dir_all(screenshots).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let driver = Command::new(chromedriver)
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let rules = format!("--host-resolver-rules=MAP *.nip.io {ingress}");
+        let arguments = [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--window-size=1280,900", "--hide-scrollbars", &rules,
+        ];
+        let options = json!({"goog:chromeOptions": {"args": arguments}});
+        let runtime = Runtime::new().unwrap();
+        let address = format!("http://127.0.0.1:{port}");
+        let client = until("the browser starts", || {
+            let capabilities = options.as_object().unwrap().clone();
+            runtime.block_on(ClientBuilder::native().capabilities(capabilities).connect(&address)).ok()
+        });
+        Self { runtime, client, driver, screenshots: screenshots.to_owned() }
+    }
+
+    /// Buys the first product through the pages and returns the order's number.
+    pub fn buy(&self, url: &str) -> i64 {
+        self.runtime.block_on(async {
+            let (browser, name) = (&self.client, "ada@example.com");
+            browser.goto(url).await.unwrap();
+            self.shoot("list").await;
+            self.click("ul.grid article h2 a").await;
+            self.shoot("product").await;
+            self.click("form[action^='/products/'] button").await;
+            browser.goto(&format!("{url}/cart")).await.unwrap();
+            self.shoot("cart").await;
+            self.click("a[href='/checkout']").await;
+            let fields = [
+                ("email", name), ("first_name", "Ada"), ("last_name", "Lovelace"), ("address_1", "Analytical Street 1"),
+                ("postal_code", "10115"), ("city", "Berlin"),
+            ];
+            for (field, text) in fields {
+                let field = self.find(&format!("form[action='/checkout'] [name='{field}']")).await;
+                field.send_keys(text).await.unwrap();
+            }
+            self.shoot("checkout").await;
+            self.click("form[action='/checkout'] button").await;
+            self.shoot("checkout-review").await;
+            self.click("button[name='action'][value='place']").await;
+            let number = self.find("p.lead strong").await.text().await.unwrap();
+            self.shoot("confirmation").await;
+            number.trim_start_matches('#').parse().unwrap_or_else(|_| panic!("no order number: {number}"))
+        })
+    }
+
+    /// Logs in at the dashboard and waits until an order shows in its list.
+    pub fn see_order_in_dashboard(&self, url: &str, (email, password): (&str, &str), number: i64) {
+        self.runtime.block_on(async {
+            self.client.goto(&format!("{url}/app/login")).await.unwrap();
+            self.find("input[name='email']").await.send_keys(email).await.unwrap();
+            self.find("input[name='password']").await.send_keys(password).await.unwrap();
+            self.click("button[type='submit']").await;
+            // Without a session it goes back to the log-in.
+            self.client.wait().at_most(Duration::from_secs(60)).for_element(Locator::Css("nav, aside")).await.unwrap();
+            self.client.goto(&format!("{url}/app/orders")).await.unwrap();
+            let order = format!("//*[contains(text(), '#{number}')]");
+            let shown = self.client.wait().at_most(Duration::from_secs(60));
+            shown.for_element(Locator::XPath(&order)).await.unwrap();
+            self.shoot("admin").await;
+        });
+    }
+
+    async fn find(&self, css: &str) -> fantoccini::elements::Element {
+        let wait = self.client.wait().at_most(Duration::from_secs(30));
+        match wait.for_element(Locator::Css(css)).await {
+            Ok(element) => element,
+            Err(error) => {
+                self.shoot("failure").await;
+                let page = self.client.source().await.unwrap_or_default();
+                panic!("no {css} ({error}) on the page:\n{page}")
+            }
+        }
+    }
+
+    async fn click(&self, css: &str) {
+        self.find(css).await.click().await.unwrap();
+    }
+
+    async fn shoot(&self, name: &str) {
+        let picture = self.client.screenshot().await.unwrap();
+        fs::write(self.screenshots.join(format!("{name}.png")), picture).unwrap();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.runtime.block_on(self.client.clone().close());
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
