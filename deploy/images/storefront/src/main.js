@@ -31,7 +31,8 @@ function start() {
 function stop(server, signal) {
   log.info('stopping', { signal })
   server.close(() => process.exit(0))
-  server.closeIdleConnections()
+  // Connections that are busy now become idle later, and would otherwise stay open for KEEP_ALIVE_MS.
+  setInterval(() => server.closeIdleConnections(), 50).unref()
   setTimeout(() => fail('requests were still running when the time to stop was over'), STOP_MS).unref()
 }
 

@@ -38,9 +38,20 @@ const VARIANT_FIELDS = [
   '*variants.calculated_price',
 ]
 const LIST_FIELDS = ['id', 'title', 'subtitle', 'handle', 'thumbnail', ...VARIANT_FIELDS].join(',')
-const PRODUCT_FIELDS = `${LIST_FIELDS},description,material,*images`
+// All of the variants, because the Store API knows their order (variant_rank) only so.
+const PRODUCT_FIELDS = `${LIST_FIELDS},description,material,*images,*variants`
 // Named one by one: the defaults also carry taxes, promotions and the whole product of every line.
-const ITEM_FIELDS = ['id', 'quantity', 'unit_price', 'total', 'product_title', 'variant_title', 'product_handle', 'thumbnail']
+const ITEM_FIELDS = [
+  'id',
+  'created_at',
+  'quantity',
+  'unit_price',
+  'total',
+  'product_title',
+  'variant_title',
+  'product_handle',
+  'thumbnail',
+]
 const PURCHASE_FIELDS = [
   'id',
   'currency_code',

@@ -3,7 +3,7 @@ import { MAX_QUANTITY } from '../carts.js'
 import { money } from '../money.js'
 import { notice } from './layout.js'
 import { picture } from './picture.js'
-import { itemName, summary } from './summary.js'
+import { itemName, sortedItems, summary } from './summary.js'
 
 export function cartPage({ cart, message }) {
   if (!cart || cart.items.length === 0) {
@@ -16,7 +16,7 @@ export function cartPage({ cart, message }) {
     ${notice(message)}
     <div class="columns">
       <ul class="lines">
-        ${cart.items.map((item) => html`<li>${line(item, cart.currency_code)}</li>`)}
+        ${sortedItems(cart).map((item) => html`<li>${line(item, cart.currency_code)}</li>`)}
       </ul>
       <aside class="panel" aria-label="Total">
         ${summary(cart, { withDelivery: false })}

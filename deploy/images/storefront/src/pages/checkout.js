@@ -67,7 +67,7 @@ export function reviewPage({ cart, options, payable, message, errors = {} }) {
     <form method="post" action="/checkout/review" class="columns">
       <div>
         <section class="block">
-          <h2>Delivered to <a href="/checkout">Change</a></h2>
+          <h2>Deliver to <a href="/checkout">Change</a></h2>
           ${addressBlock(cart.shipping_address)}
           <p>${cart.email}</p>
         </section>
@@ -80,7 +80,7 @@ export function reviewPage({ cart, options, payable, message, errors = {} }) {
         <fieldset class="block">
           <legend>Payment</legend>
           ${payable
-            ? radio('payment', MANUAL_PAYMENT, true, 'Pay after ordering', 'The shop sends you the details by email. Nothing is charged now.')
+            ? radio('payment', MANUAL_PAYMENT, true, 'Pay after ordering', 'The shop contacts you about the payment. Nothing is charged now.')
             : html`<p class="error">This shop can't take payments at the moment.</p>`}
           ${errors.payment ? html`<p class="error">${errors.payment}</p>` : ''}
         </fieldset>
@@ -89,7 +89,7 @@ export function reviewPage({ cart, options, payable, message, errors = {} }) {
         <h2>Your order</h2>
         ${lines(cart)} ${summary(cart, { withDelivery: true })}
         <input type="hidden" name="total" value="${cart.total}" />
-        <button class="button wide" name="action" value="place" ${payable ? '' : html`disabled`}>Order and pay ${money(cart.total, cart.currency_code)}</button>
+        <button class="button wide" name="action" value="place" ${payable ? '' : html`disabled`}>Place order for ${money(cart.total, cart.currency_code)}</button>
         <p class="center"><a href="/cart">Change the cart</a></p>
       </aside>
     </form>`
@@ -108,12 +108,12 @@ export function orderPage({ order, shop }) {
   return html`${steps(2)}
     <h1>Thank you for your order</h1>
     <p class="lead">
-      Your order number is <strong>${order.display_id}</strong>. ${shop.name} will write to <strong>${order.email}</strong> about
-      payment and delivery.
+      Your order number is <strong>${order.display_id}</strong>. ${shop.name} will contact you at <strong>${order.email}</strong>
+      about payment and delivery.
     </p>
     <div class="columns">
       <section class="block">
-        <h2>Delivered to</h2>
+        <h2>Deliver to</h2>
         ${addressBlock(order.shipping_address)}
         <h2>Payment</h2>
         <p>Pay after ordering. Nothing has been charged yet.</p>

@@ -36,5 +36,7 @@ function drawing(title, alt) {
 function hash(text) {
   let value = 0x811c9dc5
   for (const character of text) value = Math.imul(value ^ character.codePointAt(0), 0x01000193) >>> 0
-  return value
+  // Titles that differ in their last letter only would come out alike without mixing.
+  value = Math.imul(value ^ (value >>> 15), 0x2c1b3c6d)
+  return (value ^ (value >>> 13)) >>> 0
 }

@@ -14,7 +14,8 @@ export const canBuy = (variant) => available(variant) > 0 && variantPrice(varian
 
 /** One product. `chosen` is the variant and `quantity` the number a shopper asked for, when `message` says what is wrong. */
 export function productPage({ product, message, chosen, quantity = 1 }) {
-  const { title, subtitle, description, material, variants } = product
+  const { title, subtitle, description, material } = product
+  const variants = product.variants.toSorted(byRank)
   const price = priceRange(variants)
   const extra = product.images.map((image) => image.url).filter((url) => safeUrl(url) && url !== product.thumbnail)
   const first = product.thumbnail ?? extra.shift()
@@ -32,18 +33,23 @@ export function productPage({ product, message, chosen, quantity = 1 }) {
             ${price.original ? html`<s>${money(price.original, price.currency)}</s>` : ''}
           </p>`
         : ''}
-      ${notice(message)} ${variants.some(canBuy) ? form({ product, chosen, quantity, varies: price.varies }) : unavailable(price)}
+      ${notice(message)} ${variants.some(canBuy) ? form({ product, variants, chosen, quantity, varies: price.varies }) : unavailable(price)}
       ${description ? html`<div class="description">${description}</div>` : ''}
       ${material ? html`<p class="subtle">Material: ${material}</p>` : ''}
     </div>
   </div>`
 }
 
+/** As the merchant ordered them; where all ranks are the same, the cheapest first. */
+const byRank = (a, b) =>
+  (a.variant_rank ?? 0) - (b.variant_rank ?? 0) ||
+  (variantPrice(a)?.amount ?? 0) - (variantPrice(b)?.amount ?? 0) ||
+  a.created_at.localeCompare(b.created_at)
+
 const unavailable = (price) =>
   html`<p class="status out"><strong>${price ? 'Sold out' : 'Not for sale at the moment'}</strong></p>`
 
-function form({ product, chosen, quantity, varies }) {
-  const { variants } = product
+function form({ product, variants, chosen, quantity, varies }) {
   const selected = variants.find((variant) => variant.id === chosen && canBuy(variant)) ?? variants.find(canBuy)
   return html`<form method="post" action="/products/${encodeURIComponent(product.handle)}">
     ${variants.length === 1

@@ -19,7 +19,7 @@ export function summary(purchase, { withDelivery }) {
 
 export function lines(purchase) {
   return html`<ul class="lines compact">
-    ${purchase.items.map(
+    ${sortedItems(purchase).map(
       (item) => html`<li>
         <span>${item.quantity} × ${itemName(item)}</span>
         <span>${money(item.total, purchase.currency_code)}</span>
@@ -27,6 +27,10 @@ export function lines(purchase) {
     )}
   </ul>`
 }
+
+/** In the order in which they were put into the cart; Medusa gives them in any. */
+export const sortedItems = ({ items }) =>
+  items.toSorted((a, b) => a.created_at.localeCompare(b.created_at) || itemName(a).localeCompare(itemName(b), 'en'))
 
 /** The variant's title only where it tells something: Medusa calls a single variant "Default variant". */
 export function itemName({ product_title, variant_title }) {
