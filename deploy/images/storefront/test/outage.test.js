@@ -23,7 +23,7 @@ test('with the API down pages say so kindly, and the health check stays well', a
 })
 
 test('an API that hangs is given up after the time limit', async (t) => {
-  const { fake, logged, browser } = await startShop(t, { timeoutMs: 100 })
+  const { fake, logged, browser } = await startShop(t, { timeoutsMs: { read: 100, change: 100, order: 100 } })
   fake.failure = 'hang'
   const start = performance.now()
   assertBreak(await browser().get('/'))

@@ -17,7 +17,7 @@ export const ADDRESS = {
 }
 
 /** Starts a shop that ends with the test. `now` is the clock of its caches. */
-export async function startShop(test, { secure = false, publishableKey = KEY, timeoutMs = 500, now } = {}) {
+export async function startShop(test, { secure = false, publishableKey = KEY, timeoutsMs, now } = {}) {
   const fake = await startFakeMedusa()
   const settings = {
     storeName: 'Maple & <Moss>',
@@ -27,7 +27,7 @@ export async function startShop(test, { secure = false, publishableKey = KEY, ti
     publishableKey,
   }
   const logged = []
-  const medusa = createMedusa({ ...settings, timeoutMs, now })
+  const medusa = createMedusa({ ...settings, timeoutsMs, now })
   const app = createApp({ settings, medusa, log: createLog((line) => logged.push(JSON.parse(line))) })
   const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
   await new Promise((resolve) => server.once('listening', resolve))

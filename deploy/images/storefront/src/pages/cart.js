@@ -33,15 +33,15 @@ function line(item, currency) {
     <div class="about">
       <a class="name" href="/products/${encodeURIComponent(item.product_handle)}">${name}</a>
       <span class="subtle">${money(item.unit_price, currency)} each</span>
-      <form method="post" action="/cart" class="row">
-        <input type="hidden" name="line" value="${item.id}" />
-        <label class="quantity">
-          <span class="hidden">Quantity of ${name}</span>
-          <input type="number" name="quantity" value="${item.quantity}" min="0" max="${MAX_QUANTITY}" required inputmode="numeric" />
-        </label>
-        <button class="button quiet" aria-label="Update the quantity of ${name}">Update</button>
-        <button class="link" name="remove" value="yes" formnovalidate aria-label="Remove ${name}">Remove</button>
-      </form>
     </div>
-    <span class="amount">${money(item.total, currency)}</span>`
+    <span class="amount">${money(item.total, currency)}</span>
+    <form method="post" action="/cart" class="row">
+      <input type="hidden" name="line" value="${item.id}" />
+      <label class="quantity">
+        <span class="hidden">Quantity of ${name}</span>
+        <input type="number" name="quantity" value="${item.quantity}" min="0" max="${MAX_QUANTITY}" required inputmode="numeric" />
+      </label>
+      <button class="button quiet" aria-label="Update the quantity of ${name}">Update</button>
+      <button class="link" name="remove" value="yes" formnovalidate aria-label="Remove ${name}">Remove</button>
+    </form>`
 }
