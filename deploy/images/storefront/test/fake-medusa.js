@@ -38,6 +38,9 @@ export async function startFakeMedusa() {
     /** Answers every request with this status, or never answers with 'hang'. */
     failure: undefined,
     completeMs: 0,
+    /** Requests that met another one of the same cart. */
+    overlaps: 0,
+    busy: new Set(),
   }
   const server = createServer((request, response) => answer(fake, request, response))
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -117,8 +120,12 @@ async function carts(fake, method, cartId, part, lineId, body) {
     return { cart: total(fake, cart) }
   }
   const cart = fake.carts.get(cartId) ?? refuse(404, 'not_found')
+  if (fake.busy.has(cart)) fake.overlaps++
   if (method === 'GET') return { cart: total(fake, cart) }
-  if (part === 'complete') return complete(fake, cart)
+  if (part === 'complete') {
+    fake.busy.add(cart)
+    return complete(fake, cart).finally(() => fake.busy.delete(cart))
+  }
   if (cart.completed_at) refuse(400, 'invalid_data')
   if (part === 'line-items') changeLine(fake, method, cart, lineId, body)
   else if (part === 'shipping-methods') {

@@ -119,6 +119,14 @@ test('styles have an address of their content and are kept for a year', async (t
   assert.deepEqual([older.status, older.headers.get('cache-control')], [200, 'no-cache'])
 })
 
+test('a product without a picture gets one of its own', async (t) => {
+  const { fake, browser } = await startShop(t)
+  fake.products.push(product({ title: 'Bowl', handle: 'bowl', thumbnail: '/static/bowl.webp' }))
+  const { text } = await browser().get('/')
+  assert.equal(text.match(/<svg class="drawing"/g).length, 1)
+  assert.equal(text.match(/<img src="\/static\/bowl\.webp"/g).length, 1)
+})
+
 test('only addresses that browsers load as pictures are pictures', () => {
   assert.equal(safeUrl('/static/a.png'), '/static/a.png')
   assert.equal(safeUrl('https://img.test/a.png'), 'https://img.test/a.png')

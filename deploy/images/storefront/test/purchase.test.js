@@ -41,6 +41,7 @@ test('a double click places one order and both answers lead to it', async (t) =>
   const fields = await shopper.review()
   const answers = await Promise.all([1, 2, 3].map(() => shopper.post('/checkout/review', fields)))
   assert.equal(fake.orders.size, 1)
+  assert.equal(fake.overlaps, 0)
   const [id] = fake.orders.keys()
   for (const { status, location } of answers) assert.deepEqual([status, location], [303, `/order/${id}`])
 })
