@@ -49,7 +49,10 @@ export function createCarts({ medusa, cookies, serial }) {
     },
 
     setQuantity: async (c, cart, line, quantity) =>
-      keep(c, quantity === 0 ? await medusa.removeLine(cart, line) : await medusa.setLineQuantity(cart, line, quantity)),
+      keep(
+        c,
+        quantity === 0 ? await medusa.removeLine(cart, line) : await medusa.setLineQuantity(cart, line, quantity),
+      ),
 
     forget: cookies.forgetCart,
 

@@ -3,7 +3,22 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { MANUAL_PAYMENT, Rejected } from './medusa.js'
 
 // Places without postal codes, where asking for one would end the purchase.
-const WITHOUT_POSTAL_CODE = new Set(['ae', 'ag', 'ao', 'bs', 'bw', 'bz', 'fj', 'gh', 'hk', 'jm', 'mo', 'qa', 'ug', 'zw'])
+const WITHOUT_POSTAL_CODE = new Set([
+  'ae',
+  'ag',
+  'ao',
+  'bs',
+  'bw',
+  'bz',
+  'fj',
+  'gh',
+  'hk',
+  'jm',
+  'mo',
+  'qa',
+  'ug',
+  'zw',
+])
 
 export const FIELDS = [
   { name: 'email', label: 'Email', type: 'email', autocomplete: 'email', max: 254, required: true },
@@ -64,7 +79,7 @@ export function createCheckout({ medusa }) {
   return {
     deliveryOptions,
 
-    /** Stores address and, unless one that still fits was chosen, the first way of delivery. False: none leads there. */
+    /** Stores the address and, unless one that fits was chosen, the first way of delivery. False: none leads there. */
     async saveDetails(cart, { email, ...address }) {
       const filled = Object.fromEntries(Object.entries(address).map(([name, value]) => [name, value || null]))
       const saved = await medusa.updateCart(cart, { email, shipping_address: filled, billing_address: filled })
@@ -75,7 +90,12 @@ export function createCheckout({ medusa }) {
       return true
     },
 
-    chooseDelivery: async (cart, option) => preparePayment(await medusa.chooseShipping(cart, option)),
+    /** Gives the cart with its new total. */
+    async chooseDelivery(cart, option) {
+      const changed = await medusa.chooseShipping(cart, option)
+      await preparePayment(changed)
+      return medusa.cart(cart.id)
+    },
 
     /**
      * Completes the cart. Medusa gives the same order to everyone who completes the same cart, so what is left to do
@@ -103,6 +123,5 @@ export function createCheckout({ medusa }) {
     const sessions = cart.payment_collection?.payment_sessions ?? []
     const ready = sessions.some(({ provider_id, status }) => provider_id === MANUAL_PAYMENT && status === 'pending')
     if (!ready) await medusa.startPayment(cart)
-    return cart
   }
 }

@@ -22,7 +22,9 @@ function start() {
     hostname: settings.hostname,
     serverOptions: { keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS },
   })
-  server.on('listening', () => log.info('listening', { port: server.address().port, start_ms: Math.round(performance.now()) }))
+  server.on('listening', () =>
+    log.info('listening', { port: server.address().port, start_ms: Math.round(performance.now()) }),
+  )
   server.on('error', (error) => fail(`can't listen on ${settings.hostname}:${settings.port}: ${error.message}`))
   for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => stop(server, signal))
 }

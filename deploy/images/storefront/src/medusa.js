@@ -137,8 +137,7 @@ export function createMedusa({ backendUrl, publishableKey, timeoutsMs = TIMEOUTS
     })
 
   const cartPath = (cart, rest = '') => `/store/carts/${cart.id}${rest}`
-  const changeCart = async (path, body) =>
-    (await call('POST', path, { query: { fields: CART_FIELDS }, body })).cart
+  const changeCart = async (path, body) => (await call('POST', path, { query: { fields: CART_FIELDS }, body })).cart
 
   return {
     region,
@@ -162,7 +161,8 @@ export function createMedusa({ backendUrl, publishableKey, timeoutsMs = TIMEOUTS
     },
 
     /** The cart with this id, or undefined when Medusa has none. */
-    cart: (id) => unlessMissing(async () => (await call('GET', `/store/carts/${id}`, { query: { fields: CART_FIELDS } })).cart),
+    cart: (id) =>
+      unlessMissing(async () => (await call('GET', `/store/carts/${id}`, { query: { fields: CART_FIELDS } })).cart),
     createCart: (body) => changeCart('/store/carts', body),
     updateCart: (cart, body) => changeCart(cartPath(cart), body),
     addLine: (cart, variantId, quantity) =>

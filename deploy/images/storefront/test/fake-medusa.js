@@ -22,7 +22,18 @@ export function variant({ title = 'Default variant', amount = 15, currency = 'eu
 }
 
 export function product({ title = 'Mug', handle = 'mug', variants = [variant()], ...rest } = {}) {
-  return { id: id('prod'), title, handle, subtitle: null, description: null, material: null, thumbnail: null, images: [], variants, ...rest }
+  return {
+    id: id('prod'),
+    title,
+    handle,
+    subtitle: null,
+    description: null,
+    material: null,
+    thumbnail: null,
+    images: [],
+    variants,
+    ...rest,
+  }
 }
 
 export async function startFakeMedusa() {
@@ -64,7 +75,10 @@ async function answer(fake, request, response) {
   if (fake.failure === 'hang') return
   if (fake.failure) return reply(fake.failure, { type: 'unknown_error', message: 'SECRET-INTERNALS' })
   if (request.headers['x-publishable-api-key'] !== KEY) {
-    return reply(400, { type: 'not_allowed', message: 'A valid publishable key is required to proceed with the request' })
+    return reply(400, {
+      type: 'not_allowed',
+      message: 'A valid publishable key is required to proceed with the request',
+    })
   }
   try {
     reply(200, await route(fake, request.method, url, text ? JSON.parse(text) : {}))
@@ -115,7 +129,15 @@ async function route(fake, method, url, body) {
 
 async function carts(fake, method, cartId, part, lineId, body) {
   if (!cartId) {
-    const cart = { id: id('cart'), items: [], shipping_methods: [], email: null, shipping_address: null, completed_at: null, ...body }
+    const cart = {
+      id: id('cart'),
+      items: [],
+      shipping_methods: [],
+      email: null,
+      shipping_address: null,
+      completed_at: null,
+      ...body,
+    }
     fake.carts.set(cart.id, cart)
     return { cart: total(fake, cart) }
   }
@@ -173,7 +195,12 @@ async function complete(fake, cart) {
     const sold = fake.products.flatMap((one) => one.variants).find((one) => one.id === variant_id)
     if (sold.inventory_quantity < quantity) refuse(400, 'not_allowed', 'insufficient_inventory')
   }
-  const order = { ...structuredClone(total(fake, cart)), id: id('order'), display_id: fake.orders.size + 1, cart: { id: cart.id } }
+  const order = {
+    ...structuredClone(total(fake, cart)),
+    id: id('order'),
+    display_id: fake.orders.size + 1,
+    cart: { id: cart.id },
+  }
   delete order.metadata
   fake.orders.set(order.id, order)
   cart.completed_at = new Date().toISOString()

@@ -87,7 +87,8 @@ test('the log has one line for each request and nothing about the shopper', asyn
     ],
   )
   const text = JSON.stringify(logged)
-  for (const secret of ['ada', 'Berlin', 'order_', 'cart_', 'pk_', shopper.jar.get('shopper')]) assert.ok(!text.includes(secret), secret)
+  for (const secret of ['ada', 'Berlin', 'order_', 'cart_', 'pk_', shopper.jar.get('shopper')])
+    assert.ok(!text.includes(secret), secret)
 })
 
 test('region and catalogue are asked for once in a short while, at the same time too', async (t) => {

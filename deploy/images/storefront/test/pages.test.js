@@ -102,7 +102,15 @@ test('a long list is cut into pages, and pages that are not there are not found'
 
 test('unknown addresses, and those of the API, are not found', async (t) => {
   const { fake, browser } = await startShop(t)
-  for (const path of ['/nowhere', '/app', '/admin/orders', '/store/regions', '/products/none', '/order/x', '/assets/../src/main.js']) {
+  for (const path of [
+    '/nowhere',
+    '/app',
+    '/admin/orders',
+    '/store/regions',
+    '/products/none',
+    '/order/x',
+    '/assets/../src/main.js',
+  ]) {
     assert.equal((await browser().get(path)).status, 404, path)
   }
   fake.products = []
@@ -130,5 +138,6 @@ test('a product without a picture gets one of its own', async (t) => {
 test('only addresses that browsers load as pictures are pictures', () => {
   assert.equal(safeUrl('/static/a.png'), '/static/a.png')
   assert.equal(safeUrl('https://img.test/a.png'), 'https://img.test/a.png')
-  for (const url of ['javascript:alert(1)', 'data:image/svg+xml,x', null, undefined, 7]) assert.equal(safeUrl(url), undefined)
+  for (const url of ['javascript:alert(1)', 'data:image/svg+xml,x', null, undefined, 7])
+    assert.equal(safeUrl(url), undefined)
 })

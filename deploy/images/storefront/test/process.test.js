@@ -40,7 +40,11 @@ test('each setting that is missing or wrong is named, without its value', () => 
     PORT: ['http', /PORT must be a port number/],
   }
   for (const [name, [value, message]] of Object.entries(broken)) {
-    assert.throws(() => readSettings({ ...VALID, [name]: value }), (error) => message.test(error.message) && !/sk_123|word/.test(error.message), name)
+    assert.throws(
+      () => readSettings({ ...VALID, [name]: value }),
+      (error) => message.test(error.message) && !/sk_123|word/.test(error.message),
+      name,
+    )
   }
   assert.throws(() => readSettings({}), /STORE_NAME.*STORE_URL.*MEDUSA_BACKEND_URL.*PUBLISHABLE_KEY/)
   assert.throws(() => readSettings({ ...VALID, COOKIE_SECURE: 'true' }), /browsers would drop the cart/)

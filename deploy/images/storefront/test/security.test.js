@@ -50,13 +50,23 @@ test('a cart cookie that is no cart id never gets into a path', async (t) => {
   const { fake, browser } = await startShop(t)
   const shopper = browser()
   await shopper.buy(fake.products[0])
-  for (const value of ['..%2F..%2Fadmin%2Fusers', 'cart_../x:1', 'order_00000000000000000000000001:1', 'cart_%0d%0a', '%E0%A4%A']) {
+  for (const value of [
+    '..%2F..%2Fadmin%2Fusers',
+    'cart_../x:1',
+    'order_00000000000000000000000001:1',
+    'cart_%0d%0a',
+    '%E0%A4%A',
+  ]) {
     fake.requests.length = 0
     shopper.jar.set('cart', value)
     const { status, text } = await shopper.get('/cart')
     assert.equal(status, 200)
     assert.match(text, /nothing in it/)
-    assert.deepEqual(fake.requests.filter((request) => !/ \/store\/regions$/.test(request)), [], value)
+    assert.deepEqual(
+      fake.requests.filter((request) => !/ \/store\/regions$/.test(request)),
+      [],
+      value,
+    )
   }
 })
 
@@ -106,9 +116,24 @@ test('large bodies and other kinds of bodies are refused', async (t) => {
   })
   const origin = 'http://shop.test'
   const form = 'application/x-www-form-urlencoded'
-  const endless = fetch(`${url}/products/mug`, { method: 'POST', body: chunks, duplex: 'half', headers: { origin, 'content-type': form } })
-  assert.equal(await endless.then(({ status }) => status, () => 413), 413)
-  const json = await fetch(`${url}/products/mug`, { method: 'POST', body: '{}', headers: { origin, 'content-type': 'application/json' } })
+  const endless = fetch(`${url}/products/mug`, {
+    method: 'POST',
+    body: chunks,
+    duplex: 'half',
+    headers: { origin, 'content-type': form },
+  })
+  assert.equal(
+    await endless.then(
+      ({ status }) => status,
+      () => 413,
+    ),
+    413,
+  )
+  const json = await fetch(`${url}/products/mug`, {
+    method: 'POST',
+    body: '{}',
+    headers: { origin, 'content-type': 'application/json' },
+  })
   assert.equal(json.status, 415)
   assert.equal(fake.carts.size, 0)
 })

@@ -1,7 +1,7 @@
 import { html } from 'hono/html'
 import { MAX_QUANTITY } from '../carts.js'
 import { money } from '../money.js'
-import { notice } from './layout.js'
+import { notice, quantityInput } from './layout.js'
 import { picture } from './picture.js'
 import { itemName, sortedItems, summary } from './summary.js'
 
@@ -39,7 +39,7 @@ function line(item, currency) {
       <input type="hidden" name="line" value="${item.id}" />
       <label class="quantity">
         <span class="hidden">Quantity of ${name}</span>
-        <input type="number" name="quantity" value="${item.quantity}" min="0" max="${MAX_QUANTITY}" required inputmode="numeric" />
+        ${quantityInput({ value: item.quantity, min: 0, max: MAX_QUANTITY })}
       </label>
       <button class="button quiet" aria-label="Update the quantity of ${name}">Update</button>
       <button class="link" name="remove" value="yes" formnovalidate aria-label="Remove ${name}">Remove</button>

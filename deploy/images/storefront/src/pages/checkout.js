@@ -17,14 +17,16 @@ export function detailsPage({ cart, region, values, errors = {} }) {
   const wrong = FIELDS.filter(({ name }) => errors[name])
   return html`${steps(0)}
     <h1>Checkout</h1>
-    ${wrong.length > 0
-      ? html`<div class="notice" role="alert">
+    ${
+      wrong.length > 0
+        ? html`<div class="notice" role="alert">
           <p>Please look at ${wrong.length === 1 ? 'this field' : 'these fields'} again:</p>
           <ul>
             ${wrong.map(({ name, label }) => html`<li><a href="#${name}">${label}</a></li>`)}
           </ul>
         </div>`
-      : ''}
+        : ''
+    }
     <div class="columns">
       <form method="post" action="/checkout" novalidate class="fields">
         ${FIELDS.map((field) => input(field, values[field.name], errors[field.name], region.countries))}
@@ -42,12 +44,15 @@ export function detailsPage({ cart, region, values, errors = {} }) {
 
 function input({ name, label, type = 'text', autocomplete, max = 100, half, required }, value, error, countries) {
   const described = error ? html`aria-invalid="true" aria-describedby="${name}-error"` : ''
-  const common = html`id="${name}" name="${name}" autocomplete="${autocomplete}" ${required ? html`required` : ''} ${described}`
+  const needed = required ? html`required` : ''
+  const common = html`id="${name}" name="${name}" autocomplete="${autocomplete}" ${needed} ${described}`
   return html`<div class="field ${half ? 'half' : ''}">
     <label for="${name}">${label} ${required ? '' : html`<small>optional</small>`}</label>
-    ${name === 'country_code'
-      ? html`<select ${common}>${countryOptions(countries, value)}</select>`
-      : html`<input type="${type}" value="${value}" maxlength="${max}" ${common} />`}
+    ${
+      name === 'country_code'
+        ? html`<select ${common}>${countryOptions(countries, value)}</select>`
+        : html`<input type="${type}" value="${value}" maxlength="${max}" ${common} />`
+    }
     ${error ? html`<p class="error" id="${name}-error">${error}</p>` : ''}
   </div>`
 }
@@ -55,7 +60,8 @@ function input({ name, label, type = 'text', autocomplete, max = 100, half, requ
 function countryOptions(countries, value) {
   const option = (code, name) => html`<option value="${code}" ${code === value ? html`selected` : ''}>${name}</option>`
   const named = countries.map(({ iso_2 }) => [iso_2, countryName(iso_2)]).sort((a, b) => a[1].localeCompare(b[1], 'en'))
-  return html`${named.length > 1 ? option('', 'Choose a country') : ''}${named.map(([code, name]) => option(code, name))}`
+  const choices = named.map(([code, name]) => option(code, name))
+  return named.length > 1 ? [option('', 'Choose a country'), ...choices] : choices
 }
 
 /** Second step: how it comes, how it is paid, what it costs in the end. */
@@ -73,15 +79,34 @@ export function reviewPage({ cart, options, payable, message, errors = {} }) {
         </section>
         <fieldset class="block">
           <legend>Delivery</legend>
-          ${options.map((option) => radio('option', option.id, option.id === chosen, option.name, option.type?.description, option.amount === 0 ? 'Free' : money(option.amount, cart.currency_code)))}
+          ${options.map((option) =>
+            radio({
+              name: 'option',
+              value: option.id,
+              checked: option.id === chosen,
+              title: option.name,
+              text: option.type?.description,
+              amount: option.amount === 0 ? 'Free' : money(option.amount, cart.currency_code),
+            }),
+          )}
           ${errors.option ? html`<p class="error">${errors.option}</p>` : ''}
-          ${options.length > 1 ? html`<button class="button quiet" name="action" value="delivery">Update the total</button>` : ''}
+          ${options.length > 1
+            ? html`<button class="button quiet" name="action" value="delivery">Update the total</button>`
+            : ''}
         </fieldset>
         <fieldset class="block">
           <legend>Payment</legend>
-          ${payable
-            ? radio('payment', MANUAL_PAYMENT, true, 'Pay after ordering', 'The shop contacts you about the payment. Nothing is charged now.')
-            : html`<p class="error">This shop can't take payments at the moment.</p>`}
+          ${
+            payable
+              ? radio({
+                name: 'payment',
+                value: MANUAL_PAYMENT,
+                checked: true,
+                title: 'Pay after ordering',
+                text: 'The shop contacts you about the payment. Nothing is charged now.',
+              })
+            : html`<p class="error">This shop can't take payments at the moment.</p>`
+          }
           ${errors.payment ? html`<p class="error">${errors.payment}</p>` : ''}
         </fieldset>
       </div>
@@ -89,13 +114,15 @@ export function reviewPage({ cart, options, payable, message, errors = {} }) {
         <h2>Your order</h2>
         ${lines(cart)} ${summary(cart, { withDelivery: true })}
         <input type="hidden" name="total" value="${cart.total}" />
-        <button class="button wide" name="action" value="place" ${payable ? '' : html`disabled`}>Place order for ${money(cart.total, cart.currency_code)}</button>
+        <button class="button wide" name="action" value="place" ${payable ? '' : html`disabled`}>
+          Place order for ${money(cart.total, cart.currency_code)}
+        </button>
         <p class="center"><a href="/cart">Change the cart</a></p>
       </aside>
     </form>`
 }
 
-function radio(name, value, checked, title, text, amount) {
+function radio({ name, value, checked, title, text, amount }) {
   return html`<label class="option">
     <input type="radio" name="${name}" value="${value}" required ${checked ? html`checked` : ''} />
     <span><b>${title}</b>${text ? html`<small>${text}</small>` : ''}</span>
@@ -108,8 +135,8 @@ export function orderPage({ order, shop }) {
   return html`${steps(2)}
     <h1>Thank you for your order</h1>
     <p class="lead">
-      Your order number is <strong>${order.display_id}</strong>. ${shop.name} will contact you at <strong>${order.email}</strong>
-      about payment and delivery.
+      Your order number is <strong>${order.display_id}</strong>. ${shop.name} will contact you at
+      <strong>${order.email}</strong> about payment and delivery.
     </p>
     <div class="columns">
       <section class="block">

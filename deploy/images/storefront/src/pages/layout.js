@@ -16,9 +16,11 @@ export function layout({ shop, title, description, canonical, count = 0, region,
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <title>${title ? `${title} – ${shop.name}` : shop.name}</title>
         ${description ? html`<meta name="description" content="${description}" />` : ''}
-        ${canonical
-          ? html`<link rel="canonical" href="${shop.url}${canonical}" />`
-          : html`<meta name="robots" content="noindex" />`}
+        ${
+          canonical
+            ? html`<link rel="canonical" href="${shop.url}${canonical}" />`
+            : html`<meta name="robots" content="noindex" />`
+        }
         <link rel="stylesheet" href="${shop.assets.url('style.css')}" />
         <link rel="icon" type="image/svg+xml" href="${shop.assets.url('icon.svg')}" />
       </head>
@@ -53,8 +55,17 @@ function promise({ countries, currency_code }) {
 }
 
 const bag = html`<svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true" focusable="false">
-  <path d="M5 8h14l1 13H4L5 8Zm3.5 0V6.5a3.5 3.5 0 0 1 7 0V8" fill="none" stroke="currentColor" stroke-width="1.7" stroke-linejoin="round" />
+  <path
+    d="M5 8h14l1 13H4L5 8Zm3.5 0V6.5a3.5 3.5 0 0 1 7 0V8"
+    fill="none"
+    stroke="currentColor"
+    stroke-width="1.7"
+    stroke-linejoin="round"
+  />
 </svg>`
+
+export const quantityInput = ({ value, min, max }) =>
+  html`<input type="number" name="quantity" value="${value}" min="${min}" max="${max}" required inputmode="numeric" />`
 
 /** A message above a form. */
 export const notice = (text) => (text ? html`<p class="notice" role="alert">${text}</p>` : '')

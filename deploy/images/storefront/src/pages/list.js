@@ -10,11 +10,13 @@ export function listPage({ shop, products, page, pages }) {
       <h1>${page === 1 ? `Welcome to ${shop.name}` : `Products, page ${page}`}</h1>
       ${page === 1 ? html`<p>Have a look around. Ordering takes two minutes, and no account.</p>` : ''}
     </section>
-    ${products.length === 0
-      ? html`<p class="empty">There is nothing here yet. Please come back soon.</p>`
-      : html`<ul class="grid">
+    ${
+      products.length === 0
+        ? html`<p class="empty">There is nothing here yet. Please come back soon.</p>`
+        : html`<ul class="grid">
           ${products.map((product, index) => html`<li>${card(product, index < 4)}</li>`)}
-        </ul>`}
+        </ul>`
+    }
     ${pages > 1 ? pagination(page, pages) : ''}
   `
 }
@@ -30,7 +32,7 @@ function card(product, eager) {
     <h2><a href="/products/${encodeURIComponent(product.handle)}">${product.title}</a></h2>
     ${product.subtitle ? html`<p class="subtle">${product.subtitle}</p>` : ''}
     <p class="price">
-      ${price ? html`${price.varies ? 'From ' : ''}${money(price.amount, price.currency)}` : 'Not for sale at the moment'}
+      ${price ? `${price.varies ? 'From ' : ''}${money(price.amount, price.currency)}` : 'Not for sale at the moment'}
       ${price?.original ? html`<s>${money(price.original, price.currency)}</s>` : ''}
     </p>
   </article>`

@@ -4,7 +4,8 @@ import { html } from 'hono/html'
 export function picture(url, title, { eager = false, alt = title } = {}) {
   const source = safeUrl(url)
   if (!source) return drawing(title, alt)
-  return html`<img src="${source}" alt="${alt}" width="800" height="800" ${eager ? '' : html`loading="lazy"`} decoding="async" />`
+  const loading = eager ? 'eager' : 'lazy'
+  return html`<img src="${source}" alt="${alt}" width="800" height="800" loading="${loading}" decoding="async" />`
 }
 
 /** Only what a browser fetches as a picture: an address on this host or an http(s) one. */
@@ -23,10 +24,11 @@ function drawing(title, alt) {
     html`<rect x="96" y="96" width="208" height="208" rx="44" transform="rotate(12 200 200)" />`,
     html`<path d="M200 82 322 200 200 318 78 200Z" />`,
   ]
-  return html`<svg class="drawing" viewBox="0 0 400 400" ${alt ? html`role="img" aria-label="${alt}"` : html`aria-hidden="true"`}>
+  const meaning = alt ? html`role="img" aria-label="${alt}"` : html`aria-hidden="true"`
+  return html`<svg class="drawing" viewBox="0 0 400 400" ${meaning}>
     <rect width="400" height="400" fill="hsl(${hue} 34% 92%)" />
     <g fill="hsl(${hue} 38% 82%)">${shapes[(seed >>> 9) % shapes.length]}</g>
-    <text x="200" y="206" fill="hsl(${hue} 42% 34%)" font-size="120" font-weight="600" text-anchor="middle" dominant-baseline="central">
+    <text x="200" y="206" fill="hsl(${hue} 42% 34%)" font-size="120" font-weight="600">
       ${[...title][0]?.toUpperCase() ?? ''}
     </text>
   </svg>`

@@ -1,7 +1,10 @@
 import { html } from 'hono/html'
 
 const TEXTS = {
-  403: ['That did not come from this shop', 'The form was sent from another page, so nothing was changed. Please try again from here.'],
+  403: [
+    'That did not come from this shop',
+    'The form was sent from another page, so nothing was changed. Please try again from here.',
+  ],
   404: ['There is nothing here', 'The page may have moved, or the product is no longer sold.'],
   413: ['That was too much', 'The form had more text than fits. Nothing was changed.'],
   415: ['That was not a form of this shop', 'Nothing was changed. Please try again from here.'],

@@ -2,7 +2,7 @@ import { html } from 'hono/html'
 import { MAX_QUANTITY } from '../carts.js'
 import { money, priceRange, variantPrice } from '../money.js'
 import { available } from '../stock.js'
-import { notice } from './layout.js'
+import { notice, quantityInput } from './layout.js'
 import { picture, safeUrl } from './picture.js'
 
 // From here on a list to choose from is shorter than buttons.
@@ -12,7 +12,7 @@ const LOW_STOCK = 5
 
 export const canBuy = (variant) => available(variant) > 0 && variantPrice(variant) !== undefined
 
-/** One product. `chosen` is the variant and `quantity` the number a shopper asked for, when `message` says what is wrong. */
+/** One product; with `message`, `chosen` and `quantity` are what a shopper asked for in vain. */
 export function productPage({ product, message, chosen, quantity = 1 }) {
   const { title, subtitle, description, material } = product
   const variants = product.variants.toSorted(byRank)
@@ -22,18 +22,26 @@ export function productPage({ product, message, chosen, quantity = 1 }) {
   return html`<div class="product">
     <div class="gallery">
       <div class="frame">${picture(first, title, { eager: true })}</div>
-      ${extra.map((url, index) => html`<div class="frame">${picture(url, title, { alt: `${title}, picture ${index + 2}` })}</div>`)}
+      ${extra.map((url, index) => {
+        const alt = `${title}, picture ${index + 2}`
+        return html`<div class="frame">${picture(url, title, { alt })}</div>`
+      })}
     </div>
     <div class="buy">
       <h1>${title}</h1>
       ${subtitle ? html`<p class="subtle">${subtitle}</p>` : ''}
-      ${price
-        ? html`<p class="price large">
+      ${
+        price
+          ? html`<p class="price large">
             ${price.varies ? 'From ' : ''}${money(price.amount, price.currency)}
             ${price.original ? html`<s>${money(price.original, price.currency)}</s>` : ''}
           </p>`
-        : ''}
-      ${notice(message)} ${variants.some(canBuy) ? form({ product, variants, chosen, quantity, varies: price.varies }) : unavailable(price)}
+          : ''
+      }
+      ${notice(message)}
+      ${variants.some(canBuy)
+        ? form({ product, variants, chosen, quantity, varies: price.varies })
+        : unavailable(price)}
       ${description ? html`<div class="description">${description}</div>` : ''}
       ${material ? html`<p class="subtle">Material: ${material}</p>` : ''}
     </div>
@@ -52,16 +60,18 @@ const unavailable = (price) =>
 function form({ product, variants, chosen, quantity, varies }) {
   const selected = variants.find((variant) => variant.id === chosen && canBuy(variant)) ?? variants.find(canBuy)
   return html`<form method="post" action="/products/${encodeURIComponent(product.handle)}">
-    ${variants.length === 1
-      ? html`<input type="hidden" name="variant" value="${selected.id}" />
+    ${
+      variants.length === 1
+        ? html`<input type="hidden" name="variant" value="${selected.id}" />
           <p class="status">${stock(selected)}</p>`
-      : variants.length > MANY_VARIANTS
-        ? list(variants, selected, varies)
-        : buttons(variants, selected, varies)}
+        : variants.length > MANY_VARIANTS
+          ? list(variants, selected, varies)
+          : buttons(variants, selected, varies)
+    }
     <div class="row">
       <label class="quantity">
         <span>Quantity</span>
-        <input type="number" name="quantity" value="${quantity}" min="1" max="${Math.min(MAX_QUANTITY, mostAvailable(variants))}" required inputmode="numeric" />
+        ${quantityInput({ value: quantity, min: 1, max: Math.min(MAX_QUANTITY, mostAvailable(variants)) })}
       </label>
       <button class="button">Add to cart</button>
     </div>
@@ -90,7 +100,9 @@ function list(variants, selected, varies) {
     <span>Choose</span>
     <select name="variant" required>
       ${variants.map(
-        (variant) => html`<option value="${variant.id}" ${variant === selected ? html`selected` : ''} ${canBuy(variant) ? '' : html`disabled`}>
+        (
+          variant,
+        ) => html`<option value="${variant.id}" ${variant === selected ? html`selected` : ''} ${canBuy(variant) ? '' : html`disabled`}>
           ${variant.title}${varies && variantPrice(variant) ? ` – ${priceOf(variant)}` : ''} (${stock(variant)})
         </option>`,
       )}

@@ -8,12 +8,17 @@ export function summary(purchase, { withDelivery }) {
   const row = (label, value) => html`<div><dt>${label}</dt><dd>${value}</dd></div>`
   return html`<dl class="totals">
     ${row('Items', amount(purchase.item_total))}
-    ${withDelivery
-      ? row(`Delivery${purchase.shipping_methods?.[0] ? `, ${purchase.shipping_methods[0].name}` : ''}`, purchase.shipping_total === 0 ? 'Free' : amount(purchase.shipping_total))
-      : ''}
+    ${
+      withDelivery
+        ? row(
+            `Delivery${purchase.shipping_methods?.[0] ? `, ${purchase.shipping_methods[0].name}` : ''}`,
+            purchase.shipping_total === 0 ? 'Free' : amount(purchase.shipping_total),
+          )
+        : ''
+    }
     ${purchase.discount_total > 0 ? row('Discount, already taken off', amount(purchase.discount_total)) : ''}
     <div class="total"><dt>Total</dt><dd>${amount(purchase.total)}</dd></div>
-    ${purchase.tax_total > 0 ? html`<div class="subtle"><dt>Tax included</dt><dd>${amount(purchase.tax_total)}</dd></div>` : ''}
+    ${purchase.tax_total > 0 ? row('Tax included', amount(purchase.tax_total)) : ''}
   </dl>`
 }
 
@@ -34,7 +39,9 @@ export const sortedItems = ({ items }) =>
 
 /** The variant's title only where it tells something: Medusa calls a single variant "Default variant". */
 export function itemName({ product_title, variant_title }) {
-  return variant_title && !/^default( variant)?$/i.test(variant_title) ? `${product_title}, ${variant_title}` : product_title
+  return variant_title && !/^default( variant)?$/i.test(variant_title)
+    ? `${product_title}, ${variant_title}`
+    : product_title
 }
 
 export function addressBlock(address) {
