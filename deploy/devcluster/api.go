@@ -107,6 +107,7 @@ func (a *api) get(ctx context.Context, path string, into any) (found bool, err e
 var collections = map[string]string{
 	"ClusterRole":        "/apis/rbac.authorization.k8s.io/v1/clusterroles/",
 	"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/",
+	"IngressClass":       "/apis/networking.k8s.io/v1/ingressclasses/",
 	"StorageClass":       "/apis/storage.k8s.io/v1/storageclasses/",
 	"FlowSchema":         "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/",
 	"Node":               "/api/v1/nodes/",

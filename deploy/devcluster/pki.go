@@ -46,6 +46,7 @@ var identities = map[string]identity{
 	"kube-scheduler":          {user: "system:kube-scheduler"},
 	"kwok":                    {user: "devcluster:kwok"},
 	"local-provisioner":       {user: "devcluster:local-provisioner"},
+	"ingress-controller":      {user: "devcluster:ingress-controller"},
 	// For the API server's calls to a kubelet (logs, exec); system:kubelet-api-admin is bound to it.
 	"apiserver-kubelet-client": {user: "devcluster:apiserver-kubelet-client"},
 }
