@@ -110,12 +110,12 @@ func (a *api) get(ctx context.Context, path string, into any) (found bool, err e
 var collections = map[string]string{
 	"ClusterRole":        "/apis/rbac.authorization.k8s.io/v1/clusterroles/",
 	"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/",
+	"IngressClass":       "/apis/networking.k8s.io/v1/ingressclasses/",
 	"StorageClass":       "/apis/storage.k8s.io/v1/storageclasses/",
 	"FlowSchema":         "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/",
 	"Node":               "/api/v1/nodes/",
 	"Service":            "/api/v1/namespaces/NAMESPACE/services/",
 	"EndpointSlice":      "/apis/discovery.k8s.io/v1/namespaces/NAMESPACE/endpointslices/",
-	"IngressClass":       "/apis/networking.k8s.io/v1/ingressclasses/",
 }
 
 var (

@@ -29,6 +29,8 @@ type cluster struct {
 	tell func(string)
 	// failed receives the first failure of a component.
 	failed chan error
+	// ingress is the wanted address of the ingress controller, empty for any.
+	ingress string
 
 	mu       sync.Mutex
 	state    state
@@ -99,6 +101,13 @@ func (c *cluster) prepare() error {
 		if err := c.prepareReal(); err != nil {
 			return err
 		}
+		ingress, err := ingressAddress(c.ingress)
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.state.Ingress = ingress
+		c.mu.Unlock()
 	}
 	// A real node's address can change with each attempt.
 	if node == nodeReal || !isFile(filepath.Join(pkiFolder(folder), "ca.crt")) {
@@ -109,7 +118,7 @@ func (c *cluster) prepare() error {
 	if err := writeNodeKubeconfigs(folder, c.state.Name); err != nil {
 		return err
 	}
-	for _, who := range []string{controllerManagerName, schedulerName, provisionerName, kwokName} {
+	for _, who := range []string{controllerManagerName, schedulerName, provisionerName, kwokName, ingressName} {
 		if err := writeKubeconfig(componentKubeconfig(folder, who), pkiFolder(folder), who, c.state.Name, server); err != nil {
 			return err
 		}
@@ -196,6 +205,9 @@ func (c *cluster) startControlPlane(ctx context.Context, probe *probe, node <-ch
 	if c.state.Node == nodeSimulated {
 		rest = append(rest, kwokComponent(folder, c.binaries, ports))
 	}
+	if c.state.Node == nodeReal {
+		rest = append(rest, ingressComponent(folder, c.binaries, ports, c.state.Ingress))
+	}
 	for _, component := range rest {
 		if err := c.launch(component); err != nil {
 			return err
@@ -232,7 +244,7 @@ func (c *cluster) apply(ctx context.Context, api *api) error {
 		}
 	}
 	if node := c.state.Real; node != nil {
-		documents = append(documents, node.manifests())
+		documents = append(documents, node.manifests(), manifest("ingress.yaml"))
 	}
 	for _, document := range documents {
 		// Ready is not yet warm: the first writes can meet a cache that is still being filled.

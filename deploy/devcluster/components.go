@@ -59,6 +59,9 @@ func portNames(node string) []string {
 	if node == nodeSimulated {
 		names = append(names, kwokName)
 	}
+	if node == nodeReal {
+		names = append(names, ingressName)
+	}
 	return names
 }
 

@@ -22,6 +22,30 @@ func freePorts(names []string) (map[string]int, error) {
 	return ports, nil
 }
 
+// ingressPort is one that needs no number in a URL.
+const ingressPort = 80
+
+// ingressAddress returns the wanted address if it is free, and without a wish the first loopback address
+// whose port 80 is: with a port of its own each, several clusters would have unstable URLs.
+func ingressAddress(wanted string) (string, error) {
+	candidates := []string{wanted}
+	if wanted == "" {
+		candidates = nil
+		for last := 1; last <= 9; last++ {
+			candidates = append(candidates, fmt.Sprintf("127.0.0.%d:%d", last, ingressPort))
+		}
+	}
+	var failure error
+	for _, address := range candidates {
+		listener, err := net.Listen("tcp4", address)
+		if err == nil {
+			return address, listener.Close()
+		}
+		failure = err
+	}
+	return "", fmt.Errorf("no address for the ingress controller, choose one by --ingress-address: %w", failure)
+}
+
 func loopback(port int) string {
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }

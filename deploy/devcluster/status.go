@@ -88,6 +88,7 @@ func allComponents(found *state) []component {
 	}
 	if node := found.Real; node != nil {
 		components = append(components,
+			ingressComponent(folder, none, ports, found.Ingress),
 			nodeComponent(folder, none, node),
 			containerdComponent(folder, none, node),
 			kubeletComponent(folder, none, node),

@@ -161,6 +161,7 @@ func claim(o options) (*cluster, func(), error) {
 		binaries: o.binaries,
 		began:    time.Now(),
 		failed:   make(chan error, 1),
+		ingress:  o.ingress,
 		state: state{
 			Name:       o.target.name,
 			Folder:     folder,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -67,6 +68,12 @@ func (o *options) check() error {
 	if o.nodes < 1 || o.nodes > 1000 {
 		return usageError{fmt.Sprintf("--nodes %d: use 1 to 1000", o.nodes)}
 	}
+	if o.ingress != "" {
+		address, err := netip.ParseAddrPort(o.ingress)
+		if err != nil || !address.Addr().Is4() || address.Addr().IsUnspecified() || address.Port() == 0 || o.node != nodeReal {
+			return usageError{fmt.Sprintf("--ingress-address %q: use IP:PORT, such as 127.0.0.2:80, with --node real", o.ingress)}
+		}
+	}
 	if o.ownerPID != 0 {
 		if _, err := findProcess(o.ownerPID); err != nil {
 			return usageError{fmt.Sprintf("--owner-pid %d: %v", o.ownerPID, err)}
@@ -107,6 +114,9 @@ func (o *options) existing() (ready bool, err error) {
 	if found.Node != o.node || found.Nodes != o.nodes || found.Audit != o.audit {
 		return false, fmt.Errorf("cluster %s is up with other options (--node %s --nodes %d --audit=%t); run devcluster down first, or choose another --name",
 			found.Name, found.Node, found.Nodes, found.Audit)
+	}
+	if o.ingress != "" && found.Ingress != o.ingress {
+		return false, fmt.Errorf("cluster %s is up with its ingress on %s; run devcluster down first, or choose another --name", found.Name, found.Ingress)
 	}
 	if o.foreground || o.ownerPID != 0 {
 		return false, fmt.Errorf("cluster %s is up already, owned by process %d; run devcluster down first, or choose another --name", found.Name, found.Supervisor.PID)
