@@ -101,13 +101,6 @@ func (c *cluster) prepare() error {
 		if err := c.prepareReal(); err != nil {
 			return err
 		}
-		ingress, err := ingressAddress(c.ingress)
-		if err != nil {
-			return err
-		}
-		c.mu.Lock()
-		c.state.Ingress = ingress
-		c.mu.Unlock()
 	}
 	// A real node's address can change with each attempt.
 	if node == nodeReal || !isFile(filepath.Join(pkiFolder(folder), "ca.crt")) {

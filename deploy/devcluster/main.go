@@ -106,10 +106,12 @@ func run(arguments []string) error {
 		// Not in the usage: up starts it.
 		return superviseCommand(rest)
 	case "node-init":
-		// These two neither: the supervisor starts them.
+		// These neither: the supervisor starts them.
 		return nodeInit(rest)
 	case "node-exec":
 		return nodeExec(rest)
+	case "node-sweep":
+		return nodeSweep(rest)
 	case "help":
 		fmt.Print(usage)
 		return nil

@@ -18,12 +18,11 @@ import (
 const maxRealNodes = 200
 
 // claimNetworks chooses networks that this machine has no address in and no route to, and that no
-// other cluster has claimed. The claim is a socket in the kernel's own name space, which goes with the
-// process, however it ends.
+// other cluster has claimed.
 func claimNetworks(supervisor process) (*realNode, io.Closer, error) {
 	var last error
 	for index := range maxRealNodes {
-		claim, err := net.Listen("unix", fmt.Sprintf("@storekeeper-devcluster-network-%d", index))
+		claim, err := claimName(fmt.Sprintf("network-%d", index))
 		if err != nil {
 			last = err
 			continue

@@ -203,7 +203,7 @@ func nodeComponent(folder string, binaries binaries, node *realNode) component {
 	for _, path := range []string{binaries.kubernetes, binaries.containerd, binaries.cni, binaries.coredns} {
 		arguments = append(arguments, "--tool="+filepath.Dir(path))
 	}
-	return component{name: nodeName, path: "/proc/self/exe", arguments: arguments, vital: true}
+	return component{name: nodeName, path: nodeOwnProgram(folder), arguments: arguments, vital: true}
 }
 
 func containerdComponent(folder string, binaries binaries, node *realNode) component {

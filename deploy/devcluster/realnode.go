@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -18,14 +20,20 @@ const nodeBuilt = "built"
 type runningNode struct {
 	*realNode
 	first process
-	claim io.Closer
-	relay *relay
+	// claims keep other clusters from the node's networks and the ingress address.
+	claims  []io.Closer
+	relay   *relay
+	sweeper *sweeper
 }
 
 // startNode makes the node up to its container runtime and the image that every pod needs. It needs no
 // API server.
 func (c *cluster) startNode(ctx context.Context, probe *probe) error {
 	folder, node := c.state.Folder, c.state.Real
+	var err error
+	if c.node.sweeper, err = startSweeper(folder, node.Cgroup); err != nil {
+		return err
+	}
 	if err := makeCgroups(node.Cgroup); err != nil {
 		return err
 	}
@@ -35,7 +43,6 @@ func (c *cluster) startNode(ctx context.Context, probe *probe) error {
 	if err := node.connect(c.node.first); err != nil {
 		return err
 	}
-	var err error
 	addresses := []string{loopback(nodeAPIPort), fmt.Sprintf("%s:%d", node.Address, nodeAPIPort)}
 	if c.node.relay, err = startRelay(c.node.first, addresses, loopback(c.state.Ports[apiServerName])); err != nil {
 		return err
@@ -102,8 +109,16 @@ func (c *cluster) prepareReal() error {
 		return err
 	}
 	c.mu.Lock()
-	c.node = &runningNode{realNode: node, claim: claim}
+	c.node = &runningNode{realNode: node, claims: []io.Closer{claim}}
 	c.state.Real = node
+	c.mu.Unlock()
+	address, claim, err := claimIngress(c.ingress)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.node.claims = append(c.node.claims, claim)
+	c.state.Ingress = address
 	c.mu.Unlock()
 	removeStaleCgroups()
 	return prepareNode(folder, c.binaries, node)
@@ -129,12 +144,58 @@ func (c *cluster) stopNode() {
 	if err := node.remove(); err != nil {
 		logf("the node is not all gone: %v", err)
 	}
-	node.claim.Close()
+	node.sweeper.stop()
+	for _, claim := range node.claims {
+		claim.Close()
+	}
 }
 
 // remove removes the node's traces on the host after its processes have ended.
 func (n *realNode) remove() error {
 	return errors.Join(removeCgroups(n.Cgroup), n.disconnect())
+}
+
+// sweeper is a process that waits for the end of the supervisor, to remove the one thing that the kernel
+// leaves when it ends a node: the control groups.
+type sweeper struct {
+	command *exec.Cmd
+	pipe    *os.File
+}
+
+func startSweeper(folder, cgroup string) (*sweeper, error) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	command := exec.Command(nodeOwnProgram(folder), "node-sweep", "--state="+folder, "--cgroup="+cgroup)
+	command.Stdin = reader
+	// Out of reach of a Ctrl-C.
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := command.Start(); err != nil {
+		writer.Close()
+		return nil, fmt.Errorf("start the sweeper: %w", err)
+	}
+	return &sweeper{command, writer}, nil
+}
+
+func (s *sweeper) stop() {
+	if s != nil {
+		s.pipe.Close()
+		_ = s.command.Wait()
+	}
+}
+
+// nodeSweep is the sweeper's program. Its input ends with the supervisor.
+func nodeSweep(arguments []string) error {
+	flags := newFlags("node-sweep")
+	_ = flags.String("state", "", "")
+	cgroup := flags.String("cgroup", "", "")
+	if err := parseAll(flags, arguments); err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return removeCgroups(*cgroup)
 }
 
 // removeNodeFolder makes place for a node from nothing.
