@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-//go:embed manifests/*.yaml
+//go:embed manifests
 var manifests embed.FS
 
 func manifest(name string) string {
@@ -66,8 +66,11 @@ func tlsClient(pki, authority, who string) (*http.Client, error) {
 	}, nil
 }
 
-// healthy returns nil if the component answers that it works.
+// healthy returns nil if the component answers that it works. One without an address only has to run.
 func (p *probe) healthy(ctx context.Context, component component) error {
+	if component.health == "" {
+		return nil
+	}
 	client := p.admin
 	if component.name == etcdName {
 		client = p.etcd
@@ -107,14 +110,18 @@ func (a *api) get(ctx context.Context, path string, into any) (found bool, err e
 var collections = map[string]string{
 	"ClusterRole":        "/apis/rbac.authorization.k8s.io/v1/clusterroles/",
 	"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/",
+	"IngressClass":       "/apis/networking.k8s.io/v1/ingressclasses/",
 	"StorageClass":       "/apis/storage.k8s.io/v1/storageclasses/",
 	"FlowSchema":         "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/",
 	"Node":               "/api/v1/nodes/",
+	"Service":            "/api/v1/namespaces/NAMESPACE/services/",
+	"EndpointSlice":      "/apis/discovery.k8s.io/v1/namespaces/NAMESPACE/endpointslices/",
 }
 
 var (
-	manifestKind = regexp.MustCompile(`(?m)^kind: (\S+)$`)
-	manifestName = regexp.MustCompile(`(?m)^metadata:\n  name: (\S+)$`)
+	manifestKind      = regexp.MustCompile(`(?m)^kind: (\S+)$`)
+	manifestName      = regexp.MustCompile(`(?m)^metadata:\n  name: (\S+)$`)
+	manifestNamespace = regexp.MustCompile(`(?m)^metadata:\n  name: \S+\n  namespace: (\S+)$`)
 )
 
 // manifestPath returns the path of the object that a manifest describes.
@@ -123,7 +130,14 @@ func manifestPath(document string) (string, error) {
 	if kind == nil || name == nil || collections[kind[1]] == "" {
 		return "", fmt.Errorf("manifest without known kind and name:\n%s", document)
 	}
-	return collections[kind[1]] + name[1], nil
+	path := collections[kind[1]] + name[1]
+	if namespace := manifestNamespace.FindStringSubmatch(document); namespace != nil {
+		path = strings.Replace(path, "NAMESPACE", namespace[1], 1)
+	}
+	if strings.Contains(path, "NAMESPACE") {
+		return "", fmt.Errorf("manifest without a namespace:\n%s", document)
+	}
+	return path, nil
 }
 
 // apply creates or updates the objects of a manifest.

@@ -26,6 +26,8 @@ type child struct {
 	component component
 	log       string
 	changed   func()
+	// enter moves the thread that starts the processes to where they shall run; nil leaves it.
+	enter func() error
 
 	mu       sync.Mutex
 	command  *exec.Cmd
@@ -53,8 +55,8 @@ type portTaken struct{ childFailure }
 
 // startChild returns once the first process runs. failed is called at most once, when the component
 // can't be kept running.
-func startChild(component component, folder string, changed func(), failed func(error)) (*child, error) {
-	c := &child{component: component, log: logFile(folder, component.name), changed: changed, ended: make(chan struct{})}
+func startChild(component component, folder string, enter func() error, changed func(), failed func(error)) (*child, error) {
+	c := &child{component: component, log: logFile(folder, component.name), enter: enter, changed: changed, ended: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
 		// The kernel sends the parent-death signal when the *thread* that started the child ends, and
@@ -62,7 +64,13 @@ func startChild(component component, folder string, changed func(), failed func(
 		// never gives it back.
 		runtime.LockOSThread()
 		defer close(c.ended)
-		err := c.spawn(folder)
+		var err error
+		if c.enter != nil {
+			err = c.enter()
+		}
+		if err == nil {
+			err = c.spawn(folder)
+		}
 		started <- err
 		if err != nil {
 			return
@@ -89,22 +97,47 @@ func (c *child) spawn(folder string) error {
 		return err
 	}
 	defer log.Close()
-	command := exec.Command(c.component.path, c.component.arguments...)
+	command := c.component.command(folder)
 	command.Dir = folder
 	command.Env = componentEnvironment(folder)
 	command.Stdout, command.Stderr = log, log
-	command.SysProcAttr = childAttributes()
 	c.logged = fileSize(c.log)
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", c.component.name, err)
 	}
 	c.command = command
 	// Not reaped yet, so it is there even if it ended at once; then its start time doesn't matter.
-	c.process, err = findProcess(command.Process.Pid)
-	if err != nil {
-		c.process = process{PID: command.Process.Pid}
-	}
+	// Another thread looks for it, as this one may see the processes of the node.
+	found := make(chan process)
+	go func() {
+		named, err := findProcess(command.Process.Pid)
+		if err != nil {
+			named = process{PID: command.Process.Pid}
+		}
+		found <- named
+	}()
+	c.process = <-found
 	return nil
+}
+
+func (c component) command(folder string) *exec.Cmd {
+	path, arguments := c.path, c.arguments
+	if c.inNode {
+		path, arguments = nodeOwnProgram(folder), append([]string{"node-exec", path}, arguments...)
+	}
+	command := exec.Command(path, arguments...)
+	switch {
+	case c.inNode:
+		command.SysProcAttr = insideAttributes()
+	case c.name == nodeName:
+		command.SysProcAttr = nodeAttributes()
+	default:
+		command.SysProcAttr = childAttributes()
+	}
+	if c.tell != nil {
+		command.ExtraFiles = []*os.File{c.tell}
+	}
+	return command
 }
 
 func (c *child) keepRunning(folder string) error {
@@ -130,6 +163,10 @@ func (c *child) keepRunning(folder string) error {
 		if addressInUse(c.log, logged) && time.Since(before) < time.Minute {
 			failure.reason = "found its port taken"
 			return portTaken{failure}
+		}
+		if c.component.vital {
+			failure.reason = fmt.Sprintf("ended (%s), and all that ran in it", command.ProcessState)
+			return failure
 		}
 		now := time.Now()
 		crashes = append(crashes, now)

@@ -29,10 +29,13 @@ type cluster struct {
 	tell func(string)
 	// failed receives the first failure of a component.
 	failed chan error
+	// ingress is the wanted address of the ingress controller, empty for any.
+	ingress string
 
 	mu       sync.Mutex
 	state    state
 	children []*child
+	node     *runningNode
 }
 
 // start brings the cluster up and returns when it is usable.
@@ -94,12 +97,21 @@ func (c *cluster) prepare() error {
 	c.mu.Lock()
 	c.state.Ports, c.state.Server = ports, server
 	c.mu.Unlock()
-	if !isFile(filepath.Join(pkiFolder(folder), "ca.crt")) {
-		if err := writePKI(pkiFolder(folder), time.Now()); err != nil {
+	if node == nodeReal {
+		if err := c.prepareReal(); err != nil {
+			return err
+		}
+	}
+	// A real node's address can change with each attempt.
+	if node == nodeReal || !isFile(filepath.Join(pkiFolder(folder), "ca.crt")) {
+		if err := writePKI(pkiFolder(folder), time.Now(), c.state.Real); err != nil {
 			return fmt.Errorf("write keys and certificates: %w", err)
 		}
 	}
-	for _, who := range []string{controllerManagerName, schedulerName, provisionerName, kwokName} {
+	if err := writeNodeKubeconfigs(folder, c.state.Name); err != nil {
+		return err
+	}
+	for _, who := range []string{controllerManagerName, schedulerName, provisionerName, kwokName, ingressName} {
 		if err := writeKubeconfig(componentKubeconfig(folder, who), pkiFolder(folder), who, c.state.Name, server); err != nil {
 			return err
 		}
@@ -125,7 +137,34 @@ func (c *cluster) prepare() error {
 	return c.save()
 }
 
+// startComponents starts the control plane and, beside it, a real node.
 func (c *cluster) startComponents(ctx context.Context, probe *probe) error {
+	if c.state.Node != nodeReal {
+		return c.startControlPlane(ctx, probe, nil)
+	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	node := make(chan struct{})
+	go func() {
+		defer close(node)
+		if err := c.startNode(ctx, probe); err != nil {
+			giveUp(err)
+			return
+		}
+		c.tell(fmt.Sprintf("node ready for pods after %.1f s", seconds(time.Since(c.began))))
+	}()
+	err := c.startControlPlane(ctx, probe, node)
+	// Nobody may start processes any more once this returns.
+	giveUp(err)
+	<-node
+	if cause := context.Cause(ctx); err != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// startControlPlane starts everything that is on the host, and what needs the API server on the node
+// once that is there.
+func (c *cluster) startControlPlane(ctx context.Context, probe *probe, node <-chan struct{}) error {
 	folder, ports := c.state.Folder, c.state.Ports
 	etcd := etcdComponent(folder, c.binaries, ports)
 	if err := c.launch(etcd); err != nil {
@@ -159,9 +198,25 @@ func (c *cluster) startComponents(ctx context.Context, probe *probe) error {
 	if c.state.Node == nodeSimulated {
 		rest = append(rest, kwokComponent(folder, c.binaries, ports))
 	}
+	if c.state.Node == nodeReal {
+		rest = append(rest, ingressComponent(folder, c.binaries, ports, c.state.Ingress))
+	}
 	for _, component := range rest {
 		if err := c.launch(component); err != nil {
 			return err
+		}
+	}
+	if node != nil {
+		select {
+		case <-node:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for _, component := range c.nodeAgents() {
+			if err := c.launch(component); err != nil {
+				return err
+			}
+			rest = append(rest, component)
 		}
 	}
 	for _, component := range rest {
@@ -181,6 +236,9 @@ func (c *cluster) apply(ctx context.Context, api *api) error {
 			documents = append(documents, strings.ReplaceAll(manifest("simulated-node.yaml"), "NODE_NAME", name))
 		}
 	}
+	if node := c.state.Real; node != nil {
+		documents = append(documents, node.manifests(), manifest("ingress.yaml"))
+	}
 	for _, document := range documents {
 		// Ready is not yet warm: the first writes can meet a cache that is still being filled.
 		err := poll(ctx, func() error { return api.apply(ctx, document) }, "the API server refuses the cluster's own objects")
@@ -198,19 +256,32 @@ func nodeNames(node string, count int) []string {
 			names = append(names, fmt.Sprintf("simulated-%d", index))
 		}
 	}
+	if node == nodeReal {
+		names = append(names, realNodeName)
+	}
 	return names
 }
 
 func (c *cluster) launch(component component) error {
-	child, err := startChild(component, c.state.Folder, func() { _ = c.save() }, c.fail)
+	_, err := c.launchChild(component)
+	return err
+}
+
+func (c *cluster) launchChild(component component) (*child, error) {
+	var enter func() error
+	if component.inNode {
+		first := c.node.first
+		enter = func() error { return enterNode(first) }
+	}
+	child, err := startChild(component, c.state.Folder, enter, func() { _ = c.save() }, c.fail)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	logf("started %s", component.name)
 	c.mu.Lock()
 	c.children = append(c.children, child)
 	c.mu.Unlock()
-	return c.save()
+	return child, c.save()
 }
 
 // fail keeps the first failure; what fails after it fails because of it.
@@ -245,6 +316,7 @@ func (c *cluster) stop() {
 		}
 		group.Wait()
 	}
+	c.stopNode()
 }
 
 // save writes cluster.json with what is true now.

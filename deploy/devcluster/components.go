@@ -14,6 +14,11 @@ const (
 	schedulerName         = "kube-scheduler"
 	provisionerName       = "local-provisioner"
 	kwokName              = "kwok"
+	nodeName              = "node"
+	containerdName        = "containerd"
+	kubeletName           = "kubelet"
+	kubeProxyName         = "kube-proxy"
+	coreDNSName           = "coredns"
 )
 
 // etcdPeerPort is a port only because etcd insists on one; a single member has no peers.
@@ -28,14 +33,24 @@ type component struct {
 	path      string
 	arguments []string
 	port      int
-	// health is a URL that answers 200 when the component works.
+	// health is a URL that answers 200 when the component works; without one it only has to run.
 	health string
+	// inNode says that it runs in the real node's namespaces.
+	inNode bool
+	// vital says that the cluster can't go on when it ends.
+	vital bool
+	// tell is where it says that it is ready, as its file 3.
+	tell *os.File
 }
 
 // binaries are the paths of the built tools.
 type binaries struct {
 	kubernetes string
 	kwok       string
+	containerd string
+	// cni is one of the plugins; the others are beside it.
+	cni     string
+	coredns string
 }
 
 // portNames lists the ports that a cluster with this kind of node needs.
@@ -43,6 +58,9 @@ func portNames(node string) []string {
 	names := []string{etcdName, etcdPeerPort, apiServerName, controllerManagerName, schedulerName, provisionerName}
 	if node == nodeSimulated {
 		names = append(names, kwokName)
+	}
+	if node == nodeReal {
+		names = append(names, ingressName)
 	}
 	return names
 }
@@ -95,6 +113,7 @@ func apiServerComponent(folder string, binaries binaries, ports map[string]int, 
 		"--tls-private-key-file=" + filepath.Join(pki, "apiserver.key"),
 		"--kubelet-client-certificate=" + filepath.Join(pki, "apiserver-kubelet-client.crt"),
 		"--kubelet-client-key=" + filepath.Join(pki, "apiserver-kubelet-client.key"),
+		"--kubelet-certificate-authority=" + filepath.Join(pki, "ca.crt"),
 		"--kubelet-preferred-address-types=InternalIP",
 		"--requestheader-client-ca-file=" + filepath.Join(pki, "front-proxy-ca.crt"),
 		"--requestheader-allowed-names=" + frontProxyName,
@@ -229,8 +248,8 @@ func stagesFile(folder string) string { return filepath.Join(folder, "simulated-
 // componentEnvironment keeps the caller's settings out: etcd, for one, reads every option from
 // variables too.
 func componentEnvironment(folder string) []string {
-	environment := []string{"KWOK_WORKDIR=" + filepath.Join(folder, "kwok")}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "TZ"} {
+	environment := []string{"KWOK_WORKDIR=" + filepath.Join(folder, "kwok"), "PATH=" + nodePath(os.Getenv("PATH"))}
+	for _, name := range []string{"HOME", "TMPDIR", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "TZ"} {
 		if value, found := os.LookupEnv(name); found {
 			environment = append(environment, name+"="+value)
 		}

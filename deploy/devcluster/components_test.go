@@ -70,7 +70,7 @@ func TestEveryManifestHasAPath(t *testing.T) {
 }
 
 func TestOptionsReachTheSupervisorWhole(t *testing.T) {
-	given := options{target: target{name: "a", folder: "/f"}, node: nodeNone, nodes: 3, audit: true, timeout: 90e9, ownerPID: 7, binaries: binaries{"/k", "/w"}}
+	given := options{target: target{name: "a", folder: "/f"}, node: nodeNone, nodes: 3, audit: true, timeout: 90e9, ownerPID: 7, ingress: "127.0.0.2:80", binaries: binaries{"/k", "/w", "/c", "/n", "/d"}}
 	var read options
 	flags := newFlags("supervise")
 	read.register(flags)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,8 @@ func down(target target, arguments []string) error {
 	if err := target.resolve(); err != nil {
 		return err
 	}
+	// Whatever becomes of this cluster: those that nobody can find any more.
+	defer removeStaleCgroups()
 	found, err := readState(target.folder)
 	if errors.Is(err, errNoCluster) {
 		fmt.Printf("no cluster in %s\n", target.folder)
@@ -50,6 +53,11 @@ func cleanUp(found *state) error {
 			return fmt.Errorf("%s: %w", component.Name, err)
 		}
 	}
+	if found.Real != nil {
+		if err := found.Real.remove(); err != nil {
+			return err
+		}
+	}
 	if err := removeFolder(found.Folder); err != nil {
 		return fmt.Errorf("remove the cluster's folder: %w", err)
 	}
@@ -67,6 +75,9 @@ func verifyGone(found *state) error {
 	}
 	if _, err := os.Stat(found.Folder); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s is still there", found.Folder)
+	}
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err == nil && strings.Contains(string(mounts), " "+found.Folder+"/") {
+		return fmt.Errorf("something is still mounted in %s", found.Folder)
 	}
 	for name, port := range found.Ports {
 		// No process of the cluster runs, so this can only be somebody who took the port since.

@@ -28,17 +28,20 @@ usage: devcluster [--name NAME] [--state DIR] COMMAND [OPTION]...
 
 commands:
   up       start the cluster and return when it is usable
-           --node none|simulated|real  what runs pods (default simulated; real is not built yet)
+           --node none|simulated|real  what runs pods (default simulated; real needs root)
            --nodes N                   number of simulated nodes (default 1)
            --audit=false               no audit log
            --foreground                stay in the foreground; down at SIGINT or SIGTERM, when the
                                        parent process ends, or when standard input is a pipe that ends
            --owner-pid PID             down when that process ends
+           --ingress-address IP:PORT   where a real node's ingress controller listens (default: the
+                                       first of 127.0.0.1 to 127.0.0.9 whose port 80 is free)
            --timeout DURATION          how long to wait until usable (default 3m)
   down     stop the cluster and remove its folder; succeeds when there is none
   status   one line per component; exit code 0 all healthy, 1 not all, 3 down
   kubectl  run kubectl against the cluster
-  build    build what is missing of the tools kubernetes, kwok and helm
+  load     FILE...: put images into the real node, from OCI or Docker archives
+  build    build what is missing of the tools kubernetes, kwok, helm, containerd, cni and coredns
            --print TOOL                print the path of the tool's binary
 
 --state defaults to .devcluster/NAME in the current folder, --name to default.
@@ -97,9 +100,18 @@ func run(arguments []string) error {
 		return kubectl(target, rest)
 	case "build":
 		return build(rest)
+	case "load":
+		return load(target, rest)
 	case "supervise":
 		// Not in the usage: up starts it.
 		return superviseCommand(rest)
+	case "node-init":
+		// These neither: the supervisor starts them.
+		return nodeInit(rest)
+	case "node-exec":
+		return nodeExec(rest)
+	case "node-sweep":
+		return nodeSweep(rest)
 	case "help":
 		fmt.Print(usage)
 		return nil

@@ -46,6 +46,11 @@ var identities = map[string]identity{
 	"kube-scheduler":          {user: "system:kube-scheduler"},
 	"kwok":                    {user: "devcluster:kwok"},
 	"local-provisioner":       {user: "devcluster:local-provisioner"},
+	"ingress-controller":      {user: "devcluster:ingress-controller"},
+	"coredns":                 {user: "devcluster:coredns"},
+	// The API server knows what a kubelet and a kube-proxy may do by these names.
+	"kubelet":    {user: "system:node:" + realNodeName, groups: []string{"system:nodes"}},
+	"kube-proxy": {user: "system:kube-proxy"},
 	// For the API server's calls to a kubelet (logs, exec); system:kubelet-api-admin is bound to it.
 	"apiserver-kubelet-client": {user: "devcluster:apiserver-kubelet-client"},
 }
@@ -55,7 +60,7 @@ var identities = map[string]identity{
 // etcd has an authority of its own: it trusts every certificate of its authority with everything, so
 // a certificate that was issued inside the cluster must not open it. The front proxy has one because
 // its holder may claim to be any user; without it the components complain every few seconds.
-func writePKI(folder string, now time.Time) error {
+func writePKI(folder string, now time.Time, node *realNode) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
@@ -88,18 +93,28 @@ func writePKI(folder string, now time.Time) error {
 	if err := aggregator.issue(folder, "front-proxy", clientCertificate(identity{user: frontProxyName}), now); err != nil {
 		return err
 	}
-	servers := []struct {
+	type server struct {
 		signer *authority
 		name   string
 		names  []string
-	}{
-		{cluster, "apiserver", []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}},
-		{cluster, "controller-manager-server", nil},
-		{cluster, "scheduler-server", nil},
-		{etcd, "etcd", nil},
+		// address is one more than those that all have.
+		address net.IP
+	}
+	servers := []server{
+		{cluster, "apiserver", []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}, nil},
+		{cluster, "controller-manager-server", nil, nil},
+		{cluster, "scheduler-server", nil, nil},
+		{etcd, "etcd", nil, nil},
+	}
+	if node != nil {
+		servers = append(servers, server{cluster, "kubelet-server", []string{realNodeName}, net.ParseIP(node.Address)})
 	}
 	for _, server := range servers {
-		if err := server.signer.issue(folder, server.name, serverCertificate(server.name, server.names), now); err != nil {
+		template := serverCertificate(server.name, server.names)
+		if server.address != nil {
+			template.IPAddresses = append(template.IPAddresses, server.address)
+		}
+		if err := server.signer.issue(folder, server.name, template, now); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func readCertificate(t *testing.T, path string) *x509.Certificate {
 
 func TestCertificatesVerifyWithTheirOwnAuthorityOnly(t *testing.T) {
 	folder, now := t.TempDir(), time.Now()
-	if err := writePKI(folder, now); err != nil {
+	if err := writePKI(folder, now, newRealNode(3, process{1, 1})); err != nil {
 		t.Fatal(err)
 	}
 	client, server := x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth
@@ -42,6 +42,7 @@ func TestCertificatesVerifyWithTheirOwnAuthorityOnly(t *testing.T) {
 		{"apiserver", "ca", server, serviceAddress},
 		{"controller-manager-server", "ca", server, "127.0.0.1"},
 		{"scheduler-server", "ca", server, "127.0.0.1"},
+		{"kubelet-server", "ca", server, "10.245.3.2"},
 		{"etcd", "etcd-ca", server, "127.0.0.1"},
 		{"etcd-client", "etcd-ca", client, ""},
 		{"front-proxy", "front-proxy-ca", client, ""},
@@ -71,7 +72,7 @@ func TestCertificatesVerifyWithTheirOwnAuthorityOnly(t *testing.T) {
 
 func TestCertificatesSayWhoTheirHolderIs(t *testing.T) {
 	folder := t.TempDir()
-	if err := writePKI(folder, time.Now()); err != nil {
+	if err := writePKI(folder, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
 	for name, who := range identities {
@@ -87,7 +88,7 @@ func TestCertificatesSayWhoTheirHolderIs(t *testing.T) {
 
 func TestKeysAreReadableByTheOwnerOnly(t *testing.T) {
 	folder := t.TempDir()
-	if err := writePKI(folder, time.Now()); err != nil {
+	if err := writePKI(folder, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(folder)

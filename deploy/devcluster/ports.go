@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"time"
 )
@@ -20,6 +21,48 @@ func freePorts(names []string) (map[string]int, error) {
 		ports[name] = listener.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil
+}
+
+// ingressPort is one that needs no number in a URL.
+const ingressPort = 80
+
+// claimIngress returns the wanted address if it is free, and without a wish the first loopback address
+// whose port 80 is: with ports of their own, several clusters would have unstable URLs. Clusters that
+// start at the same time see each other's claims.
+func claimIngress(wanted string) (string, io.Closer, error) {
+	candidates := []string{wanted}
+	if wanted == "" {
+		candidates = nil
+		for last := 1; last <= 9; last++ {
+			candidates = append(candidates, fmt.Sprintf("127.0.0.%d:%d", last, ingressPort))
+		}
+	}
+	var failure error
+	for _, address := range candidates {
+		claim, err := claimName("ingress-" + address)
+		if err != nil {
+			failure = err
+			continue
+		}
+		listener, err := net.Listen("tcp4", address)
+		if err == nil {
+			listener.Close()
+			return address, claim, nil
+		}
+		claim.Close()
+		failure = err
+	}
+	return "", nil, fmt.Errorf("no address for the ingress controller, choose one by --ingress-address: %w", failure)
+}
+
+// claimName claims something for as long as this process lives, however it ends: the name is one of the
+// kernel's own sockets, which leave no file.
+func claimName(name string) (io.Closer, error) {
+	claim, err := net.Listen("unix", "@storekeeper-devcluster-"+name)
+	if err != nil {
+		return nil, fmt.Errorf("another cluster has claimed %s: %w", name, err)
+	}
+	return claim, nil
 }
 
 func loopback(port int) string {

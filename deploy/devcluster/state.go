@@ -33,6 +33,11 @@ type state struct {
 	Supervisor process          `json:"supervisor"`
 	Components []componentState `json:"components"`
 	Ports      map[string]int   `json:"ports"`
+	// Ingress is where the ingress controller listens, Real and Containerd are the real node and the
+	// binary of its container runtime; all are empty without one.
+	Ingress    string    `json:"ingress,omitempty"`
+	Real       *realNode `json:"real,omitempty"`
+	Containerd string    `json:"containerd,omitempty"`
 	// APIReady and Usable are in seconds since the supervisor began.
 	APIReady float64 `json:"apiReadySeconds"`
 	Usable   float64 `json:"usableSeconds"`

@@ -86,5 +86,15 @@ func allComponents(found *state) []component {
 	if found.Node == nodeSimulated {
 		components = append(components, kwokComponent(folder, none, ports))
 	}
+	if node := found.Real; node != nil {
+		components = append(components,
+			ingressComponent(folder, none, ports, found.Ingress),
+			nodeComponent(folder, none, node),
+			containerdComponent(folder, none, node),
+			kubeletComponent(folder, none, node),
+			kubeProxyComponent(folder, none, node),
+			coreDNSComponent(folder, none, node),
+		)
+	}
 	return components
 }

@@ -32,7 +32,9 @@ type options struct {
 	timeout    time.Duration
 	ownerPID   int
 	foreground bool
-	binaries   binaries
+	// ingress is where the ingress controller listens; empty chooses an address.
+	ingress  string
+	binaries binaries
 }
 
 func (o *options) arguments() []string {
@@ -47,6 +49,10 @@ func (o *options) arguments() []string {
 		fmt.Sprintf("--foreground=%t", o.foreground),
 		"--kubernetes=" + o.binaries.kubernetes,
 		"--kwok=" + o.binaries.kwok,
+		"--containerd=" + o.binaries.containerd,
+		"--cni=" + o.binaries.cni,
+		"--coredns=" + o.binaries.coredns,
+		"--ingress-address=" + o.ingress,
 	}
 }
 
@@ -73,6 +79,10 @@ func (o *options) register(flags *flag.FlagSet) {
 	flags.BoolVar(&o.foreground, "foreground", false, "")
 	flags.StringVar(&o.binaries.kubernetes, "kubernetes", "", "")
 	flags.StringVar(&o.binaries.kwok, "kwok", "", "")
+	flags.StringVar(&o.binaries.containerd, "containerd", "", "")
+	flags.StringVar(&o.binaries.cni, "cni", "", "")
+	flags.StringVar(&o.binaries.coredns, "coredns", "", "")
+	flags.StringVar(&o.ingress, "ingress-address", "", "")
 }
 
 func superviseCommand(arguments []string) error {
@@ -151,6 +161,7 @@ func claim(o options) (*cluster, func(), error) {
 		binaries: o.binaries,
 		began:    time.Now(),
 		failed:   make(chan error, 1),
+		ingress:  o.ingress,
 		state: state{
 			Name:       o.target.name,
 			Folder:     folder,
@@ -161,6 +172,7 @@ func claim(o options) (*cluster, func(), error) {
 			Created:    time.Now().UTC().Truncate(time.Second),
 			Kubectl:    []string{o.binaries.kubernetes, "kubectl"},
 			Kubeconfig: kubeconfigFile(folder),
+			Containerd: o.binaries.containerd,
 			Supervisor: self,
 		},
 	}

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -24,6 +26,7 @@ func up(target target, arguments []string) error {
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Minute, "")
 	flags.IntVar(&o.ownerPID, "owner-pid", 0, "")
 	flags.BoolVar(&o.foreground, "foreground", false, "")
+	flags.StringVar(&o.ingress, "ingress-address", "", "")
 	if err := parseAll(flags, arguments); err != nil {
 		return err
 	}
@@ -53,12 +56,23 @@ func (o *options) check() error {
 	switch o.node {
 	case nodeNone, nodeSimulated:
 	case nodeReal:
-		return usageError{"--node real is not built yet; it comes with a later change. Use --node simulated or --node none"}
+		if err := checkRealNode(runtime.GOOS, os.Geteuid()); err != nil {
+			return err
+		}
+		if o.nodes != 1 {
+			return usageError{fmt.Sprintf("--nodes %d: a cluster has one real node", o.nodes)}
+		}
 	default:
-		return usageError{fmt.Sprintf("--node %q: use none or simulated", o.node)}
+		return usageError{fmt.Sprintf("--node %q: use none, simulated or real", o.node)}
 	}
 	if o.nodes < 1 || o.nodes > 1000 {
 		return usageError{fmt.Sprintf("--nodes %d: use 1 to 1000", o.nodes)}
+	}
+	if o.ingress != "" {
+		address, err := netip.ParseAddrPort(o.ingress)
+		if err != nil || !address.Addr().Is4() || address.Addr().IsUnspecified() || address.Port() == 0 || o.node != nodeReal {
+			return usageError{fmt.Sprintf("--ingress-address %q: use IP:PORT, such as 127.0.0.2:80, with --node real", o.ingress)}
+		}
 	}
 	if o.ownerPID != 0 {
 		if _, err := findProcess(o.ownerPID); err != nil {
@@ -101,6 +115,9 @@ func (o *options) existing() (ready bool, err error) {
 		return false, fmt.Errorf("cluster %s is up with other options (--node %s --nodes %d --audit=%t); run devcluster down first, or choose another --name",
 			found.Name, found.Node, found.Nodes, found.Audit)
 	}
+	if o.ingress != "" && found.Ingress != o.ingress {
+		return false, fmt.Errorf("cluster %s is up with its ingress on %s; run devcluster down first, or choose another --name", found.Name, found.Ingress)
+	}
 	if o.foreground || o.ownerPID != 0 {
 		return false, fmt.Errorf("cluster %s is up already, owned by process %d; run devcluster down first, or choose another --name", found.Name, found.Supervisor.PID)
 	}
@@ -108,20 +125,21 @@ func (o *options) existing() (ready bool, err error) {
 }
 
 func buildFor(node string) (binaries, error) {
-	var built binaries
-	kubernetes, err := toolNamed("kubernetes")
-	if err != nil {
-		return built, err
+	names := []string{"kubernetes"}
+	switch node {
+	case nodeSimulated:
+		names = append(names, "kwok")
+	case nodeReal:
+		names = append(names, "containerd", "cni", "coredns")
 	}
-	if built.kubernetes, err = kubernetes.ensure(); err != nil || node != nodeSimulated {
-		return built, err
-	}
-	kwok, err := toolNamed("kwok")
-	if err != nil {
-		return built, err
-	}
-	built.kwok, err = kwok.ensure()
-	return built, err
+	paths, err := ensureTools(names)
+	return binaries{
+		kubernetes: paths["kubernetes"],
+		kwok:       paths["kwok"],
+		containerd: paths["containerd"],
+		cni:        paths["cni"],
+		coredns:    paths["coredns"],
+	}, err
 }
 
 // becomeSupervisor replaces this process, so that its command line names the cluster's folder like
@@ -203,5 +221,8 @@ func announceReady(target target) error {
 	}
 	fmt.Printf("cluster %s is up: API ready after %.1f s, usable after %.1f s\nkubeconfig: %s\n",
 		found.Name, found.APIReady, found.Usable, found.Kubeconfig)
+	if found.Ingress != "" {
+		fmt.Printf("ingress: %s\n", found.Ingress)
+	}
 	return nil
 }

@@ -22,6 +22,8 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	"storekeeper.dev/devcluster/tools/kubernetes/ingress"
 )
 
 // programs lists kubelet and kube-proxy although no cluster starts them yet: they add little to a
@@ -35,6 +37,7 @@ var programs = map[string]func(){
 	"kube-proxy":              func() { os.Exit(cli.Run(proxy.NewProxyCommand())) },
 	"kubectl":                 func() { os.Exit(cli.Run(cmd.NewDefaultKubectlCommand())) },
 	"local-provisioner":       func() { os.Exit(runLocalProvisioner(os.Args[1:])) },
+	"ingress-controller":      func() { os.Exit(ingress.Run(os.Args[1:])) },
 }
 
 func main() {
