@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test parity lint clean
+.PHONY: help setup build demo test e2e parity lint clean
 
 # Everything that is built lies outside the checkout, by the content it is built from, so that a second clone
 # finds it.
@@ -13,8 +13,14 @@ export CARGO_TARGET_DIR := $(STOREKEEPER_CACHE)/target-$(shell cat Cargo.lock ru
 export GOTOOLCHAIN := local
 export GOWORK := off
 
-# simulated: a devcluster of its own (default); current: the cluster of the current kubeconfig context
+# devcluster: a cluster of its own (default); current: the cluster of the current kubeconfig context
 export CLUSTER ?= devcluster
+# of a devcluster. real: a node that runs containers (default where it can be: Linux, root); simulated: nothing runs
+export NODE ?=
+# 1: make e2e is content to say why where no real node can be
+export WHERE_POSSIBLE ?=
+# a folder: make e2e leaves the screenshots there
+export SCREENSHOTS ?=
 # a word: run only the test files whose names contain it
 T ?=
 # 1: the demo adds, changes and removes a store itself, checks each effect, and ends
@@ -24,6 +30,7 @@ help: ## list the commands
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo
 	@echo 'make demo CHECK=1       the demo checks itself and ends'
+	@echo 'make demo NODE=simulated  the quick look: no container runs'
 	@echo 'make test T=word        only the test files whose names contain the word'
 	@echo 'make ... CLUSTER=current  use the cluster of the current kubeconfig context (asks first)'
 
@@ -34,11 +41,13 @@ build: setup ## build everything, with progress
 	@deploy/make/build
 
 demo: setup ## a cluster, a repository and the daemon: see stores come and go
-	@deploy/make/build demo
 	@deploy/make/demo $(CHECK)
 
 test: build ## all tests, those on the real API server included
 	@deploy/make/test $(T)
+
+e2e: setup ## everything together: real stores, from a push over a purchase and a restored backup to removal
+	@deploy/make/e2e
 
 parity: build ## render the project's charts by ours and by real Helm and compare
 	@deploy/make/test chart_parity

@@ -1,5 +1,8 @@
 //! The demo: a repository made from `stores.example`, the daemon on a cluster, and what a push does to stores.
 //!
+//! With `--ingress`, shops are real: their pods run, the daemon asks them before they are READY, and their addresses
+//! open in a browser. Without it the node is simulated, and objects alone make stores READY.
+//!
 //! Without `--check` it stays until Ctrl-C, for people to push to. With it, it adds, changes and removes a store
 //! itself, looks at each effect on the API server from outside the daemon, and prints how long each took.
 
@@ -10,7 +13,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,10 +21,16 @@ use clap::Parser;
 use common::cluster::{Cluster, Witness};
 use common::daemon::Daemon;
 use common::repository::{Repository, git};
-use common::until;
+use common::{until, until_within};
 
 /// The demo's own source on the cluster.
 const SOURCE: &str = "demo";
+
+/// The domain of the example, below which every name is 127.0.0.1.
+const DOMAIN: &str = "127.0.0.1.nip.io";
+
+/// How long real shops may take on a slow machine: three at once, each with migrations of its own.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The store that comes, changes and goes.
 const GUEST: &str = "dahlia";
@@ -34,6 +43,9 @@ struct Arguments {
     /// The folder to make the repository from.
     #[arg(long)]
     stores: PathBuf,
+    /// The address of an ingress controller through which shops are reached; without it they are simulated.
+    #[arg(long)]
+    ingress: Option<SocketAddr>,
     /// The folder for the repository and the daemon's state; made anew and removed at the end.
     #[arg(long, default_value = ".demo")]
     folder: PathBuf,
@@ -71,6 +83,7 @@ struct Demo {
     cluster: Cluster,
     daemon: Daemon,
     stores: Vec<String>,
+    ingress: Option<SocketAddr>,
 }
 
 impl Demo {
@@ -80,36 +93,40 @@ impl Demo {
             git(&repository.checkout, &["config", key, value]);
         }
         copy(&arguments.stores, &repository.checkout);
+        if let Some(ingress) = arguments.ingress {
+            move_domain(&repository.checkout, &format!("{}.nip.io", ingress.ip()));
+        }
         let stores = store_names(&repository.checkout.join("stores"));
         repository.push("the example stores");
         let cluster = Cluster::connect(arguments.kubeconfig.clone());
-        let daemon = Daemon::start_on(
-            &free_address(),
-            folder,
-            &repository.url(),
-            SOURCE,
-            &cluster.kubeconfig,
-            &["--probe", "objects"],
-        );
+        // The names of the shops resolve by a service on the Internet; the daemon needs none of it.
+        let address = arguments.ingress.map(|address| address.to_string());
+        let probe = match &address {
+            Some(address) => ["--probe-address", address],
+            None => ["--probe", "objects"],
+        };
+        let (url, kubeconfig) = (repository.url(), &cluster.kubeconfig);
+        let daemon = Daemon::start_on(&free_address(), folder, &url, SOURCE, kubeconfig, &probe);
         eprintln!("storekeeper runs and watches {}", repository.url());
-        Self { repository, cluster, daemon, stores }
+        Self { repository, cluster, daemon, stores, ingress: arguments.ingress }
     }
 
     /// Waits until every store of the example is READY and shows each step on the way.
     fn until_ready(&self) -> Duration {
         let begun = Instant::now();
         let mut shown: BTreeMap<&str, String> = BTreeMap::new();
-        until("every store of the example is READY", || {
+        until_within(PATIENCE, "every store of the example is READY", || {
             for name in &self.stores {
                 let store = self.daemon.store(name).unwrap_or_default();
                 let state = store["state"].as_str().unwrap_or("-");
-                if shown.get(name.as_str()).is_none_or(|before| before != state) {
+                let at = format!("{state} {}", store["step"].as_str().unwrap_or_default());
+                if shown.get(name.as_str()).is_none_or(|before| *before != at) {
                     let reason = store["reason"].as_str().unwrap_or_default();
                     eprintln!("  {:>6}  {name:<12} {state:<13} {reason}", seconds(begun.elapsed()));
-                    shown.insert(name, state.to_owned());
+                    shown.insert(name, at);
                 }
             }
-            shown.values().all(|state| state == "READY").then_some(())
+            shown.values().all(|at| at == "READY ").then_some(())
         });
         begun.elapsed()
     }
@@ -123,10 +140,9 @@ impl Demo {
                 "git -C {at} add -A && git -C {at} commit -qm '{message}' && git -C {at} push -q origin HEAD:main"
             )
         };
-        println!(
-            "\nThe page: http://{}/\n\nIn another terminal, in this folder, paste:",
-            self.daemon.address
-        );
+        println!("\nThe page: http://{}/", self.daemon.address);
+        self.show_shops();
+        println!("\nIn another terminal, in this folder, paste:");
         let file = format!("{at}/stores/{GUEST}.yaml");
         let text = guest("Dahlia").replace('\n', "\\n");
         println!("\n  # add a store\n  printf '{text}' > {file} && {}", push("add dahlia"));
@@ -137,6 +153,30 @@ impl Demo {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(tokio::signal::ctrl_c()).unwrap();
         println!();
+    }
+
+    /// Tells where the shops are; their names are found through the Internet's DNS.
+    fn show_shops(&self) {
+        let Some(ingress) = self.ingress else {
+            println!(
+                "The node is simulated, so no shop opens. make demo NODE=real runs real ones, as root on Linux."
+            );
+            return;
+        };
+        for name in &self.stores {
+            let store = self.daemon.store(name).unwrap_or_default();
+            println!("A shop:   {}   (its dashboard: app)", store["url"].as_str().unwrap_or_default());
+        }
+        let ip = ingress.ip();
+        println!("Without the Internet: chromium --host-resolver-rules='MAP *.nip.io {ip}'");
+        println!(
+            "Who may log in at the dashboard: admin@<host of the shop>, with the password that this prints:"
+        );
+        println!(
+            "  kubectl --kubeconfig {} -n store-{} get secret medusa -o jsonpath='{{.data.admin-password}}' | base64 -d",
+            self.cluster.kubeconfig.display(),
+            self.stores[0],
+        );
     }
 
     /// Adds, changes and removes a store; returns the latencies in a line.
@@ -224,7 +264,7 @@ impl Demo {
     }
 
     fn until_applied(&self, commit: &str) -> Instant {
-        until("the store is READY at the new commit", || {
+        until_within(PATIENCE, "the store is READY at the new commit", || {
             let store = self.daemon.store(GUEST)?;
             (store["state"] == "READY" && store["appliedRevision"] == commit).then(Instant::now)
         })
@@ -236,6 +276,16 @@ impl Demo {
         assert!(status.success(), "the daemon ended with {status}");
         assert!(took < Duration::from_secs(10), "the daemon took {took:?} to end");
         self.cluster.delete_namespaces(&format!("storekeeper.dev/source={SOURCE}"));
+    }
+}
+
+/// Puts the shops below another domain.
+fn move_domain(checkout: &Path, domain: &str) {
+    let stores = store_names(&checkout.join("stores")).into_iter().map(|name| format!("stores/{name}.yaml"));
+    for file in stores.chain(["storekeeper.yaml".to_owned()]) {
+        let path = checkout.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace(DOMAIN, domain)).unwrap();
     }
 }
 

@@ -1,15 +1,19 @@
-//! A shopper and a merchant in a real browser: headless Chromium, driven by WebDriver. Screenshots of what they see.
+//! A shopper and a merchant in a real browser: headless Chromium, driven by `WebDriver`. Screenshots of what they see.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::common::until;
+
+/// How long a page may take to show what it must.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A browser for which every host below `nip.io` is the ingress controller.
 pub struct Browser {
@@ -20,7 +24,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts ChromeDriver on a free port and a headless Chromium.
+    /// Starts `ChromeDriver` on a free port and a headless Chromium.
     pub fn start(chromedriver: &Path, ingress: &str, screenshots: &Path) -> Self {
         fs::create_dir_all(screenshots).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -33,9 +37,17 @@ impl Browser {
             .unwrap();
         let rules = format!("--host-resolver-rules=MAP *.nip.io {ingress}");
         let arguments = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--window-size=1280,900", "--hide-scrollbars", &rules,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1280,900",
+            "--hide-scrollbars",
+            &rules,
         ];
         let options = json!({"goog:chromeOptions": {"args": arguments}});
         let runtime = Runtime::new().unwrap();
@@ -60,8 +72,12 @@ impl Browser {
             self.shoot("cart").await;
             self.click("a[href='/checkout']").await;
             let fields = [
-                ("email", name), ("first_name", "Ada"), ("last_name", "Lovelace"), ("address_1", "Analytical Street 1"),
-                ("postal_code", "10115"), ("city", "Berlin"),
+                ("email", name),
+                ("first_name", "Ada"),
+                ("last_name", "Lovelace"),
+                ("address_1", "Analytical Street 1"),
+                ("postal_code", "10115"),
+                ("city", "Berlin"),
             ];
             for (field, text) in fields {
                 let field = self.find(&format!("form[action='/checkout'] [name='{field}']")).await;
@@ -85,29 +101,33 @@ impl Browser {
             self.find("input[name='password']").await.send_keys(password).await.unwrap();
             self.click("button[type='submit']").await;
             // Without a session it goes back to the log-in.
-            self.client.wait().at_most(Duration::from_secs(60)).for_element(Locator::Css("nav, aside")).await.unwrap();
+            self.await_one(Locator::Css("aside a[href='/app/orders'], nav a[href='/app/orders']")).await;
             self.client.goto(&format!("{url}/app/orders")).await.unwrap();
-            let order = format!("//*[contains(text(), '#{number}')]");
-            let shown = self.client.wait().at_most(Duration::from_secs(60));
-            shown.for_element(Locator::XPath(&order)).await.unwrap();
+            self.await_one(Locator::XPath(&format!("//*[normalize-space(text()) = '#{number}']"))).await;
             self.shoot("admin").await;
         });
     }
 
-    async fn find(&self, css: &str) -> fantoccini::elements::Element {
-        let wait = self.client.wait().at_most(Duration::from_secs(30));
-        match wait.for_element(Locator::Css(css)).await {
-            Ok(element) => element,
-            Err(error) => {
-                self.shoot("failure").await;
-                let page = self.client.source().await.unwrap_or_default();
-                panic!("no {css} ({error}) on the page:\n{page}")
-            }
-        }
+    async fn find(&self, css: &str) -> Element {
+        self.await_one(Locator::Css(css)).await
     }
 
     async fn click(&self, css: &str) {
         self.find(css).await.click().await.unwrap();
+    }
+
+    /// Waits for an element; without one, shows and tells what was there in its place.
+    async fn await_one(&self, what: Locator<'_>) -> Element {
+        match self.client.wait().at_most(PATIENCE).for_element(what).await {
+            Ok(element) => element,
+            Err(error) => {
+                self.shoot("failure").await;
+                let page = self.client.source().await.unwrap_or_default();
+                let address = self.client.current_url().await.map(|url| url.to_string()).unwrap_or_default();
+                let page: String = page.chars().take(4000).collect();
+                panic!("no {what:?} ({error}) at {address}:\n{page}")
+            }
+        }
     }
 
     async fn shoot(&self, name: &str) {

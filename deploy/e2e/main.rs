@@ -52,7 +52,7 @@ struct Arguments {
     /// The address of the ingress controller.
     #[arg(long)]
     ingress: SocketAddr,
-    /// The ChromeDriver program; without it nobody buys through the pages.
+    /// The `ChromeDriver` program; without it nobody buys through the pages.
     #[arg(long)]
     chromedriver: Option<PathBuf>,
     /// The folder for screenshots.
@@ -107,13 +107,26 @@ impl Run {
         let daemon =
             Daemon::start_on("127.0.0.1:0", folder, &repository.url(), SOURCE, &cluster.kubeconfig, &probe);
         let http = Arc::new(Http::new(arguments.ingress));
-        Self { arguments, repository, cluster, daemon, http, domain, begun: Instant::now(), figures: Vec::new() }
+        Self {
+            arguments,
+            repository,
+            cluster,
+            daemon,
+            http,
+            domain,
+            begun: Instant::now(),
+            figures: Vec::new(),
+        }
     }
 
     /// Two stores from one push, each from nothing to READY.
     fn provision(&mut self) {
         self.write_store("acme", "Acme Outdoor", "");
-        self.write_store("bonsai", "Bonsai & Moss", "  values:\n    store:\n      currency: jpy\n      countries: [jp]\n");
+        self.write_store(
+            "bonsai",
+            "Bonsai & Moss",
+            "  values:\n    store:\n      currency: jpy\n      countries: [jp]\n",
+        );
         let commit = self.repository.push("add acme and bonsai");
         let pushed = Instant::now();
         let mut ready = BTreeMap::new();
@@ -135,7 +148,10 @@ impl Run {
             }
             (ready.len() == 2).then_some(())
         });
-        self.figure("two stores at once: push to READY", &ready.values().map(|it| seconds(*it)).collect::<Vec<_>>().join(" and "));
+        self.figure(
+            "two stores at once: push to READY",
+            &ready.values().map(|it| seconds(*it)).collect::<Vec<_>>().join(" and "),
+        );
         // What READY promised.
         let page = self.shop("acme").page("/").unwrap();
         assert!(page.contains("Acme Outdoor"), "the storefront names the store");
@@ -152,7 +168,8 @@ impl Run {
         }
         assert!(bonsai.try_log_in(&self.email("acme")).is_none(), "acme's merchant can log in at bonsai");
         let pods = self.cluster.list("v1", "Pod", "store-acme");
-        let tokens: Vec<_> = pods.iter().filter(|pod| pod.to_string().contains("serviceAccountToken")).collect();
+        let tokens: Vec<_> =
+            pods.iter().filter(|pod| pod.to_string().contains("serviceAccountToken")).collect();
         assert!(tokens.is_empty(), "a pod has a token of the API server: {tokens:?}");
         self.note("keys, passwords and logins of one store are refused by the other");
     }
@@ -191,15 +208,20 @@ impl Run {
             let begun = Instant::now();
             until_within(PATIENCE, &format!("pod {pod} has been replaced"), || {
                 let pods = self.cluster.list("v1", "Pod", "store-acme");
-                let ours = pods.iter().filter(|it| it["metadata"]["labels"]["app.kubernetes.io/component"] == component);
+                let ours = pods
+                    .iter()
+                    .filter(|it| it["metadata"]["labels"]["app.kubernetes.io/component"] == component);
                 let alive: Vec<_> = ours.filter(|it| it["metadata"]["deletionTimestamp"].is_null()).collect();
                 let ready = |pod: &&&Value| {
                     let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
                     conditions.iter().any(|it| it["type"] == "Ready" && it["status"] == "True")
                 };
-                let replaced = alive.len() == 1 && alive.iter().find(ready).is_some()
+                let replaced = alive.len() == 1
+                    && alive.iter().find(ready).is_some()
                     && (component == "postgres" || alive[0]["metadata"]["name"] != pod.as_str());
-                let uid_is_new = pods.iter().all(|it| it["metadata"]["name"] != pod.as_str() || it["metadata"]["deletionTimestamp"].is_null());
+                let uid_is_new = pods.iter().all(|it| {
+                    it["metadata"]["name"] != pod.as_str() || it["metadata"]["deletionTimestamp"].is_null()
+                });
                 (replaced && uid_is_new).then_some(())
             });
             self.until_ready("acme", None);
@@ -211,7 +233,8 @@ impl Run {
 
     /// A commit changes the name; shoppers are served all the while.
     fn rename(&mut self) {
-        let (stop, failures, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (stop, failures, asked) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let shopping = {
             let (stop, failures, asked) = (Arc::clone(&stop), Arc::clone(&failures), Arc::clone(&asked));
             let (ingress, url) = (self.arguments.ingress, self.url("acme"));
@@ -240,7 +263,10 @@ impl Run {
         shopping.join().unwrap();
         let (asked, failures) = (asked.load(Ordering::Relaxed), failures.load(Ordering::Relaxed));
         assert_eq!(failures, 0, "{failures} of {asked} visits failed during the change");
-        self.figure("display name changed: push to live", &format!("{}, {asked} visits meanwhile, none failed", seconds(live)));
+        self.figure(
+            "display name changed: push to live",
+            &format!("{}, {asked} visits meanwhile, none failed", seconds(live)),
+        );
     }
 
     /// Runs a backup now and fetches its dump; returns the dump's name.
@@ -257,12 +283,27 @@ impl Run {
         // The documented way to read a dump out of the volume.
         let reader = fs::read_to_string("charts/medusa-store/backup-reader.yaml").unwrap();
         self.apply("store-acme", &reader);
-        self.kubectl(&["-n", "store-acme", "wait", "--for=condition=Ready", "--timeout=120s", "pod/backup-reader"]);
+        self.kubectl(&[
+            "-n",
+            "store-acme",
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=120s",
+            "pod/backup-reader",
+        ]);
         let list = self.kubectl(&["-n", "store-acme", "exec", "backup-reader", "--", "ls", "/backups"]);
         let list = String::from_utf8(list).unwrap();
-        let name = list.lines().rfind(|line| line.ends_with(".dump"));
+        let name = list.lines().rfind(|line| Path::new(line).extension().is_some_and(|it| it == "dump"));
         let name = name.unwrap_or_else(|| panic!("no dump: {list}")).to_owned();
-        let dump = self.kubectl(&["-n", "store-acme", "exec", "backup-reader", "--", "cat", &format!("/backups/{name}")]);
+        let dump = self.kubectl(&[
+            "-n",
+            "store-acme",
+            "exec",
+            "backup-reader",
+            "--",
+            "cat",
+            &format!("/backups/{name}"),
+        ]);
         self.kubectl(&["-n", "store-acme", "delete", "pod", "backup-reader", "--wait=false"]);
         self.figure("backup", &format!("{}, {} kB", seconds(took), dump.len() / 1000));
         (name, dump)
@@ -275,14 +316,27 @@ impl Run {
         let commit = self.repository.push("restore acme's backup as copy");
         let pod = until_within(PATIENCE, "the restore waits for its file", || {
             let pods = self.cluster.list("v1", "Pod", "store-copy");
-            let pod = pods.iter().find(|it| it["metadata"]["labels"]["app.kubernetes.io/component"] == "bootstrap")?;
+            let pod = pods
+                .iter()
+                .find(|it| it["metadata"]["labels"]["app.kubernetes.io/component"] == "bootstrap")?;
             let statuses = pod["status"]["initContainerStatuses"].as_array()?;
             let runs = statuses.iter().any(|it| it["name"] == "restore" && !it["state"]["running"].is_null());
             runs.then(|| pod["metadata"]["name"].as_str().unwrap().to_owned())
         });
         let receive = format!("cat >/backups/.incoming && mv /backups/.incoming /backups/{name}");
-        let arguments =
-            ["-n", "store-copy", "exec", "--stdin", &pod, "--container", "restore", "--", "sh", "-c", &receive];
+        let arguments = [
+            "-n",
+            "store-copy",
+            "exec",
+            "--stdin",
+            &pod,
+            "--container",
+            "restore",
+            "--",
+            "sh",
+            "-c",
+            &receive,
+        ];
         self.kubectl_with(&arguments, dump);
         self.until_ready("copy", Some(&commit));
         let copy = self.shop("copy");
@@ -331,10 +385,14 @@ impl Run {
         });
         let gone = begun.elapsed();
         until_within(PATIENCE, "acme's volumes and their folders are gone", || {
-            let left = self.volume_folders("store-acme").len() + folders.iter().filter(|it| it.exists()).count();
+            let left =
+                self.volume_folders("store-acme").len() + folders.iter().filter(|it| it.exists()).count();
             (left == 0).then_some(())
         });
-        self.figure("store removed: namespace gone", &format!("{}, volumes on disk {}", seconds(gone), seconds(begun.elapsed())));
+        self.figure(
+            "store removed: namespace gone",
+            &format!("{}, volumes on disk {}", seconds(gone), seconds(begun.elapsed())),
+        );
         assert_eq!(self.daemon.store("bonsai").unwrap()["state"], "READY", "bonsai is not concerned");
         let host = self.http.try_send(Method::GET, &format!("{}/", self.url("acme")), &[], None).unwrap();
         assert_eq!(host.status, 404, "acme's host leads nowhere");
@@ -342,7 +400,8 @@ impl Run {
 
     fn stop(self) -> String {
         let names = ["bonsai", "copy"];
-        let folders: Vec<_> = names.iter().flat_map(|name| self.volume_folders(&format!("store-{name}"))).collect();
+        let folders: Vec<_> =
+            names.iter().flat_map(|name| self.volume_folders(&format!("store-{name}"))).collect();
         for name in names {
             self.repository.remove(&format!("stores/{name}.yaml"));
         }
@@ -394,7 +453,10 @@ impl Run {
     fn pod(&self, namespace: &str, component: &str) -> String {
         let pods = self.cluster.list("v1", "Pod", namespace);
         let pod = pods.iter().find(|it| it["metadata"]["labels"]["app.kubernetes.io/component"] == component);
-        pod.unwrap_or_else(|| panic!("no pod of {component}"))["metadata"]["name"].as_str().unwrap().to_owned()
+        pod.unwrap_or_else(|| panic!("no pod of {component}"))["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     fn volume_folders(&self, namespace: &str) -> Vec<PathBuf> {

@@ -66,7 +66,7 @@ impl Http {
         })
     }
 
-    fn send(&self, method: Method, url: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Value {
+    fn send(&self, method: &Method, url: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Value {
         let answer = self.try_send(method.clone(), url, headers, body);
         let answer = answer.unwrap_or_else(|| panic!("{method} {url}: no answer"));
         assert!(answer.status < 300, "{method} {url}: {} {}", answer.status, answer.text);
@@ -92,7 +92,7 @@ pub struct Order {
 }
 
 impl Shop<'_> {
-    fn store(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+    fn store(&self, method: &Method, path: &str, body: Option<&Value>) -> Value {
         let key = [("x-publishable-api-key", self.secrets["publishable-key"].as_str())];
         self.http.send(method, &format!("{}/store/{path}", self.url), &key, body)
     }
@@ -105,34 +105,45 @@ impl Shop<'_> {
 
     /// Buys two of the first product, from the list to the order.
     pub fn buy(&self) -> Order {
-        let region = self.store(Method::GET, "regions", None)["regions"][0].clone();
+        let region = self.store(&Method::GET, "regions", None)["regions"][0].clone();
         let id = region["id"].as_str().unwrap();
-        let products =
-            self.store(Method::GET, &format!("products?region_id={id}&fields=*variants.calculated_price"), None);
+        let products = self.store(
+            &Method::GET,
+            &format!("products?region_id={id}&fields=*variants.calculated_price"),
+            None,
+        );
         let variant = &products["products"][0]["variants"][0];
         let price = variant["calculated_price"]["calculated_amount"].as_f64().unwrap();
         let body = json!({"region_id": id, "email": "ada@example.com"});
-        let cart = self.store(Method::POST, "carts", Some(&body))["cart"]["id"].as_str().unwrap().to_owned();
+        let cart = self.store(&Method::POST, "carts", Some(&body))["cart"]["id"].as_str().unwrap().to_owned();
         let line = json!({"variant_id": variant["id"], "quantity": 2});
-        self.store(Method::POST, &format!("carts/{cart}/line-items"), Some(&line));
+        self.store(&Method::POST, &format!("carts/{cart}/line-items"), Some(&line));
         let address = json!({
             "first_name": "Ada", "last_name": "Lovelace", "address_1": "Street 1", "city": "Town",
             "postal_code": "10115", "country_code": region["countries"][0]["iso_2"],
         });
         let addresses = json!({"shipping_address": address, "billing_address": address});
-        self.store(Method::POST, &format!("carts/{cart}"), Some(&addresses));
-        let options = self.store(Method::GET, &format!("shipping-options?cart_id={cart}"), None);
+        self.store(&Method::POST, &format!("carts/{cart}"), Some(&addresses));
+        let options = self.store(&Method::GET, &format!("shipping-options?cart_id={cart}"), None);
         let option = json!({"option_id": options["shipping_options"][0]["id"]});
-        self.store(Method::POST, &format!("carts/{cart}/shipping-methods"), Some(&option));
-        let collection = self.store(Method::POST, "payment-collections", Some(&json!({"cart_id": cart})));
+        self.store(&Method::POST, &format!("carts/{cart}/shipping-methods"), Some(&option));
+        let collection = self.store(&Method::POST, "payment-collections", Some(&json!({"cart_id": cart})));
         let collection = collection["payment_collection"]["id"].as_str().unwrap().to_owned();
-        let providers = self.store(Method::GET, &format!("payment-providers?region_id={id}"), None);
+        let providers = self.store(&Method::GET, &format!("payment-providers?region_id={id}"), None);
         let provider = json!({"provider_id": providers["payment_providers"][0]["id"]});
-        self.store(Method::POST, &format!("payment-collections/{collection}/payment-sessions"), Some(&provider));
-        let complete = || self.store(Method::POST, &format!("carts/{cart}/complete"), Some(&json!({})));
+        self.store(
+            &Method::POST,
+            &format!("payment-collections/{collection}/payment-sessions"),
+            Some(&provider),
+        );
+        let complete = || self.store(&Method::POST, &format!("carts/{cart}/complete"), Some(&json!({})));
         let done = complete();
         assert_eq!(done["type"], "order", "{done}");
-        assert_eq!(complete()["order"]["id"], done["order"]["id"], "a cart is one order, however often it is completed");
+        assert_eq!(
+            complete()["order"]["id"],
+            done["order"]["id"],
+            "a cart is one order, however often it is completed"
+        );
         let total = done["order"]["total"].as_f64().unwrap();
         assert!(total >= 2.0 * price, "{total} for two at {price}");
         Order {
@@ -155,7 +166,7 @@ impl Shop<'_> {
         let token = self.try_log_in(email).unwrap_or_else(|| panic!("{email} can't log in at {}", self.url));
         let bearer = format!("Bearer {token}");
         let url = format!("{}/admin/orders?fields=id,display_id,total&limit=50", self.url);
-        let found = self.http.send(Method::GET, &url, &[("authorization", &bearer)], None);
+        let found = self.http.send(&Method::GET, &url, &[("authorization", &bearer)], None);
         let orders = found["orders"].as_array().unwrap().iter().map(|order| Order {
             id: order["id"].as_str().unwrap().to_owned(),
             number: order["display_id"].as_i64().unwrap(),

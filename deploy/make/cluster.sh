@@ -1,17 +1,25 @@
 # Gives a step a cluster: a devcluster of its own that goes when the step goes, or the user's own, asked for
-# explicitly. Sets `kubeconfig`. `cluster_down` may be called before the end, so that figures come last.
+# explicitly. Sets `kubeconfig`, and `ingress` where shops can be reached. `cluster_down` may be called before the end, so
+# that figures come last.
 
 cluster_down() { :; }
 
+# cluster_up [simulated|real]
 cluster_up() {
+    local node=${1:-simulated}
+    ingress=
     case "$CLUSTER" in
     devcluster)
         state=$(mktemp -d)/cluster
         cluster_down() { remove_devcluster; }
         trap cluster_down EXIT
-        say "starting a cluster"
-        "$devcluster" --state "$state" up --owner-pid $$ >&2
+        say "starting a cluster with a $node node"
+        "$devcluster" --state "$state" up --node "$node" --owner-pid $$ >&2
         kubeconfig="$state/kubeconfig"
+        if [ "$node" = real ]; then
+            ingress=$(sed -n 's/.*"ingress": *"\([^"]*\)".*/\1/p' "$state/cluster.json")
+            load_images
+        fi
         ;;
     current)
         command -v kubectl >/dev/null || fail "CLUSTER=current needs kubectl"
@@ -29,6 +37,15 @@ cluster_up() {
         ;;
     *) fail "CLUSTER=$CLUSTER: use devcluster or current" ;;
     esac
+}
+
+# Brings the images into the node.
+load_images() {
+    local images=() name
+    for name in $(awk '!/^#/ { print $1 }' deploy/images/images); do
+        images+=("$(deploy/images/build --print "$name")")
+    done
+    "$devcluster" --state "$state" load "${images[@]}" >&2
 }
 
 remove_devcluster() {
