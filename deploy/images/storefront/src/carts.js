@@ -12,9 +12,20 @@ export function createCarts({ medusa, cookies, serial }) {
     const cart = await medusa.cart(cartId)
     if (!cart || !ownedBy(token, cart)) return undefined
     if (cart.completed_at) return cart
-    // The shop may have got another first region, with another currency, since the cart was begun.
+    // Since the cart was begun, the shop may have got another first region, or the region another currency.
     const region = await medusa.region()
-    return cart.region_id === region.id ? cart : medusa.updateCart(cart, { region_id: region.id })
+    const fits = cart.region_id === region.id && cart.currency_code === region.currency_code
+    return fits ? cart : move(cart, region)
+  }
+
+  /** Gives the cart the region's prices. Where something in it has none, shopping starts again. */
+  async function move(cart, region) {
+    try {
+      return await medusa.updateCart(cart, { region_id: region.id })
+    } catch (error) {
+      if (error instanceof Rejected) return undefined
+      throw error
+    }
   }
 
   async function findOpen(c) {

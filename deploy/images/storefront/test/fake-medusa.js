@@ -136,14 +136,15 @@ async function carts(fake, method, cartId, part, lineId, body) {
       email: null,
       shipping_address: null,
       completed_at: null,
+      currency_code: fake.region.currency_code,
       ...body,
     }
     fake.carts.set(cart.id, cart)
-    return { cart: total(fake, cart) }
+    return { cart: total(cart) }
   }
   const cart = fake.carts.get(cartId) ?? refuse(404, 'not_found')
   if (fake.busy.has(cart)) fake.overlaps++
-  if (method === 'GET') return { cart: total(fake, cart) }
+  if (method === 'GET') return { cart: total(cart) }
   if (part === 'complete') {
     fake.busy.add(cart)
     return complete(fake, cart).finally(() => fake.busy.delete(cart))
@@ -153,10 +154,15 @@ async function carts(fake, method, cartId, part, lineId, body) {
   else if (part === 'shipping-methods') {
     const option = fake.options.find((one) => one.id === body.option_id) ?? refuse(400, 'invalid_data')
     cart.shipping_methods = [{ name: option.name, shipping_option_id: option.id, amount: option.amount }]
-  } else Object.assign(cart, body)
+  } else {
+    // As in Medusa, which needs a price of every line in the region's currency.
+    const lost = cart.items.some(({ variant_id }) => !priceOf(fake, variant_id))
+    if (body.region_id && lost) refuse(400, 'invalid_data')
+    Object.assign(cart, body, body.region_id && { currency_code: fake.region.currency_code })
+  }
   // As in Medusa: a change of the total ends the payment session.
   if (cart.payment_collection) cart.payment_collection.payment_sessions = []
-  return method === 'DELETE' ? { parent: total(fake, cart) } : { cart: total(fake, cart) }
+  return method === 'DELETE' ? { parent: total(cart) } : { cart: total(cart) }
 }
 
 function changeLine(fake, method, cart, lineId, { variant_id, quantity }) {
@@ -196,7 +202,7 @@ async function complete(fake, cart) {
     if (sold.inventory_quantity < quantity) refuse(400, 'not_allowed', 'insufficient_inventory')
   }
   const order = {
-    ...structuredClone(total(fake, cart)),
+    ...structuredClone(total(cart)),
     id: id('order'),
     display_id: fake.orders.size + 1,
     cart: { id: cart.id },
@@ -207,12 +213,16 @@ async function complete(fake, cart) {
   return { type: 'order', order }
 }
 
-function total(fake, cart) {
+function priceOf(fake, variantId) {
+  const { calculated_price } = fake.products.flatMap((one) => one.variants).find(({ id }) => id === variantId)
+  return calculated_price?.currency_code === fake.region.currency_code ? calculated_price.calculated_amount : undefined
+}
+
+function total(cart) {
   for (const item of cart.items) item.total = item.unit_price * item.quantity
   const item_total = cart.items.reduce((sum, item) => sum + item.total, 0)
   const shipping_total = cart.shipping_methods.reduce((sum, { amount }) => sum + amount, 0)
   Object.assign(cart, {
-    currency_code: fake.region.currency_code,
     item_total,
     shipping_total,
     total: item_total + shipping_total,

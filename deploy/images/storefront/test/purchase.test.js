@@ -183,13 +183,27 @@ test('quantities in the cart change, and lines go', async (t) => {
   assert.equal((await shopper.get('/checkout')).location, '/cart')
 })
 
-test('a cart follows the shop into another region', async (t) => {
+test('a cart follows the shop into another region and another currency', async (t) => {
   let time = 0
   const { fake, browser } = await startShop(t, { now: () => time })
   const shopper = browser()
   await shopper.buy(fake.products[0])
-  fake.region = { ...fake.region, id: 'reg_00000000000000000000000000', currency_code: 'chf' }
+  const [cart] = fake.carts.values()
+  for (const change of [{ currency_code: 'chf' }, { id: 'reg_00000000000000000000000000' }]) {
+    fake.region = { ...fake.region, ...change }
+    fake.products[0].variants[0].calculated_price.currency_code = fake.region.currency_code
+    time += 60_000
+    assert.match((await shopper.get('/cart')).text, /CHF\s15\.00/)
+    assert.deepEqual([cart.region_id, cart.currency_code], [fake.region.id, 'chf'])
+  }
+})
+
+test('a cart whose products have no price in the new currency gives way to a new one', async (t) => {
+  let time = 0
+  const { fake, browser } = await startShop(t, { now: () => time })
+  const shopper = browser()
+  await shopper.buy(fake.products[0])
+  fake.region = { ...fake.region, currency_code: 'chf' }
   time += 60_000
-  assert.match((await shopper.get('/cart')).text, /CHF/)
-  assert.equal([...fake.carts.values()][0].region_id, fake.region.id)
+  assert.match((await shopper.get('/cart')).text, /nothing in it/)
 })
