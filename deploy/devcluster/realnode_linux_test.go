@@ -149,7 +149,14 @@ func (c *realCluster) runPod() []process {
 	if len(processes) < 8 {
 		c.t.Fatalf("only %d processes are in the node's control groups", len(processes))
 	}
-	return append(processes, c.state().Supervisor)
+	processes = append(processes, c.state().Supervisor)
+	// Or the search could not fail later.
+	for _, kind := range []string{"process", "interface", "route", "control group"} {
+		if !strings.Contains(strings.Join(leftovers(c.state(), processes), "\n"), kind) {
+			c.t.Errorf("the search for what is left does not find the running node's %s", kind)
+		}
+	}
+	return processes
 }
 
 // nothingLeft checks the host for everything that a node makes.
