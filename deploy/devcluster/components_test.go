@@ -56,8 +56,33 @@ func TestEveryComponentNamesItsFolderAndListensOnLoopback(t *testing.T) {
 	}
 }
 
+// The node's programs listen in the node's own network, which only the host reaches.
+func TestEveryComponentOfARealNodeNamesItsFolder(t *testing.T) {
+	const folder = "/home/me/.devcluster/a"
+	node := newRealNode(3, process{PID: 1, Started: 2})
+	inside := 0
+	for _, component := range allComponents(&state{Folder: folder, Node: nodeReal, Ingress: "127.0.0.2:80", Real: node}) {
+		if !commandLineNames(strings.Join(component.arguments, "\x00"), folder) {
+			t.Errorf("%s does not name its folder", component.name)
+		}
+		if component.inNode {
+			inside++
+			if !strings.HasPrefix(component.health, "http://"+node.Address+":") {
+				t.Errorf("%s is asked for its health at %s", component.name, component.health)
+			}
+			line := strings.Join(component.command(folder).Args, "\x00")
+			if !strings.HasPrefix(line, nodeOwnProgram(folder)+"\x00node-exec\x00"+component.path) {
+				t.Errorf("%s is not started inside the node: %q", component.name, line)
+			}
+		}
+	}
+	if inside != 4 {
+		t.Errorf("%d components run in the node", inside)
+	}
+}
+
 func TestEveryManifestHasAPath(t *testing.T) {
-	for _, name := range []string{"storage.yaml", "kubelet-client.yaml", "simulated.yaml", "simulated-node.yaml"} {
+	for _, name := range []string{"storage.yaml", "kubelet-client.yaml", "simulated.yaml", "simulated-node.yaml", "real.yaml", "ingress.yaml"} {
 		for document := range strings.SplitSeq(manifest(name), "\n---\n") {
 			if _, err := manifestPath(document); err != nil {
 				t.Errorf("%s: %v", name, err)

@@ -207,13 +207,12 @@ func mountKernel(root string) error {
 // kubeletParameters are the kernel parameters of the whole machine that a kubelet sets. It finds them
 // set already: in the node these files stand in front of the real ones.
 var kubeletParameters = map[string]string{
-	"vm/overcommit_memory":           "1",
-	"vm/panic_on_oom":                "0",
-	"kernel/panic":                   "10",
-	"kernel/panic_on_oops":           "1",
-	"kernel/keys/root_maxkeys":       "1000000",
-	"kernel/keys/root_maxbytes":      "25000000",
-	"net/netfilter/nf_conntrack_max": "262144",
+	"vm/overcommit_memory":      "1",
+	"vm/panic_on_oom":           "0",
+	"kernel/panic":              "10",
+	"kernel/panic_on_oops":      "1",
+	"kernel/keys/root_maxkeys":  "1000000",
+	"kernel/keys/root_maxbytes": "25000000",
 }
 
 func hideParameters(root string) error {
@@ -294,9 +293,9 @@ func mountAt(source, target, kind string, flags uintptr, options string) error {
 }
 
 // enterNode moves the calling thread, and what it starts, into the node. The thread can't come back:
-// lock it and let it end with its goroutine.
+// lock it and let it end with its goroutine. nodeExec enters the last of the namespaces.
 func enterNode(first process) error {
-	return enter(first, "cgroup", "ipc", "uts", "net", "pid", "mnt")
+	return enter(first, "ipc", "uts", "net", "pid", "mnt")
 }
 
 // enterNodeNetwork moves only the network of the calling thread.
@@ -325,9 +324,16 @@ func enter(first process, namespaces ...string) error {
 		}
 	}
 	for index, file := range files {
-		if _, _, errno := syscall.RawSyscall(sysSetns, file.Fd(), 0, 0); errno != 0 {
-			return fmt.Errorf("enter the node's %s namespace: %w", namespaces[index], errno)
+		if err := setns(file); err != nil {
+			return fmt.Errorf("enter the node's %s namespace: %w", namespaces[index], err)
 		}
+	}
+	return nil
+}
+
+func setns(file *os.File) error {
+	if _, _, errno := syscall.RawSyscall(sysSetns, file.Fd(), 0, 0); errno != 0 {
+		return errno
 	}
 	return nil
 }
@@ -352,5 +358,46 @@ func nodeExec(arguments []string) error {
 	if err := joinCgroups(mounts, cgroupInit); err != nil {
 		return err
 	}
+	// Only now: from inside this namespace no process outside may be moved, not even the caller.
+	namespace, err := os.Open("/proc/1/ns/cgroup")
+	if err != nil {
+		return err
+	}
+	if err := setns(namespace); err != nil {
+		return fmt.Errorf("enter the node's cgroup namespace: %w", err)
+	}
+	if err := raiseFileLimit(); err != nil {
+		return err
+	}
 	return syscall.Exec(arguments[0], arguments, os.Environ())
+}
+
+// raiseFileLimit gives the node's programs, and through containerd the containers, as many open files
+// as they may have: a login's limit is made for people.
+func raiseFileLimit() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = limit.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
+// overlayMagic is the file system type that statfs reports for overlayfs.
+const overlayMagic = 0x794c7630
+
+// checkNodeFolder refuses a folder where containerd could not keep its containers.
+func checkNodeFolder(folder string) error {
+	// It may not be there yet.
+	for ; ; folder = filepath.Dir(folder) {
+		var found syscall.Statfs_t
+		err := syscall.Statfs(folder, &found)
+		if errors.Is(err, syscall.ENOENT) && folder != "/" {
+			continue
+		}
+		if err == nil && int64(found.Type) == overlayMagic {
+			return usageError{fmt.Sprintf("--node real: %s lies on an overlay file system, on which containers' file systems can't be made; choose another --state", folder)}
+		}
+		return err
+	}
 }

@@ -28,3 +28,5 @@ func removeStaleCgroups() {}
 func nodeAttributes() *syscall.SysProcAttr { return nil }
 
 func insideAttributes() *syscall.SysProcAttr { return nil }
+
+func checkNodeFolder(string) error { return errLinuxOnly }

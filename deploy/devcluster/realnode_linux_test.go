@@ -23,6 +23,8 @@ type realCluster struct {
 	t       *testing.T
 	program string
 	folder  string
+	// others is what other programs' containers had on the host before.
+	others map[string]bool
 }
 
 // startReal skips where no real node can run, and unless it is asked for: it takes about a minute.
@@ -35,7 +37,10 @@ func startReal(t *testing.T) *realCluster {
 		t.Skip(err)
 	}
 	around := t.TempDir()
-	c := &realCluster{t: t, program: filepath.Join(around, "devcluster"), folder: filepath.Join(around, "cluster")}
+	c := &realCluster{t: t, program: filepath.Join(around, "devcluster"), folder: filepath.Join(around, "cluster"), others: map[string]bool{}}
+	for _, trace := range hostTraces() {
+		c.others[trace] = true
+	}
 	if output, err := exec.Command("go", "build", "-o", c.program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
@@ -149,19 +154,26 @@ func (c *realCluster) runPod() []process {
 	if len(processes) < 8 {
 		c.t.Fatalf("only %d processes are in the node's control groups", len(processes))
 	}
-	return append(processes, c.state().Supervisor)
+	processes = append(processes, c.state().Supervisor)
+	// Or the search could not fail later.
+	for _, kind := range []string{"process", "interface", "route", "control group"} {
+		if !strings.Contains(strings.Join(c.leftovers(c.state(), processes), "\n"), kind) {
+			c.t.Errorf("the search for what is left does not find the running node's %s", kind)
+		}
+	}
+	return processes
 }
 
 // nothingLeft checks the host for everything that a node makes.
-func nothingLeft(t *testing.T, before *state, processes []process) {
-	t.Helper()
+func (c *realCluster) nothingLeft(before *state, processes []process) {
+	c.t.Helper()
 	var left []string
-	if !waitUntil(10*time.Second, func() bool { left = leftovers(before, processes); return len(left) == 0 }) {
-		t.Errorf("left behind: %s", strings.Join(left, "; "))
+	if !waitUntil(10*time.Second, func() bool { left = c.leftovers(before, processes); return len(left) == 0 }) {
+		c.t.Errorf("left behind: %s", strings.Join(left, "; "))
 	}
 }
 
-func leftovers(before *state, processes []process) []string {
+func (c *realCluster) leftovers(before *state, processes []process) []string {
 	var left []string
 	for _, process := range processes {
 		if process.alive() {
@@ -185,10 +197,8 @@ func leftovers(before *state, processes []process) []string {
 		}
 	}
 	mountinfo, _ := os.ReadFile("/proc/self/mountinfo")
-	for line := range strings.Lines(string(mountinfo)) {
-		if strings.Contains(line, before.Folder) || strings.Contains(line, " nsfs ") || strings.Contains(line, "/run/containerd") {
-			left = append(left, "mount "+line)
-		}
+	if strings.Contains(string(mountinfo), before.Folder) {
+		left = append(left, "mount")
 	}
 	mounts, _ := cgroupMounts()
 	for _, mount := range mounts {
@@ -196,18 +206,33 @@ func leftovers(before *state, processes []process) []string {
 			left = append(left, "control group "+group)
 		}
 	}
-	if program, err := findProgram("nft"); err == nil {
-		tables, _ := exec.Command(program, "list", "tables").Output()
-		if strings.Contains(string(tables), "kube-proxy") || strings.Contains(string(tables), "cni") {
-			left = append(left, "nft "+string(tables))
-		}
-	}
-	for _, path := range []string{"/var/lib/kubelet", "/run/containerd", "/var/lib/cni", "/var/log/pods", "/run/netns/cni"} {
-		if exists(path) {
-			left = append(left, path)
+	for _, trace := range hostTraces() {
+		if !c.others[trace] {
+			left = append(left, trace)
 		}
 	}
 	return left
+}
+
+// hostTraces are what containers leave on a host where they have no namespaces around them.
+func hostTraces() []string {
+	var traces []string
+	mountinfo, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mountinfo)) {
+		if strings.Contains(line, " nsfs ") || strings.Contains(line, "/run/containerd") || strings.Contains(line, "kubelet") {
+			traces = append(traces, "mount "+line)
+		}
+	}
+	if program, err := findProgram("nft"); err == nil {
+		tables, _ := exec.Command(program, "list", "tables").Output()
+		traces = append(traces, strings.Split(string(tables), "\n")...)
+	}
+	for _, path := range []string{"/var/lib/kubelet", "/run/containerd", "/var/lib/containerd", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/run/netns", "/run/xtables.lock"} {
+		if exists(path) {
+			traces = append(traces, path)
+		}
+	}
+	return traces
 }
 
 func exists(path string) bool {
@@ -223,7 +248,7 @@ func TestNothingOfARealNodeStaysHoweverItEnds(t *testing.T) {
 	processes, before := c.runPod(), c.state()
 	checkWorking(t, c)
 	c.run("down")
-	nothingLeft(t, before, processes)
+	c.nothingLeft(before, processes)
 	if exists(c.folder) {
 		t.Error("the folder is still there")
 	}
@@ -234,7 +259,7 @@ func TestNothingOfARealNodeStaysHoweverItEnds(t *testing.T) {
 	if err := syscall.Kill(before.Supervisor.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	nothingLeft(t, before, processes)
+	c.nothingLeft(before, processes)
 
 	t.Log("the node's first process is killed")
 	again()
@@ -242,7 +267,7 @@ func TestNothingOfARealNodeStaysHoweverItEnds(t *testing.T) {
 	if err := syscall.Kill(c.first().PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	nothingLeft(t, before, processes)
+	c.nothingLeft(before, processes)
 	if found := c.state(); found.Phase != phaseFailed || !strings.Contains(found.Problem, nodeName) {
 		t.Errorf("the cluster is %s: %s", found.Phase, found.Problem)
 	}
@@ -253,7 +278,7 @@ func TestNothingOfARealNodeStaysHoweverItEnds(t *testing.T) {
 	if err := os.Remove(stateFile(c.folder)); err != nil {
 		t.Fatal(err)
 	}
-	nothingLeft(t, before, processes)
+	c.nothingLeft(before, processes)
 	if !waitUntil(5*time.Second, func() bool { return !exists(c.folder) }) {
 		t.Error("the folder is still there")
 	}

@@ -68,7 +68,12 @@ func TestADamagedOrCopiedStateIsRefused(t *testing.T) {
 
 func TestTheFolderAroundAllClustersGoesWithTheLast(t *testing.T) {
 	around := filepath.Join(t.TempDir(), ".devcluster")
-	write(t, around, map[string]string{"a/cluster.json": "", "b/cluster.json": ""})
+	write(t, around, map[string]string{"a/cluster.json": "", "a/deep/er/file": "", "b/cluster.json": ""})
+	outside := t.TempDir()
+	write(t, outside, map[string]string{"file": ""})
+	if err := os.Symlink(outside, filepath.Join(around, "a", "link")); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		left bool
@@ -79,5 +84,8 @@ func TestTheFolderAroundAllClustersGoesWithTheLast(t *testing.T) {
 		if _, err := os.Stat(around); (err == nil) != c.left {
 			t.Errorf("after removing %s: %v", c.name, err)
 		}
+	}
+	if _, err := os.Stat(filepath.Join(outside, "file")); err != nil {
+		t.Errorf("what a link leads to is removed: %v", err)
 	}
 }

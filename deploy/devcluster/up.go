@@ -79,7 +79,10 @@ func (o *options) check() error {
 			return usageError{fmt.Sprintf("--owner-pid %d: %v", o.ownerPID, err)}
 		}
 	}
-	return o.target.resolve()
+	if err := o.target.resolve(); err != nil || o.node != nodeReal {
+		return err
+	}
+	return checkNodeFolder(o.target.folder)
 }
 
 // existing deals with what is in the folder already: a cluster that runs is used, one that is being

@@ -26,8 +26,8 @@ import (
 	"storekeeper.dev/devcluster/tools/kubernetes/ingress"
 )
 
-// programs lists kubelet and kube-proxy although no cluster starts them yet: they add little to a
-// binary that shares their packages, and the real node needs them.
+// programs lists kubelet and kube-proxy too, which only a real node needs: they add little to a binary
+// that shares their packages.
 var programs = map[string]func(){
 	"etcd":                    func() { etcdmain.Main(os.Args) },
 	"kube-apiserver":          func() { os.Exit(cli.Run(apiserver.NewAPIServerCommand())) },
