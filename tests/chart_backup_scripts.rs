@@ -89,7 +89,8 @@ fn clients_that_come_back_at_once_do_not_stop_the_swap() {
     let mut clients: Vec<_> = (0..4).map(|_| shop.start("sh", &["-c", script], &shop.login())).collect();
     let mut session = shop.start("psql", &["-d", "medusa", "-c", "SELECT pg_sleep(600)"], &shop.login());
     shop.until("the long session runs", || {
-        shop.superuser("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(600)'") != "0"
+        shop.superuser("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(600)'")
+            != "0"
     });
     shop.restored(&file, "11111111");
     assert!(!session.wait().unwrap().success(), "the session in the replaced database was ended");
@@ -161,7 +162,10 @@ fn a_restore_that_is_killed_starts_anew() {
     let file = shop.backed_up();
     shop.order(2);
     // Hangs in the middle: the list and the check pass, the filling does not end.
-    shop.shim("pg_restore", "case $* in *--dbname=*) exec sleep 600 ;; esac\nexec \"$REAL/pg_restore\" \"$@\"");
+    shop.shim(
+        "pg_restore",
+        "case $* in *--dbname=*) exec sleep 600 ;; esac\nexec \"$REAL/pg_restore\" \"$@\"",
+    );
     for signal in ["TERM", "KILL"] {
         let mut child = shop.script("restore.sh", &shop.restore_settings(&file, "11111111"));
         shop.until("the fresh database is there", || shop.databases().len() == 2);
@@ -204,7 +208,8 @@ fn a_restore_waits_for_its_file_and_says_what_to_do() {
 fn rotation_removes_the_oldest_of_its_own_and_nothing_else() {
     let shop = shop!();
     shop.order(1);
-    let others = ["acme-old.dump", "acme-20200101T000000Z.dump.bak", "bonsai-20200101T000000Z.dump", "notes.txt"];
+    let others =
+        ["acme-old.dump", "acme-20200101T000000Z.dump.bak", "bonsai-20200101T000000Z.dump", "notes.txt"];
     let own = ["acme-20200101T000000Z.dump", "acme-20200102T000000Z.dump", "acme-20200103T000000Z.dump"];
     for name in others.iter().chain(&own) {
         fs::write(shop.backups().join(name), "x").unwrap();
@@ -242,7 +247,10 @@ fn a_backup_that_fails_says_so_and_removes_nothing() {
     let (good, printed) = shop.backup(&[("PGPORT", "1"), ("DATABASE_WAIT_S", "2")]);
     assert!(!good && printed.contains("did not answer within 2 s"), "{printed}");
     // A dump that ends early without an error, such as on a full disk behind a lying file system.
-    shop.shim("pg_dump", "\"$REAL/pg_dump\" \"$@\"; for last; do :; done; truncate -s -40 \"${last#--file=}\"");
+    shop.shim(
+        "pg_dump",
+        "\"$REAL/pg_dump\" \"$@\"; for last; do :; done; truncate -s -40 \"${last#--file=}\"",
+    );
     let (good, printed) = shop.backup(&[("BACKUP_KEEP", "1")]);
     assert!(!good && printed.contains("the dump is not whole: it was thrown away"), "{printed}");
     assert_eq!(shop.files(), [first]);
@@ -258,7 +266,8 @@ fn a_backup_that_is_killed_leaves_nothing_that_looks_like_one() {
         let mut holder = shop.start("psql", &["-d", "medusa", "-c", hold], &shop.login());
         let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
         shop.until("the table is held", || {
-            shop.superuser("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(600)'") != "0"
+            shop.superuser("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(600)'")
+                != "0"
         });
         let mut child = shop.script("backup.sh", &shop.backup_settings(&[]));
         shop.until("the dump waits for the table", || shop.superuser("postgres", waits) != "0");
@@ -338,7 +347,9 @@ fn binaries() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|entry| entry.path().join("bin")).collect();
     folders.extend(std::env::split_paths(&std::env::var_os("PATH")?));
-    folders.into_iter().find(|folder| ["initdb", "postgres", "pg_dump"].iter().all(|name| folder.join(name).is_file()))
+    folders
+        .into_iter()
+        .find(|folder| ["initdb", "postgres", "pg_dump"].iter().all(|name| folder.join(name).is_file()))
 }
 
 /// A database server with a store's database, and folders as in the containers.
@@ -357,7 +368,8 @@ impl Shop {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         fs::write(folder.path().join("password"), "super\n").unwrap();
-        let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let is_root =
+            fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         if is_root {
             chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
             chown(folder.path().join("password"), Some(NOBODY), None).unwrap();
@@ -373,7 +385,13 @@ impl Shop {
         };
         let data = folder.path().join("data");
         let made = unprivileged("initdb")
-            .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .args([
+                "--username=postgres",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+            ])
             .arg(format!("--pwfile={}", folder.path().join("password").display()))
             .arg(&data)
             .current_dir(folder.path())
@@ -431,7 +449,11 @@ impl Shop {
     }
 
     fn start(&self, program: &str, arguments: &[&str], settings: &[(String, String)]) -> Child {
-        self.command(program, arguments, settings).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.command(program, arguments, settings)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     fn script(&self, name: &str, settings: &[(String, String)]) -> Child {
@@ -470,7 +492,11 @@ impl Shop {
     fn backup_settings(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut settings = self.login();
         settings.extend(self.places());
-        settings.extend(owned(&[("PGDATABASE", "medusa"), ("BACKUP_KEEP", "7"), ("BACKUP_TIMEOUT_S", "3600")]));
+        settings.extend(owned(&[
+            ("PGDATABASE", "medusa"),
+            ("BACKUP_KEEP", "7"),
+            ("BACKUP_TIMEOUT_S", "3600"),
+        ]));
         settings.extend(owned(more));
         settings
     }
@@ -538,7 +564,8 @@ impl Shop {
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
             let environment = String::from_utf8_lossy(&environment);
-            let ours = environment.split('\0').any(|line| line == mark) && environment.split('\0').any(|line| line == home);
+            let ours = environment.split('\0').any(|line| line == mark)
+                && environment.split('\0').any(|line| line == home);
             if ours {
                 Command::new("kill").arg(entry.file_name()).output().unwrap();
             }
@@ -573,7 +600,11 @@ impl Shop {
         let deadline = Instant::now() + PATIENCE;
         while !holds() {
             let log = || fs::read_to_string(self.folder.path().join("server-log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}; the server says:\n{}", log());
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not within {PATIENCE:?}; the server says:\n{}",
+                log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -591,13 +622,16 @@ fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn finish(output: Output) -> (bool, String) {
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)
 }
 
 fn listed(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
