@@ -91,6 +91,8 @@ fn the_store_chart_renders_as_helm_does_with_every_values_set() {
     for layer in &layers {
         Case::new(chart.clone(), &[layer], Some(("store.id", "acme"))).assert_same();
     }
+    let one_server = ["values-prod.yaml", "values-prod-volumes.yaml"];
+    Case::new(chart.clone(), &one_server, Some(("store.id", "acme"))).assert_same();
     Case::new(chart.clone(), &[], Some(("store.id", "Not_A_Name"))).assert_both_refuse();
     Case::new(chart, &[], Some(("nonsense", "x"))).assert_both_refuse();
 }

@@ -8,13 +8,31 @@ database, and after it with --wait the API would never become ready.
 {{- end -}}
 
 {{/*
+Seconds after which the Job has failed: with a restore somebody may have to bring the file first.
+*/}}
+{{- define "medusa-store.bootstrap.deadline" -}}
+{{- if .Values.restore.file -}}
+{{- add .Values.bootstrap.timeoutSeconds .Values.restore.timeoutSeconds -}}
+{{- else -}}
+{{- int .Values.bootstrap.timeoutSeconds -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What a restore is known by in the database, so that the same setting never restores twice, whatever else changes the Job.
+*/}}
+{{- define "medusa-store.restore.id" -}}
+{{- printf "%s#%d" .Values.restore.file (int .Values.restore.request) | sha256sum | trunc 8 -}}
+{{- end -}}
+
+{{/*
 Usage: include "medusa-store.bootstrap.spec" (dict "root" $ "id" $id)
 The pod labels are the stable ones: a new chart version alone must not run the Job again.
 */}}
 {{- define "medusa-store.bootstrap.spec" -}}
 {{- $values := .root.Values -}}
 backoffLimit: {{ int $values.bootstrap.backoffLimit }}
-activeDeadlineSeconds: {{ int $values.bootstrap.timeoutSeconds }}
+activeDeadlineSeconds: {{ include "medusa-store.bootstrap.deadline" .root }}
 {{- /* No ttlSecondsAfterFinished: a Job that vanishes would be created, and run, again. */}}
 podFailurePolicy:
   rules:
@@ -32,6 +50,9 @@ template:
     restartPolicy: Never
     {{- include "medusa-store.podBasics" (dict "root" .root "component" "bootstrap" "uid" 10001) | nindent 4 }}
     initContainers:
+      {{- if $values.restore.file }}
+      {{- include "medusa-store.restore.container" .root | nindent 6 }}
+      {{- end }}
       - name: wait-database
         image: {{ include "medusa-store.image" $values.image }}
         imagePullPolicy: {{ $values.image.pullPolicy }}
@@ -47,6 +68,10 @@ template:
           {{- include "medusa-store.waitResources" .root | nindent 10 }}
         securityContext:
           {{- include "medusa-store.containerSecurityContext" .root | nindent 10 }}
+        {{- with include "medusa-store.caMount" .root }}
+        volumeMounts:
+          {{- . | nindent 10 }}
+        {{- end }}
       - name: migrate
         image: {{ include "medusa-store.image" $values.image }}
         imagePullPolicy: {{ $values.image.pullPolicy }}
@@ -67,6 +92,9 @@ template:
         volumeMounts:
           - name: tmp
             mountPath: /tmp
+          {{- with include "medusa-store.caMount" .root }}
+          {{- . | nindent 10 }}
+          {{- end }}
     containers:
       - name: bootstrap
         image: {{ include "medusa-store.image" $values.image }}
@@ -108,10 +136,68 @@ template:
         volumeMounts:
           - name: tmp
             mountPath: /tmp
+          {{- with include "medusa-store.caMount" .root }}
+          {{- . | nindent 10 }}
+          {{- end }}
     volumes:
       - name: tmp
         emptyDir:
           sizeLimit: 64Mi
+      {{- with include "medusa-store.caVolume" .root }}
+      {{- . | nindent 6 }}
+      {{- end }}
+      {{- if $values.restore.file }}
+      {{- include "medusa-store.backup.volumes" .root | nindent 6 }}
+      {{- end }}
+{{- end -}}
+
+{{/*
+Puts a dump into a fresh database beside the running one and then swaps their names: files/restore.sh. It comes first,
+because for the moment of the swap there may be no database to wait for.
+*/}}
+{{- define "medusa-store.restore.container" -}}
+- name: restore
+  image: {{ include "medusa-store.image" .Values.backup.image }}
+  imagePullPolicy: {{ .Values.backup.image.pullPolicy }}
+  command:
+    - sh
+    - /scripts/restore.sh
+  env:
+    - name: PGHOST
+      value: postgres
+    - name: PGPORT
+      value: "5432"
+    # Only the superuser can create and rename databases. No other pod but PostgreSQL's own has its password.
+    - name: PGUSER
+      value: postgres
+    - name: PGPASSWORD
+      valueFrom:
+        secretKeyRef:
+          name: {{ include "medusa-store.postgres.secretName" . }}
+          key: superuser-password
+    # The dump's own statements run as the owner.
+    - name: RESTORE_OWNER
+      value: medusa
+    - name: RESTORE_OWNER_PASSWORD
+      valueFrom:
+        secretKeyRef:
+          name: {{ include "medusa-store.postgres.secretName" . }}
+          key: password
+    - name: RESTORE_DATABASE
+      value: medusa
+    - name: RESTORE_FILE
+      value: {{ .Values.restore.file | quote }}
+    - name: RESTORE_ID
+      value: {{ include "medusa-store.restore.id" . | quote }}
+    - name: RESTORE_NAMESPACE
+      value: {{ .Release.Namespace | quote }}
+    {{- include "medusa-store.backup.env" . | nindent 4 }}
+  resources:
+    {{- toYaml .Values.backup.resources | nindent 4 }}
+  securityContext:
+    {{- include "medusa-store.containerSecurityContext" . | nindent 4 }}
+  volumeMounts:
+    {{- include "medusa-store.backup.mounts" . | nindent 4 }}
 {{- end -}}
 
 {{- define "medusa-store.bootstrap.env" -}}

@@ -120,6 +120,32 @@ limits:
 {{- .Values.postgres.existingSecret | default "postgres" | quote -}}
 {{- end -}}
 
+{{- define "medusa-store.redis.secretName" -}}
+{{- ternary .Values.redis.external.existingSecret .Values.redis.existingSecret (eq .Values.redis.mode "external") | default "redis" | quote -}}
+{{- end -}}
+
+{{/*
+"true" when background work has pods of its own, else nothing.
+*/}}
+{{- define "medusa-store.worker" -}}
+{{- if and .Values.worker.enabled (ne .Values.redis.mode "none") }}true{{ end -}}
+{{- end -}}
+
+{{/*
+"true" when the volume `backups` is in use, else nothing.
+*/}}
+{{- define "medusa-store.backupVolume" -}}
+{{- if and (or .Values.backup.enabled .Values.restore.file) (eq .Values.backup.destination "volume") }}true{{ end -}}
+{{- end -}}
+
+{{/*
+The most pods a component can have, without the surge pod of an update.
+Usage: include "medusa-store.mostPods" .Values.api
+*/}}
+{{- define "medusa-store.mostPods" -}}
+{{- if .autoscaling.enabled }}{{ int .autoscaling.maxReplicas }}{{ else }}{{ int .replicas }}{{ end -}}
+{{- end -}}
+
 {{/*
 One entry of a generated Secret: the value the cluster has, else a new one. A value once written never changes.
 Usage: include "medusa-store.secretEntry" (dict "data" $data "key" "password" "new" (randAlphaNum 40))
@@ -151,7 +177,7 @@ before; so the password is stored once.
   value: postgresql://medusa:$(DATABASE_PASSWORD)@postgres:5432/medusa?sslmode=disable
   {{- else }}
   {{- with .Values.postgres.external }}
-  value: {{ printf "postgresql://%s:$(DATABASE_PASSWORD)@%s:%d/%s?sslmode=%s" .user .host (int .port) .database .tls | quote }}
+  value: {{ printf "postgresql://%s:$(DATABASE_PASSWORD)@%s:%d/%s?sslmode=%s%s" .user .host (int .port) .database .tls (ternary "&sslrootcert=/etc/postgres-ca/ca.crt" "" (ne .caSecret "")) | quote }}
   {{- end }}
   {{- end }}
 {{- end -}}
@@ -175,9 +201,180 @@ Settings and secrets that `medusa start` and the bootstrap Job both need.
 - name: REDIS_URL
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.redis.external.existingSecret | quote }}
+      name: {{ include "medusa-store.redis.secretName" . }}
       key: {{ .Values.redis.external.key | quote }}
+{{- else if eq .Values.redis.mode "embedded" }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "medusa-store.redis.secretName" . }}
+      key: password
+- name: REDIS_URL
+  value: redis://:$(REDIS_PASSWORD)@redis:6379
 {{- end }}
+{{- end -}}
+
+{{/*
+Credentials of a bucket.
+Usage: include "medusa-store.s3Credentials" (dict "s3" .Values.files.s3 "secret" "files-s3")
+*/}}
+{{- define "medusa-store.s3Credentials" -}}
+- name: S3_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ .s3.existingSecret | default .secret | quote }}
+      key: access-key-id
+- name: S3_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .s3.existingSecret | default .secret | quote }}
+      key: secret-access-key
+{{- end -}}
+
+{{/*
+Where a bucket is.
+*/}}
+{{- define "medusa-store.s3Settings" -}}
+S3_BUCKET: {{ .bucket | quote }}
+S3_REGION: {{ .region | quote }}
+{{- with .endpoint }}
+S3_ENDPOINT: {{ . | quote }}
+{{- end }}
+S3_FORCE_PATH_STYLE: {{ .forcePathStyle | quote }}
+{{- end -}}
+
+{{/*
+A folder in a bucket as a prefix of keys: with a slash behind it, or nothing.
+*/}}
+{{- define "medusa-store.s3Prefix" -}}
+{{- with trimAll "/" .prefix }}{{ . }}/{{ end -}}
+{{- end -}}
+
+{{/*
+What API and worker have besides what the bootstrap Job has.
+*/}}
+{{- define "medusa-store.serverEnv" -}}
+{{ include "medusa-store.medusaEnv" . }}
+{{- if eq .Values.files.provider "s3" }}
+{{ include "medusa-store.s3Credentials" (dict "s3" .Values.files.s3 "secret" "files-s3") }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The authority of an external database, as the volume and its mount.
+*/}}
+{{- define "medusa-store.caMount" -}}
+{{- if and (eq .Values.postgres.mode "external") .Values.postgres.external.caSecret -}}
+- name: postgres-ca
+  mountPath: /etc/postgres-ca
+  readOnly: true
+{{- end -}}
+{{- end -}}
+
+{{- define "medusa-store.caVolume" -}}
+{{- if and (eq .Values.postgres.mode "external") .Values.postgres.external.caSecret -}}
+- name: postgres-ca
+  secret:
+    secretName: {{ .Values.postgres.external.caSecret | quote }}
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end -}}
+{{- end -}}
+
+{{/*
+Returns when the database has recorded this bootstrap; migrating in every pod would cost each start 20 s.
+*/}}
+{{- define "medusa-store.waitBootstrap" -}}
+- name: wait-bootstrap
+  image: {{ include "medusa-store.image" .Values.image }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  workingDir: /app
+  args:
+    - node
+    - wait-bootstrap.js
+  env:
+    {{- include "medusa-store.databaseEnv" . | nindent 4 }}
+    - name: BOOTSTRAP_ID
+      value: {{ include "medusa-store.bootstrap.id" . | quote }}
+    - name: WAIT_TIMEOUT_S
+      value: {{ include "medusa-store.bootstrap.deadline" . | quote }}
+  resources:
+    {{- include "medusa-store.waitResources" . | nindent 4 }}
+  securityContext:
+    {{- include "medusa-store.containerSecurityContext" . | nindent 4 }}
+  {{- with include "medusa-store.caMount" . }}
+  volumeMounts:
+    {{- . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/*
+Mounts and volumes of API and worker. The worker has the uploads too: imports and exports of the dashboard are files.
+*/}}
+{{- define "medusa-store.serverMounts" -}}
+- name: tmp
+  mountPath: /tmp
+{{- if eq .Values.files.provider "volume" }}
+- name: uploads
+  mountPath: /app/static
+{{- end }}
+{{- with include "medusa-store.caMount" . }}
+{{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "medusa-store.serverVolumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+{{- if eq .Values.files.provider "volume" }}
+- name: uploads
+  persistentVolumeClaim:
+    claimName: uploads
+{{- end }}
+{{- with include "medusa-store.caVolume" . }}
+{{ . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+A ReadWriteOnce volume can be mounted on one node only: the surge pod of an update needs that node too, and so does the
+worker. The first of them may go anywhere, because it matches its own rule.
+*/}}
+{{- define "medusa-store.uploadsAffinity" -}}
+{{- if and (eq .Values.files.provider "volume") (eq .Values.files.storage.accessMode "ReadWriteOnce") -}}
+affinity:
+  podAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      - topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            app.kubernetes.io/name: {{ .Chart.Name }}
+            app.kubernetes.io/instance: {{ .Release.Name | quote }}
+          matchExpressions:
+            - key: app.kubernetes.io/component
+              operator: In
+              values:
+                - medusa
+                - worker
+{{- end -}}
+{{- end -}}
+
+{{/*
+Several pods of a component lie in different zones and on different nodes where there are any.
+Usage: include "medusa-store.spread" (dict "root" $ "component" "medusa")
+*/}}
+{{- define "medusa-store.spread" -}}
+topologySpreadConstraints:
+  {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - maxSkew: 1
+    topologyKey: {{ $key }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "medusa-store.selectorLabels" $ | nindent 8 }}
+  {{- end }}
 {{- end -}}
 
 {{/*
@@ -199,10 +396,17 @@ AUTH_CORS: {{ include "medusa-store.url" . | quote }}
 PORT: "9000"
 LOG_LEVEL: {{ .Values.api.logLevel | quote }}
 NODE_OPTIONS: {{ printf "--max-old-space-size=%d" (int .Values.api.maxOldSpaceMb) | quote }}
-MEDUSA_WORKER_MODE: shared
+MEDUSA_WORKER_MODE: {{ ternary "server" "shared" (eq (include "medusa-store.worker" .) "true") }}
 DATABASE_POOL_MAX: {{ int .Values.api.databasePoolMax | quote }}
 COOKIE_SECURE: {{ .Values.cookie.secure | quote }}
 DISABLE_MEDUSA_ADMIN: {{ not .Values.admin.enabled | quote }}
+{{- if eq .Values.files.provider "s3" }}
+{{- with .Values.files.s3 }}
+{{ include "medusa-store.s3Settings" . }}
+S3_PREFIX: {{ printf "%s%s/" (include "medusa-store.s3Prefix" .) (include "medusa-store.id" $) | quote }}
+S3_FILE_URL: {{ .publicUrl | default (printf "https://%s.s3.%s.amazonaws.com" .bucket .region) | quote }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/*
@@ -247,9 +451,86 @@ Usage: include "medusa-store.externalRule" .Values.postgres.external
 {{- end -}}
 
 {{/*
-Egress of everything that runs Medusa: its database, and Redis if there is one.
+The Internet without private, shared, link-local (cloud metadata) and loopback ranges: neither the cluster nor its API
+server, unless that one has a public address (network.externalEgress.exceptCIDRs).
+Usage: include "medusa-store.internetPeers" .
 */}}
-{{- define "medusa-store.dataRules" -}}
+{{- define "medusa-store.internetPeers" -}}
+- ipBlock:
+    cidr: 0.0.0.0/0
+    except:
+      - 10.0.0.0/8
+      - 100.64.0.0/10
+      - 127.0.0.0/8
+      - 169.254.0.0/16
+      - 172.16.0.0/12
+      - 192.168.0.0/16
+      {{- range .Values.network.externalEgress.exceptCIDRs }}
+      {{- if not (contains ":" .) }}
+      - {{ . | quote }}
+      {{- end }}
+      {{- end }}
+- ipBlock:
+    cidr: ::/0
+    except:
+      - ::1/128
+      - fc00::/7
+      - fe80::/10
+      {{- range .Values.network.externalEgress.exceptCIDRs }}
+      {{- if contains ":" . }}
+      - {{ . | quote }}
+      {{- end }}
+      {{- end }}
+{{- end -}}
+
+{{/*
+Egress rule to a bucket.
+Usage: include "medusa-store.s3Rule" (dict "root" $ "s3" .Values.files.s3)
+*/}}
+{{- define "medusa-store.s3Rule" -}}
+{{- if or .s3.cidrs .s3.namespace -}}
+{{ include "medusa-store.externalRule" .s3 }}
+{{- else -}}
+- to:
+    {{- include "medusa-store.internetPeers" .root | nindent 4 }}
+  ports:
+    - port: {{ int .s3.port }}
+      protocol: TCP
+{{- end -}}
+{{- end -}}
+
+{{/*
+Egress of the backup, and of a restore, to its bucket; nothing for a volume.
+*/}}
+{{- define "medusa-store.backupRule" -}}
+{{- if eq .Values.backup.destination "s3" -}}
+{{ include "medusa-store.s3Rule" (dict "root" . "s3" .Values.backup.s3) }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Egress of API and worker besides their data: uploads in a bucket, payment providers, mail and the like.
+*/}}
+{{- define "medusa-store.serverRules" -}}
+{{ include "medusa-store.dataRules" . }}
+{{- if eq .Values.files.provider "s3" }}
+{{ include "medusa-store.s3Rule" (dict "root" . "s3" .Values.files.s3) }}
+{{- end }}
+{{- if .Values.network.externalEgress.enabled }}
+- to:
+    {{- include "medusa-store.internetPeers" . | nindent 4 }}
+  ports:
+    {{- range .Values.network.externalEgress.ports }}
+    - port: {{ int . }}
+      protocol: TCP
+    {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Egress to the database.
+*/}}
+{{- define "medusa-store.databaseRule" -}}
 {{- if eq .Values.postgres.mode "embedded" -}}
 - to:
     {{- include "medusa-store.peer" (dict "root" . "component" "postgres") | nindent 4 }}
@@ -259,7 +540,20 @@ Egress of everything that runs Medusa: its database, and Redis if there is one.
 {{- else -}}
 {{ include "medusa-store.externalRule" .Values.postgres.external }}
 {{- end }}
-{{- if eq .Values.redis.mode "external" }}
+{{- end -}}
+
+{{/*
+Egress of everything that runs Medusa: its database, and Redis if there is one.
+*/}}
+{{- define "medusa-store.dataRules" -}}
+{{ include "medusa-store.databaseRule" . }}
+{{- if eq .Values.redis.mode "embedded" }}
+- to:
+    {{- include "medusa-store.peer" (dict "root" . "component" "redis") | nindent 4 }}
+  ports:
+    - port: 6379
+      protocol: TCP
+{{- else if eq .Values.redis.mode "external" }}
 {{ include "medusa-store.externalRule" .Values.redis.external }}
 {{- end }}
 {{- end -}}
