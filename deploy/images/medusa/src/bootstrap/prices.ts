@@ -31,7 +31,10 @@ export async function addMissingPrices(
   )
   const missing = sets.filter((set: string) => !priced.some((price) => price.price_set?.id === set))
   if (!missing.length) return
-  const prices = [{ currency_code: settings.currency, amount: amountIn(settings.currency, euros) }]
-  await pricing.addPrices(missing.map((priceSetId: string) => ({ priceSetId, prices })))
+  const amount = amountIn(settings.currency, euros)
+  // Objects of its own for each set: Medusa writes the set's id into them.
+  await pricing.addPrices(
+    missing.map((priceSetId: string) => ({ priceSetId, prices: [{ currency_code: settings.currency, amount }] }))
+  )
   changed(`${missing.length} ${kind} prices in ${settings.currency}`)
 }
