@@ -172,6 +172,7 @@ impl Run {
             pods.iter().filter(|pod| pod.to_string().contains("serviceAccountToken")).collect();
         assert!(tokens.is_empty(), "a pod has a token of the API server: {tokens:?}");
         self.note("keys, passwords and logins of one store are refused by the other");
+        self.note("network policies: no CNI at hand enforces them; tests/chart_network_policies.rs evaluates them instead");
     }
 
     /// An order through the pages in a browser, one through the Store API, both seen by the merchant.
@@ -281,7 +282,7 @@ impl Run {
         });
         let took = begun.elapsed();
         // The documented way to read a dump out of the volume.
-        let reader = fs::read_to_string("charts/medusa-store/backup-reader.yaml").unwrap();
+        let reader = documented("name: read-backups");
         self.apply("store-acme", &reader);
         self.kubectl(&[
             "-n",
@@ -289,9 +290,9 @@ impl Run {
             "wait",
             "--for=condition=Ready",
             "--timeout=120s",
-            "pod/backup-reader",
+            "pod/read-backups",
         ]);
-        let list = self.kubectl(&["-n", "store-acme", "exec", "backup-reader", "--", "ls", "/backups"]);
+        let list = self.kubectl(&["-n", "store-acme", "exec", "read-backups", "--", "ls", "/backups"]);
         let list = String::from_utf8(list).unwrap();
         let name = list.lines().rfind(|line| Path::new(line).extension().is_some_and(|it| it == "dump"));
         let name = name.unwrap_or_else(|| panic!("no dump: {list}")).to_owned();
@@ -299,12 +300,12 @@ impl Run {
             "-n",
             "store-acme",
             "exec",
-            "backup-reader",
+            "read-backups",
             "--",
             "cat",
             &format!("/backups/{name}"),
         ]);
-        self.kubectl(&["-n", "store-acme", "delete", "pod", "backup-reader", "--wait=false"]);
+        self.kubectl(&["-n", "store-acme", "delete", "pod", "read-backups", "--wait=false"]);
         self.figure("backup", &format!("{}, {} kB", seconds(took), dump.len() / 1000));
         (name, dump)
     }
@@ -348,28 +349,30 @@ impl Run {
         self.figure("second store from the backup: push to READY with the order", &seconds(begun.elapsed()));
     }
 
-    /// What a store's pods hold in memory, as the kubelet counts it.
+    /// What a store's pods hold in memory.
     fn memory(&mut self) {
+        let pods: Vec<_> =
+            self.working_sets("store-acme").into_iter().filter(|(_, megabytes)| *megabytes > 0).collect();
+        let sum: u64 = pods.iter().map(|(_, megabytes)| megabytes).sum();
+        assert!(sum > 0, "the kubelet tells no memory");
+        let parts: Vec<_> = pods.iter().map(|(name, megabytes)| format!("{name} {megabytes}")).collect();
+        self.figure("memory of acme", &format!("{sum} MB ({})", parts.join(", ")));
+    }
+
+    /// Returns the memory of each pod that runs in a namespace, or in all for `""`, in megabytes: the working set, as
+    /// the kubelet counts it.
+    fn working_sets(&self, namespace: &str) -> Vec<(String, u64)> {
         let nodes = self.cluster.list("v1", "Node", "");
         let node = nodes[0]["metadata"]["name"].as_str().unwrap();
         let summary = self.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/stats/summary")]);
         let summary: Value = serde_json::from_slice(&summary).unwrap();
-        let mut parts = Vec::new();
-        let mut sum = 0;
-        for pod in summary["pods"].as_array().unwrap() {
-            let name = pod["podRef"]["name"].as_str().unwrap();
-            if pod["podRef"]["namespace"] != "store-acme" {
-                continue;
-            }
+        let pods = summary["pods"].as_array().cloned().unwrap_or_default();
+        let ours = pods.iter().filter(|pod| namespace.is_empty() || pod["podRef"]["namespace"] == namespace);
+        let sets = ours.map(|pod| {
             let bytes = pod["memory"]["workingSetBytes"].as_u64().unwrap_or(0);
-            let megabytes = bytes / 1_000_000;
-            if megabytes > 0 && !name.starts_with("bootstrap") && !name.starts_with("backup") {
-                parts.push(format!("{} {megabytes}", name.split('-').next().unwrap()));
-                sum += megabytes;
-            }
-        }
-        assert!(sum > 0, "{summary}");
-        self.figure("memory of acme (working set)", &format!("{sum} MB ({})", parts.join(", ")));
+            (pod["podRef"]["name"].as_str().unwrap().to_owned(), bytes / 1_000_000)
+        });
+        sets.collect()
     }
 
     /// The files go, and with them namespaces, volumes and the volumes' folders; the other store stays.
@@ -502,13 +505,21 @@ impl Run {
     }
 
     fn figure(&mut self, what: &str, value: &str) {
-        say(self.begun, &format!("{what}: {value}"));
+        let memory: u64 = self.working_sets("").iter().map(|(_, megabytes)| megabytes).sum();
+        say(self.begun, &format!("{what}: {value}; all pods now hold {memory} MB"));
         self.figures.push(format!("{what} {value}"));
     }
 
     fn note(&self, what: &str) {
         say(self.begun, what);
     }
+}
+
+/// Returns the YAML block of the chart's README that holds these words: what is documented is what runs.
+fn documented(words: &str) -> String {
+    let readme = fs::read_to_string("charts/medusa-store/README.md").unwrap();
+    let block = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    block.into_iter().find(|block| block.contains(words)).unwrap().to_owned()
 }
 
 fn say(since: Instant, what: &str) {
