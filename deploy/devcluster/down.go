@@ -40,7 +40,7 @@ func down(target target, arguments []string) error {
 // cleanUp ends what runs of a cluster and removes its folder.
 func cleanUp(found *state) error {
 	// The supervisor stops the components in order, and takes at most 7 s for each of three stages. Then it
-	// removes the folder: a real node's images are a hundred thousand files, and the disk may be busy.
+	// removes the folder: a real node's images are fifty thousand files, and the disk may be busy.
 	if err := found.Supervisor.end(found.Folder, 2*time.Minute); err != nil {
 		return err
 	}

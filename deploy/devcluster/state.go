@@ -125,7 +125,7 @@ func (s *state) running() bool {
 	return s.Supervisor.belongsTo(s.Folder)
 }
 
-// removeFiles removes the files below a folder, several at a time: one at a time, the hundred thousand
+// removeFiles removes the files below a folder, several at a time: one at a time, the fifty thousand
 // files of a real node's images mean as many waits for the disk. It leaves what it can't remove.
 func removeFiles(folder string) {
 	const hands = 8
