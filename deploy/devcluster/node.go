@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +34,7 @@ const clusterDNSAddress = "10.96.0.10"
 
 // realNode is what cluster.json keeps about the node: enough to remove it after a crash.
 type realNode struct {
-	// Index chooses the node's networks and the name of the host's interface.
+	// Index chooses the node's networks.
 	Index     int    `json:"index"`
 	Pods      string `json:"pods"`
 	Host      string `json:"host"`
@@ -51,10 +52,18 @@ func newRealNode(index int, supervisor process) *realNode {
 		Pods:      fmt.Sprintf("10.244.%d.0/24", index),
 		Host:      fmt.Sprintf("10.245.%d.1", index),
 		Address:   fmt.Sprintf("10.245.%d.2", index),
-		Interface: fmt.Sprintf("devcluster%d", index),
+		Interface: interfaceName(index, supervisor),
 		// Names a process for good, so anybody can tell whether the group is still somebody's.
 		Cgroup: fmt.Sprintf("%s%d-%d", cgroupPrefix, supervisor.PID, supervisor.Started),
 	}
+}
+
+// interfaceName is of this node alone: another cluster may have the index again while this one's remains are removed, and
+// must not lose its link. The kernel allows 15 characters.
+func interfaceName(index int, supervisor process) string {
+	sum := fnv.New64a()
+	fmt.Fprintf(sum, "%d %d %d", index, supervisor.PID, supervisor.Started)
+	return fmt.Sprintf("dc%012x", sum.Sum64()>>16)
 }
 
 const cgroupPrefix = "devcluster-"

@@ -67,6 +67,9 @@ func TestNodesHaveNetworksOfTheirOwn(t *testing.T) {
 		if len(node.Interface) > 15 {
 			t.Errorf("the kernel refuses the interface name %s", node.Interface)
 		}
+		if newRealNode(index, process{PID: 7, Started: 7}).Interface == node.Interface {
+			t.Errorf("another cluster's node %d has the same interface %s, and would take it away when it goes", index, node.Interface)
+		}
 		if !mustNetwork(node.Host + "/30").Contains(mustNetwork(node.Address + "/32").IP) {
 			t.Errorf("host and node %d are not on one link", index)
 		}
