@@ -103,7 +103,7 @@ impl Browser {
             // Without a session it goes back to the log-in.
             self.await_one(Locator::Css("aside a[href='/app/orders'], nav a[href='/app/orders']")).await;
             self.client.goto(&format!("{url}/app/orders")).await.unwrap();
-            self.await_one(Locator::XPath(&format!("//*[normalize-space(text()) = '#{number}']"))).await;
+            self.await_one(Locator::XPath(&format!("//*[normalize-space(.) = '#{number}']"))).await;
             self.shoot("admin").await;
         });
     }
