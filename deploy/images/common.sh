@@ -1,6 +1,8 @@
 # Shared by build and check: where things are, how to say them, which images there are.
 
 set -euo pipefail
+# The modes of files that a build writes must not depend on the user's shell.
+umask 022
 images=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export STOREKEEPER_CACHE=${STOREKEEPER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/storekeeper}
 cache=$STOREKEEPER_CACHE/images
