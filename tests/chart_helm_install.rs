@@ -8,7 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{World, required_path};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+#[path = "common/chart.rs"]
+mod chart;
 
 const CHART: &str = "charts/medusa-store";
 
@@ -45,7 +48,7 @@ fn helm_lint_accepts_the_chart_with_every_value_file() {
 fn helm_installs_and_upgrades_a_store_and_its_secrets_stay() {
     let world = World::new();
     let namespace = world.namespace("helm");
-    let labels = serde_json::json!({
+    let labels = json!({
         "pod-security.kubernetes.io/enforce": "restricted",
         "storekeeper.dev/source": world.source,
     });
@@ -78,4 +81,57 @@ fn helm_installs_and_upgrades_a_store_and_its_secrets_stay() {
     assert!(good, "{printed}");
     assert!(world.cluster.list("apps/v1", "Deployment", &namespace).is_empty());
     world.cluster.delete_namespace(&namespace);
+}
+
+#[test]
+fn the_api_server_takes_every_object_of_every_set_of_values() {
+    let world = World::new();
+    let namespace = world.namespace("dry");
+    let labels = json!({
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "storekeeper.dev/source": world.source,
+    });
+    world.cluster.create_namespace(&namespace, &labels);
+    for (name, files) in chart::value_sets() {
+        for object in chart::render(&files, &json!({}), &namespace).unwrap() {
+            // Its definition belongs to the operator that is not here.
+            if object["kind"] != "ExternalSecret" {
+                let answer = world.cluster.try_apply(&object);
+                assert!(
+                    answer.is_ok(),
+                    "{name}: {} {}: {answer:?}",
+                    object["kind"],
+                    object["metadata"]["name"]
+                );
+            }
+            // Pod Security refuses pods, not what makes them.
+            if let Some(template) = chart::pod_template(&object) {
+                let pod = json!({
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": "as-its-workload-would-make-it", "namespace": namespace},
+                    "spec": as_made(&object, template["spec"].clone()),
+                });
+                let answer = world.cluster.try_apply(&pod);
+                assert!(answer.is_ok(), "{name}: pod of {}: {answer:?}", object["metadata"]["name"]);
+            }
+        }
+    }
+    let mut reading = chart::reading_pod();
+    reading["metadata"]["namespace"] = json!(namespace);
+    let answer = world.cluster.try_apply(&reading);
+    assert!(answer.is_ok(), "{answer:?}");
+    world.cluster.delete_namespace(&namespace);
+}
+
+/// Completes a pod as its controller would: with the volumes of its claims. Nothing is created here, service accounts
+/// neither, and a pod that names one needs it.
+fn as_made(workload: &Value, mut spec: Value) -> Value {
+    let fields = spec.as_object_mut().unwrap();
+    fields.remove("serviceAccountName");
+    let volumes = fields.entry("volumes").or_insert(json!([])).as_array_mut().unwrap();
+    for claim in workload["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
+        volumes.push(json!({"name": claim["metadata"]["name"], "emptyDir": {}}));
+    }
+    spec
 }

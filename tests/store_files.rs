@@ -469,7 +469,10 @@ fn what_concerns_the_whole_fleet_freezes_it() {
         ),
         (
             "values that each store has",
-            vec![("storekeeper.yaml", fleet("  values: {store: {id: x, displayName: y, currency: eur}}\n"))],
+            vec![(
+                "storekeeper.yaml",
+                fleet("  values: {store: {id: x, displayName: y, currency: eur}, restore: {file: a.dump}}\n"),
+            )],
         ),
         (
             "bad budget",

@@ -300,6 +300,11 @@ pub(super) const OWNED_BY_EACH_STORE: Owned = &[
     ("store", "id", "every store has its own: remove it"),
     ("store", "displayName", "every store has its own: set `spec.displayName` in its file"),
     ("store", "host", "every store has its own: set `spec.host` in its file"),
+    (
+        "restore",
+        "file",
+        "it would put one dump into every store: set it in the file of the one that is meant",
+    ),
 ];
 
 /// Refuses chart values that fields of their own set, so that there is one place to look for each.

@@ -69,6 +69,16 @@ impl Cluster {
         self.runtime.block_on(api.create(&PostParams::default(), &object)).unwrap();
     }
 
+    /// Asks the API server whether it would take an object, by a strict server-side apply that changes nothing.
+    pub fn try_apply(&self, object: &Value) -> Result<(), String> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap();
+        let api = self.api(text("/apiVersion"), text("/kind"), text("/metadata/namespace"));
+        let params = PatchParams { dry_run: true, ..PatchParams::apply("test") }.validation_strict();
+        let applied =
+            self.runtime.block_on(api.patch(text("/metadata/name"), &params, &Patch::Apply(object)));
+        applied.map(|_| ()).map_err(|error| error.to_string())
+    }
+
     pub fn delete(&self, api_version: &str, kind: &str, namespace: &str, name: &str) {
         let api = self.api(api_version, kind, namespace);
         self.runtime.block_on(api.delete(name, &DeleteParams::default())).unwrap();

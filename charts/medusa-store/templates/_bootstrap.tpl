@@ -148,6 +148,12 @@ template:
       {{- end }}
       {{- if $values.restore.file }}
       {{- include "medusa-store.backup.volumes" .root | nindent 6 }}
+      {{- else if include "medusa-store.backupVolume" .root }}
+      # In no container. Where volumes are made for their first pod, this one would stay pending until the first backup, and
+      # whoever waits for the release (helm --wait) with it.
+      - name: backups
+        persistentVolumeClaim:
+          claimName: backups
       {{- end }}
 {{- end -}}
 
