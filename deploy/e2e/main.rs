@@ -426,7 +426,8 @@ impl Run {
         let begun = Instant::now();
         until_within(PATIENCE, &format!("{name} is READY"), || {
             let store = self.daemon.store(name)?;
-            let line = format!("{name}: {} {}", store["state"], store["reason"].as_str().unwrap_or_default());
+            let text = |key: &str| store[key].as_str().unwrap_or_default().to_owned();
+            let line = format!("{name}: {} {}", text("state"), text("reason"));
             if line != last {
                 say(begun, &line);
                 last = line;
