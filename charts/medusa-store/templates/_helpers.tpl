@@ -362,19 +362,30 @@ affinity:
 {{- end -}}
 
 {{/*
-Several pods of a component lie in different zones and on different nodes where there are any.
+Several pods of a component lie in different zones and on different nodes where there are any. Not two spread constraints:
+nodes without a zone label, as on most clusters of one's own, would then be left out of both, and all pods lie on one node.
 Usage: include "medusa-store.spread" (dict "root" $ "component" "medusa")
 */}}
 {{- define "medusa-store.spread" -}}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: topology.kubernetes.io/zone
+          labelSelector:
+            matchLabels:
+              {{- include "medusa-store.selectorLabels" . | nindent 14 }}
 topologySpreadConstraints:
-  {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
-    topologyKey: {{ $key }}
+    topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: ScheduleAnyway
+    # Of one revision: the pods that an update is about to end don't count.
+    matchLabelKeys:
+      - pod-template-hash
     labelSelector:
       matchLabels:
-        {{- include "medusa-store.selectorLabels" $ | nindent 8 }}
-  {{- end }}
+        {{- include "medusa-store.selectorLabels" . | nindent 8 }}
 {{- end -}}
 
 {{/*
