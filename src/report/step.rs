@@ -85,11 +85,11 @@ impl fmt::Display for Step {
 pub struct StepTimeouts([Duration; Step::ALL.len()]);
 
 impl Default for StepTimeouts {
-    /// The bootstrap Job has a deadline of its own, which is shorter and says more.
+    /// The bootstrap Job has a deadline of its own, also when it restores, which is shorter and says more.
     fn default() -> Self {
         let seconds = |step| match step {
             Step::Namespace => 60,
-            Step::Migration => 1200,
+            Step::Migration => 3000,
             Step::Database | Step::Api | Step::Storefront | Step::Ingress | Step::Probe => 300,
         };
         Self(Step::ALL.map(|step| Duration::from_secs(seconds(step))))
