@@ -30,14 +30,16 @@ help: ## list the commands
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo
 	@echo 'make demo CHECK=1       the demo checks itself and ends'
-	@echo 'make demo NODE=simulated  the quick look: no container runs'
+	@echo 'make demo NODE=simulated  the quick look: no container runs; NODE=real insists on a real node'
+	@echo 'make e2e SCREENSHOTS=DIR  leaves its screenshots there'
 	@echo 'make test T=word        only the test files whose names contain the word'
 	@echo 'make ... CLUSTER=current  use the cluster of the current kubeconfig context (asks first)'
 
 setup: ## check for, and where possible install, what the builds need
 	@deploy/make/setup
 
-build: setup ## build everything, with progress
+build: setup ## build everything that tests need, with progress
+	@deploy/make/setup test
 	@deploy/make/build
 
 demo: setup ## a cluster, a repository and the daemon: see stores come and go

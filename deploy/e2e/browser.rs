@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 use tokio::runtime::Runtime;
-
-use crate::common::until;
 
 /// How long a page may take to show what it must.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +30,6 @@ impl Browser {
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let rules = format!("--host-resolver-rules=MAP *.nip.io {ingress}");
@@ -52,10 +49,15 @@ impl Browser {
         let options = json!({"goog:chromeOptions": {"args": arguments}});
         let runtime = Runtime::new().unwrap();
         let address = format!("http://127.0.0.1:{port}");
-        let client = until("the browser starts", || {
+        let begun = Instant::now();
+        let client = loop {
             let capabilities = options.as_object().unwrap().clone();
-            runtime.block_on(ClientBuilder::native().capabilities(capabilities).connect(&address)).ok()
-        });
+            match runtime.block_on(ClientBuilder::native().capabilities(capabilities).connect(&address)) {
+                Ok(client) => break client,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "the browser does not start: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        };
         Self { runtime, client, driver, screenshots: screenshots.to_owned() }
     }
 

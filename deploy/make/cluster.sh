@@ -1,8 +1,15 @@
 # Gives a step a cluster: a devcluster of its own that goes when the step goes, or the user's own, asked for
-# explicitly. Sets `kubeconfig`, and `ingress` where shops can be reached. `cluster_down` may be called before the end, so
-# that figures come last.
+# explicitly. Sets `kubeconfig`, the command `kubectl` for it, and `ingress` where shops can be reached. `cluster_down` may
+# be called before the end, so that figures come last.
 
 cluster_down() { :; }
+
+# Makes `run`, a folder for what a step runs and writes; it goes when the step goes.
+run_folder() {
+    run=$(mktemp -d)
+    export run
+    trap 'cluster_down; rm -rf "$run"' EXIT
+}
 
 # cluster_up [simulated|real]
 cluster_up() {
@@ -11,8 +18,9 @@ cluster_up() {
     case "$CLUSTER" in
     devcluster)
         state=$(mktemp -d)/cluster
+        kubectl="$devcluster --state $state kubectl"
         cluster_down() { remove_devcluster; }
-        trap cluster_down EXIT
+        [ -n "${run:-}" ] || trap cluster_down EXIT
         say "starting a cluster with a $node node"
         "$devcluster" --state "$state" up --node "$node" --owner-pid $$ >&2
         kubeconfig="$state/kubeconfig"
@@ -31,8 +39,9 @@ cluster_up() {
             [ "$answer" = "$context" ] || fail "CLUSTER=current: not confirmed, nothing was done"
         fi
         kubeconfig=$(mktemp)
+        kubectl=kubectl
         cluster_down() { rm -f "$kubeconfig"; }
-        trap cluster_down EXIT
+        [ -n "${run:-}" ] || trap cluster_down EXIT
         kubectl config view --minify --flatten >"$kubeconfig"
         ;;
     *) fail "CLUSTER=$CLUSTER: use devcluster or current" ;;
@@ -50,6 +59,21 @@ load_images() {
 
 remove_devcluster() {
     [ -d "$state" ] || return 0
-    "$devcluster" --state "$state" down >/dev/null 2>&1 || say "the cluster in $state did not go down cleanly"
+    if ! "$devcluster" --state "$state" down >&2; then
+        say "the cluster in $state did not go down cleanly"
+        return 1
+    fi
     rmdir "$(dirname "$state")" 2>/dev/null || true
+}
+
+# Keeps what tells why a run failed, before the cluster goes.
+keep_traces() {
+    local traces
+    traces=$STOREKEEPER_CACHE/failed/$(date +%Y%m%dT%H%M%S)
+    mkdir -p "$traces"
+    cp -R "$state/logs" "$traces" || true
+    [ ! -d "$state/node/pods" ] || cp -RL "$state/node/pods" "$traces" || true
+    "$devcluster" --state "$state" kubectl get events --all-namespaces --sort-by=.lastTimestamp >"$traces/events" || true
+    "$devcluster" --state "$state" kubectl get pods --all-namespaces >&2 || true
+    say "logs and events of the failed run are in $traces"
 }
