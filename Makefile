@@ -57,5 +57,5 @@ parity: build ## render the project's charts by ours and by real Helm and compar
 lint: setup ## format, lints, licences
 	@deploy/make/lint
 
-clean: ## remove what was built for this checkout; the shared cache of tools stays
+clean: ## remove what Cargo built, and what runs left here; the cache of tools and images stays
 	@deploy/make/clean

@@ -122,11 +122,9 @@ impl Run {
     /// Two stores from one push, each from nothing to READY.
     fn provision(&mut self) {
         self.write_store("acme", "Acme Outdoor", "");
-        self.write_store(
-            "bonsai",
-            "Bonsai & Moss",
-            "  values:\n    store:\n      currency: jpy\n      countries: [jp]\n",
-        );
+        // The one as small as a store gets, the other with Redis and a worker.
+        let bonsai = "  values:\n    store:\n      currency: jpy\n      countries: [jp]\n    redis:\n      mode: embedded\n";
+        self.write_store("bonsai", "Bonsai & Moss", bonsai);
         let commit = self.repository.push("add acme and bonsai");
         let pushed = Instant::now();
         let mut ready = BTreeMap::new();
@@ -155,6 +153,9 @@ impl Run {
         // What READY promised.
         let page = self.shop("acme").page("/").unwrap();
         assert!(page.contains("Acme Outdoor"), "the storefront names the store");
+        for component in ["redis", "worker"] {
+            self.pod("store-bonsai", component);
+        }
     }
 
     /// What one store knows is worth nothing at the other.
