@@ -4,6 +4,7 @@
 
 mod agenda;
 mod asking;
+mod checks;
 mod queue;
 mod source;
 mod waits;
@@ -531,7 +532,7 @@ impl Daemon {
 
     /// A shop has answered, or not.
     fn on_asked(&mut self, asked: Asked) {
-        let (store, took) = (asked.store.clone(), asked.took);
+        let (store, took) = (asked.errand.store.clone(), asked.took);
         let Some(news) = self.asking.finished(asked, Instant::now()) else { return };
         self.metrics.probed(news.good, took);
         if news.good {

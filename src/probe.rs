@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode};
 use serde::Deserialize;
@@ -61,13 +62,15 @@ impl FromStr for ProbeAddress {
 pub struct ProbeSettingsError(String);
 
 /// The key that shoppers send. Public by design, but not for logs.
-#[derive(Clone)]
-pub struct PublishableKey(String);
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublishableKey(HeaderValue);
 
 impl PublishableKey {
-    /// Takes a key over.
-    pub fn new(key: String) -> Self {
-        Self(key)
+    /// Takes a key over, without the white space around it that files end with; none when it is empty or no header
+    /// can carry it.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = Some(text.trim()).filter(|text| !text.is_empty())?;
+        HeaderValue::from_str(text).ok().map(Self)
     }
 }
 
@@ -144,9 +147,11 @@ impl Prober {
     ) -> Result<T, ProbeFailure> {
         // Without the query, which says nothing to people.
         let asked = format!("{url}{}", path.split('?').next().unwrap_or(path));
-        let request = self.client.get(format!("{url}{path}")).header(KEY_HEADER, &key.0);
+        let request = self.client.get(format!("{url}{path}")).header(KEY_HEADER, key.0.clone());
         let answer = request.send().await.map_err(|error| unanswered(&asked, &error))?;
-        let body = accepted(&asked, answer, "application/json").await?;
+        let refuses_key = matches!(answer.status().as_u16(), 400 | 401 | 403);
+        let body = accepted(&asked, answer, "application/json").await;
+        let body = body.map_err(|failure| ProbeFailure { refuses_key, ..failure })?;
         serde_json::from_slice(&body).map_err(|_| {
             failure(Step::Probe, format!("GET {asked}: the answer is not what the Store API answers"))
         })
@@ -205,7 +210,7 @@ impl Variant {
 }
 
 fn failure(step: Step, reason: String) -> ProbeFailure {
-    ProbeFailure { step, reason }
+    ProbeFailure::new(step, reason)
 }
 
 /// Keeps an id from the answer to a path word: it goes into the next request.
@@ -287,8 +292,17 @@ mod tests {
 
     #[test]
     fn a_key_does_not_print_itself() {
-        let key = PublishableKey::new("pk_secret".to_owned());
+        let key = PublishableKey::new("pk_secret");
         assert!(!format!("{key:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_key_is_what_a_header_can_carry_without_the_end_of_a_line() {
+        assert_eq!(PublishableKey::new("pk_1\n"), PublishableKey::new("pk_1"));
+        assert!(PublishableKey::new("pk_1").is_some());
+        for bad in ["", " \n", "pk\n1", "pk\u{7f}"] {
+            assert_eq!(PublishableKey::new(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
+use super::probe::TOLERATED;
 use super::{Probed, Readiness, Step, StepTimeouts, StoreState, Symptom, Workload, explain};
-
-/// How many checks in a row must fail before a READY store is DEGRADED: a single lost packet is no outage.
-const TOLERATED: u32 = 2;
 
 /// Everything that a verdict rests on.
 #[derive(Debug, Clone)]
@@ -225,7 +223,7 @@ mod tests {
     }
 
     fn bad(step: Step, times: u32) -> Probed {
-        Probed::Bad { failure: ProbeFailure { step, reason: "no answer".into() }, times }
+        Probed::Bad { failure: ProbeFailure::new(step, "no answer".into()), times }
     }
 
     #[test]
