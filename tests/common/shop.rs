@@ -17,6 +17,14 @@ pub enum Mood {
     Hiccup,
     /// Products have no price.
     Priceless,
+    /// Of many products the last one has a price.
+    PricedLate,
+    /// Products are of a shape that nobody knows.
+    Odd,
+    /// Products can't be had, as without a database.
+    Databaseless,
+    /// The publishable key is unknown.
+    Keyless,
     /// The Store API works, the pages fail.
     Pageless,
 }
@@ -116,23 +124,37 @@ impl Inner {
     }
 }
 
-fn answer(mood: Mood, path: &str) -> (&'static str, &'static str, &'static str) {
+fn answer(mood: Mood, path: &str) -> (&'static str, &'static str, String) {
     const JSON: &str = "application/json; charset=utf-8";
-    match (mood, path) {
-        (Mood::Away, _) => ("503 Service Unavailable", "text/plain", "no endpoint"),
-        (_, path) if path.starts_with("/store/regions") => {
-            ("200 OK", JSON, r#"{"regions":[{"id":"reg_1"}]}"#)
+    let json = |status, body: &str| (status, JSON, body.to_owned());
+    let text = |status, kind, body: &str| (status, kind, body.to_owned());
+    let (place, _) = path.split_once('?').unwrap_or((path, ""));
+    match (mood, place) {
+        (Mood::Away, _) => text("503 Service Unavailable", "text/plain", "no endpoint"),
+        (Mood::Keyless, place) if place.starts_with("/store/") => {
+            json("400 Bad Request", r#"{"type":"not_allowed"}"#)
         }
-        (Mood::Priceless, path) if path.starts_with("/store/products?region_id=reg_1&") => (
-            "200 OK",
-            JSON,
-            r#"{"products":[{"variants":[{"calculated_price":{"calculated_amount":null}}]}]}"#,
-        ),
-        (_, path) if path.starts_with("/store/products?region_id=reg_1&") => {
-            ("200 OK", JSON, r#"{"products":[{"variants":[{"calculated_price":{"calculated_amount":15}}]}]}"#)
-        }
-        (Mood::Pageless, "/") => ("500 Internal Server Error", "text/html", "oh"),
-        (_, "/") => ("200 OK", "text/html; charset=utf-8", "<!doctype html>"),
-        _ => ("404 Not Found", "text/plain", "nothing here"),
+        (_, "/store/regions") => json("200 OK", r#"{"regions":[{"id":"reg_1"}]}"#),
+        (Mood::Databaseless, "/store/products") => json("500 Internal Server Error", "{}"),
+        (Mood::Odd, "/store/products") => json("200 OK", "[]"),
+        (_, "/store/products") if path.contains("?region_id=reg_1&") => json("200 OK", &products(mood, path)),
+        (Mood::Pageless, "/") => text("500 Internal Server Error", "text/html", "oh"),
+        (_, "/") => text("200 OK", "text/html; charset=utf-8", "<!doctype html>"),
+        _ => text("404 Not Found", "text/plain", "nothing here"),
     }
+}
+
+/// Lists as many products as are asked for, of eight.
+fn products(mood: Mood, path: &str) -> String {
+    let limit =
+        path.split("limit=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok()).unwrap_or(8);
+    let price = |number: usize| match mood {
+        Mood::Priceless => "null",
+        Mood::PricedLate if number < 7 => "null",
+        _ => "15",
+    };
+    let all = (0..8).take(limit).map(|number| {
+        format!(r#"{{"variants":[{{"calculated_price":{{"calculated_amount":{}}}}}]}}"#, price(number))
+    });
+    format!(r#"{{"products":[{}]}}"#, all.collect::<Vec<_>>().join(","))
 }
