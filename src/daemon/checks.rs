@@ -100,25 +100,22 @@ impl Checks {
             self.further.remove(store);
             return;
         };
-        match self.stores.get_mut(store).filter(|check| check.question == question) {
-            Some(check) => {
-                // A failure is why it is restless: its retry has its time, or a lost packet would be asked for
-                // again before the way could heal.
-                let doubted = restless && !check.restless && !matches!(check.probed, Probed::Bad { .. });
-                check.restless = restless;
-                if doubted {
-                    // What a running question will answer is too old already.
-                    check.running = None;
-                    self.set_due(store, now);
-                }
-            }
-            None => {
-                let probed = Probed::Pending;
-                let check = Check { question, key: None, probed, bad_since: None, restless, running: None };
-                self.stores.insert(store.clone(), check);
+        if let Some(check) = self.stores.get_mut(store).filter(|check| check.question == question) {
+            // A failure is itself why the store is restless, and has its retry in its time: asked again at once, one
+            // lost packet would count as two.
+            let doubted = restless && !check.restless && !matches!(check.probed, Probed::Bad { .. });
+            check.restless = restless;
+            if doubted {
+                // What a running question will answer is too old already.
+                check.running = None;
                 self.set_due(store, now);
             }
+            return;
         }
+        let probed = Probed::Pending;
+        let check = Check { question, key: None, probed, bad_since: None, restless, running: None };
+        self.stores.insert(store.clone(), check);
+        self.set_due(store, now);
     }
 
     /// Takes a question that is due.

@@ -134,7 +134,7 @@ fn step_of_pod(pod: &Value, workloads: &BTreeMap<ObjectKey, Step>) -> Option<Ste
     owners.iter().find_map(|owner| step_of(text(owner, "/kind")?, text(owner, "/name")?, workloads))
 }
 
-/// Finds the step of a workload, or of the ReplicaSet that a Deployment made, named after it with a hash behind.
+/// Finds the step of a workload, or of the `ReplicaSet` that a Deployment made, named after it with a hash behind.
 fn step_of(kind: &str, name: &str, workloads: &BTreeMap<ObjectKey, Step>) -> Option<Step> {
     let (kind, name) = match kind {
         "ReplicaSet" => ("Deployment", name.rsplit_once('-')?.0),

@@ -136,8 +136,7 @@ fn shaken(evidence: &Evidence<'_>, trouble: Trouble) -> Verdict {
     }
     match evidence.probed {
         Probed::NotAsked(_) if overdue => verdict(StoreState::Degraded, reason),
-        Probed::NotAsked(_) => verdict(unchanged(evidence), reason),
-        Probed::Pending => verdict(unchanged(evidence), reason),
+        Probed::NotAsked(_) | Probed::Pending => verdict(unchanged(evidence), reason),
         Probed::Good => verdict(StoreState::Ready, format!("it answers as a shopper needs it; {reason}")),
         Probed::Bad { failure, times } => {
             let reason = format!("{reason}; {}: {}", failure.step, failure.reason);
