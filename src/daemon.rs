@@ -4,6 +4,7 @@
 
 mod agenda;
 mod asking;
+mod checks;
 mod queue;
 mod source;
 mod waits;
@@ -175,6 +176,14 @@ struct Shown {
     next_retry: Option<i64>,
 }
 
+/// A store that was never READY.
+struct Requested {
+    /// When it was first seen.
+    since: Instant,
+    /// Whether it was FAILED, and counted as that: a store that comes and goes there fails once.
+    failed: bool,
+}
+
 struct Daemon {
     context: Context,
     board: Board,
@@ -193,8 +202,8 @@ struct Daemon {
     is_ready: bool,
     /// Stores that wait for a host, by the store that still holds it.
     host_waits: BTreeMap<StoreId, BTreeSet<StoreId>>,
-    /// Stores on their way to READY for the first time, with the moment they were first seen.
-    requested: BTreeMap<StoreId, Instant>,
+    /// Stores on their way to READY for the first time.
+    requested: BTreeMap<StoreId, Requested>,
     /// What the shops themselves answer.
     asking: Asking,
     /// Stores at a step on their way to READY.
@@ -477,7 +486,7 @@ impl Daemon {
             let before = self.snapshot.as_ref().is_some_and(|before| before.stores.contains_key(id));
             let there = self.context.cluster.namespace(id).filter(|it| it.deleting_since.is_none());
             if there.is_none() && !(known && before) {
-                self.requested.insert(id.clone(), Instant::now());
+                self.requested.insert(id.clone(), Requested { since: Instant::now(), failed: false });
             }
         }
         self.requested.retain(|id, _| snapshot.stores.contains_key(id));
@@ -531,7 +540,7 @@ impl Daemon {
 
     /// A shop has answered, or not.
     fn on_asked(&mut self, asked: Asked) {
-        let (store, took) = (asked.store.clone(), asked.took);
+        let (store, took) = (asked.errand.store.clone(), asked.took);
         let Some(news) = self.asking.finished(asked, Instant::now()) else { return };
         self.metrics.probed(news.good, took);
         if news.good {
@@ -634,11 +643,16 @@ impl Daemon {
     fn count_transition(&mut self, store: &StoreId, state: StoreState) {
         match state {
             StoreState::Ready => {
-                if let Some(since) = self.requested.remove(store) {
-                    self.metrics.provisioned(since.elapsed());
+                if let Some(requested) = self.requested.remove(store) {
+                    self.metrics.provisioned(requested.since.elapsed());
                 }
             }
-            StoreState::Failed if self.requested.contains_key(store) => self.metrics.provisioning_failed(),
+            StoreState::Failed => {
+                if let Some(requested) = self.requested.get_mut(store).filter(|it| !it.failed) {
+                    requested.failed = true;
+                    self.metrics.provisioning_failed();
+                }
+            }
             _ => {}
         }
     }

@@ -152,7 +152,7 @@ macro_rules! series {
 series! {
     /// Time in seconds from the first sight of a store in git until it is READY for the first time.
     provisioning: Histogram = histogram("provisioning_duration_seconds", &PROVISIONING_BUCKETS);
-    /// How often a store that was never READY became FAILED.
+    /// Stores that became FAILED before they were ever READY, each counted once.
     provisioning_failures: IntCounter = counter("provisioning_failures_total");
     /// Stores whose namespace was created.
     stores_created: IntCounter = counter("stores_created_total");

@@ -103,6 +103,12 @@ pub enum NameError {
         /// The offending text.
         text: String,
     },
+    /// What reads URLs takes the text for an IP address.
+    #[error("`{text}` ends in a number, so URLs take it for an IP address: use a host name")]
+    Address {
+        /// The offending text.
+        text: String,
+    },
     /// The text is not a host name.
     #[error("`{text}` is not a host name: use DNS labels joined by dots, such as `shop.example.com`")]
     NotAHost {
@@ -191,11 +197,24 @@ impl FromStr for Host {
         if length > 253 {
             return Err(NameError::TooLong { text: shorten(text), length, max: 253 });
         }
-        if text.split('.').all(|part| label(part, 63).is_ok()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError::NotAHost { text: shorten(text) })
+        if !text.split('.').all(|part| label(part, 63).is_ok()) {
+            return Err(NameError::NotAHost { text: shorten(text) });
         }
+        if ends_in_a_number(text) {
+            return Err(NameError::Address { text: shorten(text) });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Whether URLs with this host lead to an IPv4 address, or nowhere: nobody would look the name up.
+///
+/// Source: the URL Standard's "ends in a number checker".
+fn ends_in_a_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    match last.strip_prefix("0x") {
+        Some(rest) => rest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => last.bytes().all(|byte| byte.is_ascii_digit()),
     }
 }
 
@@ -244,6 +263,17 @@ mod tests {
         assert!("acme.shops.example.com".parse::<Host>().is_ok());
         for bad in ["", ".", "a..b", "a.b.", "A.b", "a b", "a_b.c", "*.b", &"a.".repeat(127)] {
             assert!(bad.parse::<Host>().is_err(), "{bad:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn a_host_that_urls_take_for_an_address_is_refused() {
+        for bad in ["127.0.0.1", "2130706433", "a.0x7f", "shop.0x", "shop.09"] {
+            let error = bad.parse::<Host>().unwrap_err();
+            assert!(matches!(error, NameError::Address { .. }), "{bad}: {error}");
+        }
+        for good in ["127.0.0.1.nip.io", "1.shop", "shop.0xy", "shop.x7", "shop.7a"] {
+            assert!(good.parse::<Host>().is_ok(), "{good}");
         }
     }
 

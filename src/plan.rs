@@ -303,6 +303,11 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     }
 }
 
+/// Whether carrying these waves out drops claims of the inventory, so that it has to be recorded anew afterwards.
+pub fn records_intent(waves: &[Vec<Step>]) -> bool {
+    waves.iter().flatten().any(|step| matches!(step, Step::RecordIntent(_)))
+}
+
 /// Tells without rendering whether a store is as the last run left it and that run had the same inputs.
 pub fn is_converged(owner: Owner<'_>, host: &Host, inputs: &Fingerprint, observed: &ObservedStore) -> bool {
     let (Some(namespace), Some(inventory)) = (&observed.namespace, &observed.inventory) else { return false };
@@ -584,6 +589,21 @@ mod tests {
         assert!(matches!(plan(&wanted, &inputs("1"), &observed), StorePlan::Converged));
         assert!(is_fast(&observed, &inputs("1")));
         assert!(!is_fast(&observed, &inputs("2")), "git wants something else");
+    }
+
+    #[test]
+    fn what_drops_claims_is_recorded_anew_though_the_same_objects_are_left() {
+        let wanted = manifests(&[("ConfigMap", "a", "1")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        // Ours by its field manager, and in no inventory: the record before the prune and after it are the same.
+        let mut stray = after(&manifests(&[("ConfigMap", "stray", "1")]), &inputs("1"));
+        observed.objects.append(&mut stray.objects);
+        let StorePlan::Sync(waves) = plan(&wanted, &inputs("1"), &observed) else { panic!() };
+        assert!(records_intent(&waves));
+        observed.objects.retain(|key, _| key.name == "a");
+        observed.objects.values_mut().for_each(|object| object.owned_fields = None);
+        let StorePlan::Sync(waves) = plan(&wanted, &inputs("1"), &observed) else { panic!() };
+        assert!(!records_intent(&waves), "healing claims nothing new");
     }
 
     #[test]

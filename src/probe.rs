@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode};
 use serde::Deserialize;
@@ -27,10 +28,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many bytes of an answer are read.
-const ANSWER_LIMIT: usize = 1 << 20;
+const ANSWER_LIMIT: usize = 4 << 20;
 
-/// How many products are looked at for one with a price.
-const PRODUCTS: usize = 12;
+/// How many products are looked at for one with a price: few first, since nearly every one has one.
+const PRODUCTS: [usize; 2] = [3, 12];
 
 /// How shops are asked.
 #[derive(Debug, Clone, Default)]
@@ -61,13 +62,15 @@ impl FromStr for ProbeAddress {
 pub struct ProbeSettingsError(String);
 
 /// The key that shoppers send. Public by design, but not for logs.
-#[derive(Clone)]
-pub struct PublishableKey(String);
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublishableKey(HeaderValue);
 
 impl PublishableKey {
-    /// Takes a key over.
-    pub fn new(key: String) -> Self {
-        Self(key)
+    /// Takes a key over, without the white space around it that files end with; none when it is empty or no header
+    /// can carry it.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = Some(text.trim()).filter(|text| !text.is_empty())?;
+        HeaderValue::from_str(text).ok().map(Self)
     }
 }
 
@@ -113,22 +116,18 @@ impl Prober {
         target: &ProbeTarget,
         key: &PublishableKey,
     ) -> Result<(), ProbeFailure> {
-        let regions: Regions = self.store_api(url, "store/regions?limit=1", key).await?;
-        let Some(region) = regions.regions.first() else {
+        let Regions { regions } = self.store_api_value(url, "store/regions?limit=1", key).await?;
+        let Some(region) = regions.into_iter().next() else {
             return Err(failure(
                 Step::Probe,
                 "the Store API answers without a region: nothing can be sold".to_owned(),
             ));
         };
-        let path = format!(
-            "store/products?region_id={}&limit={PRODUCTS}&fields=id,*variants.calculated_price",
-            word(&region.id)
-        );
-        let products: Products = self.store_api(url, &path, key).await?;
-        let mut variants = products.products.iter().flat_map(|product| product.variants.iter().flatten());
-        if target.products && !variants.any(Variant::has_price) {
-            let reason = "the Store API answers without a product that has a price".to_owned();
-            return Err(failure(Step::Probe, reason));
+        if target.products {
+            self.priced_product(url, &region, key).await?;
+        } else {
+            // For the database's sake. An empty shop has none, and what its merchant makes of them is not ours.
+            self.store_api(url, &products_path(&region, PRODUCTS[0]), key).await?;
         }
         if target.storefront {
             self.page(url).await?;
@@ -136,25 +135,51 @@ impl Prober {
         Ok(())
     }
 
-    async fn store_api<T: DeserializeOwned>(
+    /// Looks for a product that has a price in this region.
+    async fn priced_product(
+        &self,
+        url: &str,
+        region: &Region,
+        key: &PublishableKey,
+    ) -> Result<(), ProbeFailure> {
+        for limit in PRODUCTS {
+            let Products { products } = self.store_api_value(url, &products_path(region, limit), key).await?;
+            if products.iter().flat_map(|product| product.variants.iter().flatten()).any(Variant::has_price) {
+                return Ok(());
+            }
+            if products.len() < limit {
+                break;
+            }
+        }
+        Err(failure(Step::Probe, "the Store API answers without a product that has a price".to_owned()))
+    }
+
+    async fn store_api_value<T: DeserializeOwned>(
         &self,
         url: &str,
         path: &str,
         key: &PublishableKey,
     ) -> Result<T, ProbeFailure> {
-        // Without the query, which says nothing to people.
-        let asked = format!("{url}{}", path.split('?').next().unwrap_or(path));
-        let request = self.client.get(format!("{url}{path}")).header(KEY_HEADER, &key.0);
-        let answer = request.send().await.map_err(|error| unanswered(&asked, &error))?;
-        let body = accepted(&asked, answer, "application/json").await?;
+        let asked = plainly(url, path);
+        let body = read(&asked, self.store_api(url, path, key).await?).await?;
         serde_json::from_slice(&body).map_err(|_| {
             failure(Step::Probe, format!("GET {asked}: the answer is not what the Store API answers"))
         })
     }
 
+    /// Asks the Store API and takes its answer, whatever stands in it.
+    async fn store_api(&self, url: &str, path: &str, key: &PublishableKey) -> Result<Response, ProbeFailure> {
+        let asked = plainly(url, path);
+        let request = self.client.get(format!("{url}{path}")).header(KEY_HEADER, key.0.clone());
+        let answer = request.send().await.map_err(|error| unanswered(&asked, &error))?;
+        let refuses_key = matches!(answer.status().as_u16(), 400 | 401 | 403);
+        let accepted = accepted(&asked, answer, "application/json");
+        accepted.map_err(|failure| ProbeFailure { refuses_key, ..failure })
+    }
+
     async fn page(&self, url: &str) -> Result<(), ProbeFailure> {
         let answer = self.client.get(url).send().await.map_err(|error| unanswered(url, &error))?;
-        accepted(url, answer, "text/html").await.map(drop)
+        read(url, accepted(url, answer, "text/html")?).await.map(drop)
     }
 }
 
@@ -205,7 +230,17 @@ impl Variant {
 }
 
 fn failure(step: Step, reason: String) -> ProbeFailure {
-    ProbeFailure { step, reason }
+    ProbeFailure::new(step, reason)
+}
+
+fn products_path(region: &Region, limit: usize) -> String {
+    let region = word(&region.id);
+    format!("store/products?region_id={region}&limit={limit}&fields=id,*variants.calculated_price")
+}
+
+/// Says what is asked without the query, which says nothing to people.
+fn plainly(url: &str, path: &str) -> String {
+    format!("{url}{}", path.split('?').next().unwrap_or(path))
 }
 
 /// Keeps an id from the answer to a path word: it goes into the next request.
@@ -221,15 +256,17 @@ fn unanswered(asked: &str, error: &reqwest::Error) -> ProbeFailure {
             format!("GET {asked}: no answer within {} s", REQUEST_TIMEOUT.as_secs()),
         );
     }
+    // What could not even be sent is no fault of the way.
+    let step = if error.is_builder() { Step::Probe } else { Step::Ingress };
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    failure(Step::Ingress, format!("GET {asked}: {}", line(&cause.to_string())))
+    failure(step, format!("GET {asked}: {}", line(&cause.to_string())))
 }
 
-/// Takes an answer that is as it should be, and reads its body.
-async fn accepted(asked: &str, mut answer: Response, kind: &str) -> Result<Vec<u8>, ProbeFailure> {
+/// Takes an answer whose head is as it should be.
+fn accepted(asked: &str, answer: Response, kind: &str) -> Result<Response, ProbeFailure> {
     let status = answer.status();
     if status != StatusCode::OK {
         // What an ingress controller answers when nothing stands behind it.
@@ -243,6 +280,10 @@ async fn accepted(asked: &str, mut answer: Response, kind: &str) -> Result<Vec<u
     if !content_type.unwrap_or_default().starts_with(kind) {
         return Err(failure(Step::Probe, format!("GET {asked}: the answer is not {kind}")));
     }
+    Ok(answer)
+}
+
+async fn read(asked: &str, mut answer: Response) -> Result<Vec<u8>, ProbeFailure> {
     let mut body = Vec::new();
     loop {
         match answer.chunk().await {
@@ -287,8 +328,17 @@ mod tests {
 
     #[test]
     fn a_key_does_not_print_itself() {
-        let key = PublishableKey::new("pk_secret".to_owned());
+        let key = PublishableKey::new("pk_secret");
         assert!(!format!("{key:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_key_is_what_a_header_can_carry_without_the_end_of_a_line() {
+        assert_eq!(PublishableKey::new("pk_1\n"), PublishableKey::new("pk_1"));
+        assert!(PublishableKey::new("pk_1").is_some());
+        for bad in ["", " \n", "pk\n1", "pk\u{7f}"] {
+            assert_eq!(PublishableKey::new(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -245,17 +245,19 @@ async fn sync(
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let planned = plan_store(context, store, revision).await?;
-    let Planned { plan, observed, inputs, manifests } = planned;
+    let Planned { plan, observed, inputs, manifests, probe } = planned;
     let waves = match plan {
         StorePlan::Converged => return conclude(context, owner, Done::Nothing, memory).await,
         StorePlan::AwaitDeletion => return Ok(awaiting_deletion(&observed)),
         StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
         StorePlan::Sync(waves) => waves,
     };
+    // What was observed before is not what is recorded now, once an intent was.
+    let intended = plan::records_intent(&waves);
     let applied = act::carry_out(&context.cluster, owner, waves, tally).await?;
     let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
-    let inventory = achieved(&desired, &observed, &applied)?;
-    if observed.inventory.as_ref() != Some(&inventory) {
+    let inventory = achieved(&desired, probe, &observed, &applied);
+    if intended || observed.inventory.as_ref() != Some(&inventory) {
         context.cluster.record(owner, &inventory).await?;
     }
     conclude(context, owner, Done::Applied, memory).await
@@ -269,6 +271,7 @@ pub struct Planned {
     observed: ObservedStore,
     inputs: Fingerprint,
     manifests: Vec<Manifest>,
+    probe: Option<ProbeTarget>,
 }
 
 /// Plans one store that git wants, without acting: what a run would do now.
@@ -277,26 +280,30 @@ pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -
     let inputs = inputs(context, store);
     for _ in 0..LOOKS {
         let observed = context.cluster.observe(&store.id);
-        let planned =
-            |plan, observed, manifests| Planned { plan, observed, inputs: inputs.clone(), manifests };
+        let unrendered = |plan, observed| {
+            let inputs = inputs.clone();
+            Planned { plan, observed, inputs, manifests: Vec::new(), probe: None }
+        };
         if plan::is_converged(owner, &store.host, &inputs, &observed) {
-            return Ok(planned(StorePlan::Converged, observed, Vec::new()));
+            return Ok(unrendered(StorePlan::Converged, observed));
         }
         let mut desired =
             DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &[] };
         // Before anything is rendered or read: what isn't ours is none of our business.
         match plan::store(&desired, &observed) {
             StorePlan::Converged | StorePlan::Sync(_) => {}
-            not_now => return Ok(planned(not_now, observed, Vec::new())),
+            not_now => return Ok(unrendered(not_now, observed)),
         }
         let manifests = manifests(context, owner, store, &observed).await?;
+        // Before anything is applied: a store that can't be asked would never be READY.
+        let probe = ProbeTarget::of(&manifests)?;
         context.cluster.watch_kinds(kinds_of(&manifests)).await?;
         let newest = context.cluster.observe(&store.id);
         // Rendered without a namespace, secrets are new ones: they must never meet a namespace that has come since.
         if identity(&newest) == identity(&observed) {
             desired.manifests = &manifests;
             let plan = plan::store(&desired, &newest);
-            return Ok(planned(plan, newest, manifests));
+            return Ok(Planned { plan, observed: newest, inputs, manifests, probe });
         }
     }
     Err(RunError::Unsettled { namespace: store.id.namespace() })
@@ -346,9 +353,10 @@ fn kinds_of(manifests: &[Manifest]) -> Vec<Resource> {
 /// What the namespace holds once every step has succeeded.
 fn achieved(
     desired: &DesiredStore<'_>,
+    probe: Option<ProbeTarget>,
     observed: &ObservedStore,
     applied: &BTreeMap<ObjectKey, Option<Fingerprint>>,
-) -> Result<Inventory, ProbeTargetError> {
+) -> Inventory {
     let old = observed.inventory.as_ref();
     let objects: Vec<_> = desired
         .manifests
@@ -384,7 +392,7 @@ fn achieved(
         Some(old) => old.ready.clone(),
         None => None,
     };
-    Ok(Inventory { inputs, revision, url, probe: ProbeTarget::of(desired.manifests)?, ready, objects })
+    Inventory { inputs, revision, url, probe, ready, objects }
 }
 
 /// Concludes that the namespace is on its way out, in its controller's own words where it has some.

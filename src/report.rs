@@ -33,7 +33,7 @@ pub enum StoreState {
     Requested,
     /// Its objects are applied or being applied; something does not run yet.
     Provisioning,
-    /// Every object is applied, every workload runs and a shopper can buy.
+    /// Every object is applied, every workload ran with them, and a shopper can buy.
     Ready,
     /// It was READY with what git wants now, and a shopper can't buy any more.
     Degraded,

@@ -9,7 +9,7 @@ use common::shop::{Mood, Shop};
 use common::{World, until};
 use serde_json::Value;
 
-/// Waits until a store is shown with this state, step and words.
+/// Waits until a store is shown with this state, step (`""` for none) and words.
 fn until_said(
     world: &World,
     daemon: &common::daemon::Daemon,
@@ -21,7 +21,8 @@ fn until_said(
     until(&format!("{name} is {state} at {step} with \"{words}\""), || {
         last = daemon.store(&world.store(name)).unwrap_or_default();
         let said = last["reason"].as_str().is_some_and(|reason| reason.contains(words));
-        (last["state"] == state && last["step"] == step && said).then(|| last.clone())
+        let at = last["step"].as_str().unwrap_or_default() == step;
+        (last["state"] == state && at && said).then(|| last.clone())
     })
 }
 
@@ -77,6 +78,29 @@ fn a_ready_shop_that_stops_is_degraded_over_restarts_too_and_comes_back() {
     let shown = world.until_state(&daemon, "acme", "READY");
     assert_eq!(shown["lastError"], Value::Null);
     assert!((daemon.metric("provisioning_failures_total")).abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_shop_that_fails_once_stays_ready() {
+    let (world, shop) = (World::new(), Shop::open(Mood::Open));
+    let daemon = world.start_probing(&shop.address, &[]);
+    world.write_store("acme", "Acme");
+    world.repository.push("add acme");
+    world.until_state(&daemon, "acme", "READY");
+
+    shop.set(Mood::Hiccup);
+    until("the shop is asked and fails", || {
+        shop.visits().iter().any(|visit| visit.status == 503).then_some(())
+    });
+    until("it is asked again and answers", || {
+        let visits = shop.visits();
+        let failed = visits.iter().rposition(|visit| visit.status == 503)?;
+        visits[failed..].iter().any(|visit| visit.path == "/").then_some(())
+    });
+    let shown = until_said(&world, &daemon, "acme", ("READY", ""), "it answers as a shopper needs it");
+    assert_eq!(shown["lastError"], Value::Null);
+    let degraded = daemon.lines().find(|line| line["state"] == "DEGRADED");
+    assert_eq!(degraded, None);
 }
 
 #[test]

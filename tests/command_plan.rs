@@ -65,6 +65,40 @@ fn plan_exits_0_for_nothing_1_for_changes_2_for_errors_3_for_a_blocked_removal()
 }
 
 #[test]
+fn plan_says_that_a_chart_asks_a_shop_for_what_nobody_knows_and_a_run_applies_nothing_of_it() {
+    let world = World::new();
+    let chart = world.folder.path().join("chart");
+    let copied = Command::new("cp").args(["-r", "charts/medusa-store"]).arg(&chart).status().unwrap();
+    assert!(copied.success());
+    let ingress = chart.join("templates/ingress.yaml");
+    let text = std::fs::read_to_string(&ingress).unwrap();
+    assert!(text.contains("list \"store-api\""));
+    std::fs::write(&ingress, text.replace("list \"store-api\"", "list \"store-apo\"")).unwrap();
+
+    world.write_store("acme", "Acme");
+    let folder = world.repository.checkout.to_str().unwrap();
+    let (kubeconfig, chart) = (world.cluster.kubeconfig.to_str().unwrap(), chart.to_str().unwrap());
+    let (code, printed, _) = storekeeper(&[
+        "plan",
+        folder,
+        "--kubeconfig",
+        kubeconfig,
+        "--source",
+        &world.source,
+        "--chart",
+        chart,
+    ]);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("`store-apo` is not one of store-api"), "{printed}");
+
+    let daemon = world.start_probing("127.0.0.1:1", &["--chart", chart]);
+    world.repository.push("add acme");
+    let shown = world.until_state(&daemon, "acme", "FAILED");
+    assert!(shown["reason"].as_str().unwrap().contains("`store-apo`"), "{shown}");
+    assert!(world.cluster.namespace(&world.namespace("acme")).is_none());
+}
+
+#[test]
 fn render_prints_the_objects_of_a_store_without_a_cluster() {
     let (code, printed, error) = storekeeper(&["render", "acme", "stores.example"]);
     assert_eq!(code, Some(0), "{error}");

@@ -13,6 +13,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(8);
 /// The longest time between two such looks.
 const LAST_LOOK: Duration = Duration::from_secs(60);
 
+/// The same once a step has taken too long: whoever reads the reason reads it later.
+const LATE_LOOK: Duration = Duration::from_secs(300);
+
 /// The stores that wait.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
@@ -24,6 +27,8 @@ pub(super) struct Waits {
 struct Entry {
     step: Step,
     since: Instant,
+    /// The time at each step before `since`: one that comes and goes, as in a crash loop, takes long all the same.
+    before: [Duration; Step::ALL.len()],
     symptoms: Vec<Symptom>,
     next_look: Instant,
     look_closer: bool,
@@ -31,7 +36,31 @@ struct Entry {
 
 impl Entry {
     fn new(step: Step, now: Instant) -> Self {
-        Self { step, since: now, symptoms: Vec::new(), next_look: now + FIRST_LOOK, look_closer: false }
+        let before = [Duration::ZERO; Step::ALL.len()];
+        Self {
+            step,
+            since: now,
+            before,
+            symptoms: Vec::new(),
+            next_look: now + FIRST_LOOK,
+            look_closer: false,
+        }
+    }
+
+    fn waited(&self, now: Instant) -> Duration {
+        self.before[self.step as usize] + now.saturating_duration_since(self.since)
+    }
+
+    /// Moves to a step. What is known of one that the store was at before stays, and so does its next look.
+    fn enter(&mut self, step: Step, now: Instant) {
+        if self.step == step {
+            return;
+        }
+        self.before[self.step as usize] = self.waited(now);
+        (self.step, self.since) = (step, now);
+        if self.before[step as usize].is_zero() {
+            (self.symptoms, self.next_look) = (Vec::new(), now + FIRST_LOOK);
+        }
     }
 }
 
@@ -48,7 +77,7 @@ impl Waits {
     pub(super) fn of(&mut self, store: &StoreId, now: Instant) -> Wait {
         let Some(entry) = self.stores.get_mut(store) else { return Wait::default() };
         Wait {
-            waited: Some((entry.step, now.saturating_duration_since(entry.since))),
+            waited: Some((entry.step, entry.waited(now))),
             symptoms: entry.symptoms.clone(),
             look_closer: std::mem::take(&mut entry.look_closer),
         }
@@ -64,15 +93,15 @@ impl Waits {
     ) {
         let Some((step, timeout)) = at else { return self.remove(store) };
         let entry = self.stores.entry(store.clone()).or_insert_with(|| Entry::new(step, now));
-        if entry.step != step {
-            *entry = Entry::new(step, now);
-        }
+        entry.enter(step, now);
+        let waited = entry.waited(now);
         if let Some(symptoms) = symptoms {
             entry.symptoms = symptoms;
-            entry.next_look = now + now.saturating_duration_since(entry.since).clamp(FIRST_LOOK, LAST_LOOK);
+            let longest = if waited < timeout { LAST_LOOK } else { LATE_LOOK };
+            entry.next_look = now + waited.clamp(FIRST_LOOK, longest);
         }
-        let overdue = entry.since + timeout;
-        self.due.set(store, if overdue > now { entry.next_look.min(overdue) } else { entry.next_look });
+        let left = timeout.saturating_sub(waited);
+        self.due.set(store, if left.is_zero() { entry.next_look } else { entry.next_look.min(now + left) });
     }
 
     /// Takes the stores that are to be looked at though nothing moved.
@@ -143,5 +172,25 @@ mod tests {
             waits.concluded(&acme(), at, Some(Vec::new()), now);
         }
         assert_eq!(looks, [8, 16, 32, 64, 124, 184, 244, 300]);
+        assert_eq!(waits.next_due(), Some(now + TIMEOUT), "too late already: seldomer");
+    }
+
+    #[test]
+    fn a_step_that_comes_and_goes_takes_its_time_together_and_puts_no_look_off() {
+        let (mut waits, begun) = (Waits::default(), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let timeout = Duration::from_secs(35);
+        // A container that runs for five seconds and ends, again and again.
+        for round in 0..6 {
+            waits.concluded(&acme(), Some((Step::Api, timeout)), None, at(10 * round));
+            waits.concluded(&acme(), Some((Step::Probe, timeout)), None, at(10 * round + 5));
+        }
+        assert_eq!(waits.next_due(), Some(at(13)), "8 s after the first sight of the newer step");
+        waits.concluded(&acme(), Some((Step::Api, timeout)), Some(Vec::new()), at(60));
+        assert_eq!(waits.of(&acme(), at(60)).waited, Some((Step::Api, Duration::from_secs(30))));
+        assert_eq!(waits.next_due(), Some(at(65)), "the time is up");
+        waits.concluded(&acme(), None, None, at(61));
+        waits.concluded(&acme(), Some((Step::Api, timeout)), None, at(62));
+        assert_eq!(waits.of(&acme(), at(63)).waited, Some((Step::Api, Duration::from_secs(1))));
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Conclusion, Context, Done, Memory, RunError};
-use crate::manifest::{Fingerprint, Owner};
+use crate::manifest::{Fingerprint, ObjectKey, Owner};
 use crate::plan::{Inventory, ObservedStore};
-use crate::report::{Evidence, ProbeTarget, Probed, StoreState, Symptom, Verdict, judge};
+use crate::report::{Evidence, ProbeTarget, Probed, Step, StoreState, Symptom, Verdict, Workload, judge};
 
 /// What a shop shall be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,15 +35,19 @@ pub(super) async fn conclude(
     let observed = context.cluster.observe(owner.store);
     let mut verdict = judged(context, &observed, memory, &memory.symptoms);
     let mut symptoms = None;
-    if verdict.step.is_some() && memory.look_closer {
-        let found = look_closer(context, owner, memory).await;
+    if let Some(step) = verdict.step.filter(|_| memory.look_closer) {
+        // Pods explain what does not run; what does not answer explains itself.
+        let explainable = step < Step::Ingress;
+        let found =
+            if explainable { look_closer(context, owner, &observed, memory).await } else { Vec::new() };
         verdict = judged(context, &observed, memory, &found);
         symptoms = Some(found);
     }
     let Verdict { state, step, reason, ask } = verdict;
     let inventory = observed.inventory;
     let ask = inventory.as_ref().filter(|_| ask).and_then(Question::of);
-    if let Some(mut inventory) = inventory.filter(|it| state == StoreState::Ready && !it.was_ready()) {
+    let is_news = |inventory: &Inventory| inventory.inputs.is_some() && !inventory.was_ready();
+    if let Some(mut inventory) = inventory.filter(|it| state == StoreState::Ready && is_news(it)) {
         inventory.ready.clone_from(&inventory.inputs);
         context.cluster.record(owner, &inventory).await?;
     }
@@ -53,23 +57,19 @@ pub(super) async fn conclude(
 /// Judges by what the inventory names: an object that is missing counts as much as one that does not run.
 fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms: &[Symptom]) -> Verdict {
     let inventory = observed.inventory.as_ref();
-    let entries = inventory.iter().flat_map(|inventory| &inventory.objects);
+    let mut entries = inventory.iter().flat_map(|inventory| &inventory.objects);
     let going = observed.objects.iter().find(|(_, object)| object.deleting);
-    let missing = entries.clone().find(|entry| !observed.objects.contains_key(&entry.key));
+    let missing = entries.find(|entry| !observed.objects.contains_key(&entry.key));
     let incomplete = match (going, missing) {
         (Some((key, _)), _) => Some(format!("waiting for the deletion of {key} to end")),
         (None, Some(entry)) => Some(format!("{} is missing", entry.key)),
         (None, None) => None,
     };
-    let workloads = entries.filter_map(|entry| {
-        let workload = observed.objects.get(&entry.key)?.workload.as_ref()?;
-        Some((entry.key.to_string(), workload))
-    });
     judge(&Evidence {
         before: memory.state,
         was_ready: inventory.is_some_and(Inventory::was_ready),
         incomplete,
-        workloads: workloads.collect(),
+        workloads: workloads(observed).map(|(key, workload)| (key.to_string(), workload)).collect(),
         probed: &probed(memory, inventory),
         waited: memory.waited,
         timeouts: &context.timeouts,
@@ -77,10 +77,18 @@ fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms
     })
 }
 
+/// What of the inventory has to run.
+fn workloads(observed: &ObservedStore) -> impl Iterator<Item = (&ObjectKey, &Workload)> {
+    let entries = observed.inventory.iter().flat_map(|inventory| &inventory.objects);
+    entries.filter_map(|entry| Some((&entry.key, observed.objects.get(&entry.key)?.workload.as_ref()?)))
+}
+
 /// What is known of the shop with what is applied now.
 fn probed(memory: &Memory, inventory: Option<&Inventory>) -> Probed {
     let (inputs, probed) = &memory.probed;
-    match (probed, inventory.and_then(Question::of)) {
+    // Without inputs a change was begun and not finished: nobody knows what is applied, nor what to ask.
+    let Some(inventory) = inventory.filter(|it| it.inputs.is_some()) else { return Probed::Pending };
+    match (probed, Question::of(inventory)) {
         (Probed::NotAsked(_), _) => probed.clone(),
         (_, None) => Probed::NotAsked("its chart does not say what to ask the shop itself".to_owned()),
         (_, Some(question)) if inputs.as_ref() == Some(&question.inputs) => probed.clone(),
@@ -88,12 +96,77 @@ fn probed(memory: &Memory, inventory: Option<&Inventory>) -> Probed {
     }
 }
 
-/// Asks pods and events; what can't be had is left out, for the state is known without it.
-async fn look_closer(context: &Context, owner: Owner<'_>, memory: &Memory) -> Vec<Symptom> {
+/// Asks pods and events; while they can't be had, what they told before is the best there is.
+async fn look_closer(
+    context: &Context,
+    owner: Owner<'_>,
+    observed: &ObservedStore,
+    memory: &Memory,
+) -> Vec<Symptom> {
     let waited = memory.waited.map_or(Duration::ZERO, |(_, time)| time);
     let since = (context.surroundings.clock)() - i64::try_from(waited.as_secs()).unwrap_or(0);
-    context.cluster.symptoms(owner.store, since).await.unwrap_or_else(|error| {
+    let workloads = workloads(observed).map(|(key, workload)| (key.clone(), workload.step));
+    let found = context.cluster.symptoms(owner.store, &workloads.collect(), since).await;
+    found.unwrap_or_else(|error| {
         tracing::warn!(store.id = %owner.store, %error, "failed to ask why the store waits");
-        Vec::new()
+        memory.symptoms.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::ProbeFailure;
+
+    fn fingerprint(text: &str) -> Fingerprint {
+        Fingerprint::of_bytes(text.as_bytes())
+    }
+
+    fn memory(inputs: &str, probed: Probed) -> Memory {
+        Memory {
+            state: StoreState::Provisioning,
+            probed: (Some(fingerprint(inputs)), probed),
+            waited: None,
+            symptoms: Vec::new(),
+            look_closer: false,
+        }
+    }
+
+    fn inventory() -> Inventory {
+        let target = ProbeTarget { products: true, storefront: true, key_secret: "medusa".to_owned() };
+        Inventory {
+            inputs: Some(fingerprint("1")),
+            url: Some("http://acme.example.com/".to_owned()),
+            probe: Some(target),
+            ..Inventory::default()
+        }
+    }
+
+    #[test]
+    fn an_answer_counts_for_the_inputs_that_it_was_given_with() {
+        let failure = ProbeFailure::new(Step::Probe, "500".to_owned());
+        for answer in [Probed::Good, Probed::Bad { failure, times: 1 }] {
+            assert_eq!(probed(&memory("1", answer.clone()), Some(&inventory())), answer);
+            assert_eq!(probed(&memory("0", answer), Some(&inventory())), Probed::Pending);
+        }
+    }
+
+    #[test]
+    fn a_store_whose_chart_says_nothing_is_not_asked() {
+        for silent in [Inventory { probe: None, ..inventory() }, Inventory { url: None, ..inventory() }] {
+            let known = probed(&memory("1", Probed::Pending), Some(&silent));
+            assert!(matches!(known, Probed::NotAsked(_)), "{known:?}");
+        }
+    }
+
+    #[test]
+    fn while_a_change_is_under_way_nothing_is_known_of_the_shop() {
+        let begun = Inventory { inputs: None, ..inventory() };
+        let silent = Inventory { probe: None, ..begun.clone() };
+        for answer in [Probed::Good, Probed::NotAsked("not asked here".to_owned())] {
+            for inventory in [None, Some(&begun), Some(&silent)] {
+                assert_eq!(probed(&memory("1", answer.clone()), inventory), Probed::Pending);
+            }
+        }
+    }
 }

@@ -73,6 +73,9 @@ impl ProbeTarget {
     }
 }
 
+/// How many checks in a row must fail before a READY store is DEGRADED: a single lost packet is no outage.
+pub(super) const TOLERATED: u32 = 2;
+
 /// What is known of the shop itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Probed {
@@ -87,9 +90,21 @@ pub enum Probed {
     Bad {
         /// Where it went wrong.
         failure: ProbeFailure,
-        /// How often in a row.
+        /// How often in a row; counted as far as it matters.
         times: u32,
     },
+}
+
+impl Probed {
+    /// Takes a further answer in. Once a failure counts, one more of the same changes nothing.
+    #[must_use]
+    pub fn then(&self, answer: Result<(), ProbeFailure>) -> Self {
+        let before = if let Self::Bad { times, .. } = self { *times } else { 0 };
+        match answer {
+            Ok(()) => Self::Good,
+            Err(failure) => Self::Bad { failure, times: TOLERATED.min(before + 1) },
+        }
+    }
 }
 
 /// Why a shop can't be bought from.
@@ -99,6 +114,15 @@ pub struct ProbeFailure {
     pub step: Step,
     /// What was asked and what came back.
     pub reason: String,
+    /// Whether the key that it was asked with may be the reason.
+    pub refuses_key: bool,
+}
+
+impl ProbeFailure {
+    /// Makes a failure that has nothing to do with the key.
+    pub fn new(step: Step, reason: String) -> Self {
+        Self { step, reason, refuses_key: false }
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
+use super::probe::TOLERATED;
 use super::{Probed, Readiness, Step, StepTimeouts, StoreState, Symptom, Workload, explain};
-
-/// How many checks in a row must fail before a READY store is DEGRADED: a single lost packet is no outage.
-const TOLERATED: u32 = 2;
 
 /// Everything that a verdict rests on.
 #[derive(Debug, Clone)]
@@ -106,6 +104,9 @@ fn answered(evidence: &Evidence<'_>) -> Verdict {
         Probed::Good => ready("it answers as a shopper needs it".to_owned()),
         Probed::Pending => {
             let reason = "probe: everything runs; asking the shop itself".to_owned();
+            if !evidence.was_ready {
+                return waiting(evidence, Step::Probe, &reason, true);
+            }
             Verdict { state: unchanged(evidence), step: Some(Step::Probe), reason, ask: true }
         }
         Probed::Bad { failure, times } => {
@@ -125,16 +126,17 @@ fn answered(evidence: &Evidence<'_>) -> Verdict {
     }
 }
 
-/// The shop was READY and something of it does not run: whether it serves decides, until it takes too long.
+/// The shop was READY and something of it does not run: whether it serves decides. Where nobody asks it, time does.
 fn shaken(evidence: &Evidence<'_>, trouble: Trouble) -> Verdict {
-    let Trouble { step, reason, is_final: _ } = trouble;
+    let Trouble { step, mut reason, is_final: _ } = trouble;
     let verdict = |state, reason| Verdict { state, step: Some(step), reason, ask: true };
-    if is_overdue(evidence, step) {
-        return verdict(StoreState::Degraded, overdue_words(evidence, step, &reason));
+    let overdue = is_overdue(evidence, step);
+    if overdue {
+        reason = overdue_words(evidence, step, &reason);
     }
     match evidence.probed {
-        Probed::NotAsked(_) => verdict(StoreState::Degraded, reason),
-        Probed::Pending => verdict(unchanged(evidence), reason),
+        Probed::NotAsked(_) if overdue => verdict(StoreState::Degraded, reason),
+        Probed::NotAsked(_) | Probed::Pending => verdict(unchanged(evidence), reason),
         Probed::Good => verdict(StoreState::Ready, format!("it answers as a shopper needs it; {reason}")),
         Probed::Bad { failure, times } => {
             let reason = format!("{reason}; {}: {}", failure.step, failure.reason);
@@ -225,7 +227,7 @@ mod tests {
     }
 
     fn bad(step: Step, times: u32) -> Probed {
-        Probed::Bad { failure: ProbeFailure { step, reason: "no answer".into() }, times }
+        Probed::Bad { failure: ProbeFailure::new(step, "no answer".into()), times }
     }
 
     #[test]
@@ -271,17 +273,40 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_store_that_serves_is_ready_while_a_workload_moves_but_not_for_ever() {
+    fn a_ready_store_that_serves_is_ready_however_long_a_workload_takes_and_says_which() {
         let case = |probed| Case::new(&[progressing(Step::Api)], probed).ready_before();
         let serving = case(Probed::Good).judge();
         assert_eq!((serving.state, serving.step, serving.ask), (StoreState::Ready, Some(Step::Api), true));
         assert_eq!(case(Probed::Pending).judge().state, StoreState::Ready, "it is asked now");
+        assert_eq!(case(bad(Step::Probe, 1)).judge().state, StoreState::Ready);
         assert_eq!(case(bad(Step::Probe, 2)).judge().state, StoreState::Degraded);
-        let objects = case(Probed::NotAsked("not asked here".into())).judge();
-        assert_eq!(objects.state, StoreState::Degraded, "nothing else can tell");
         let mut overdue = case(Probed::Good);
         overdue.waited = Some((Step::Api, TIMEOUT));
-        assert_eq!(overdue.judge().state, StoreState::Degraded);
+        let verdict = overdue.judge();
+        assert_eq!(verdict.state, StoreState::Ready);
+        assert_eq!(
+            verdict.reason,
+            "it answers as a shopper needs it; not done after 300 s and still waited for: api: Kind/api: 0 of 1"
+        );
+        overdue.probed = bad(Step::Probe, 1);
+        assert_eq!(overdue.judge().state, StoreState::Ready, "time does not make a lost packet an outage");
+    }
+
+    #[test]
+    fn a_ready_store_that_nobody_asks_degrades_when_a_workload_takes_too_long() {
+        let unasked = Probed::NotAsked("not asked here".into());
+        let mut case = Case::new(&[progressing(Step::Api)], unasked).ready_before();
+        assert_eq!(case.judge().state, StoreState::Ready, "a pod that moves is no outage");
+        case.waited = Some((Step::Api, TIMEOUT));
+        assert_eq!(case.judge().state, StoreState::Degraded);
+    }
+
+    #[test]
+    fn a_new_store_whose_shop_can_not_be_asked_fails_in_the_end() {
+        let mut case = Case::new(&[(Step::Api, Readiness::Current)], Probed::Pending);
+        case.waited = Some((Step::Probe, TIMEOUT));
+        assert_eq!(case.judge().state, StoreState::Failed);
+        assert_eq!(case.ready_before().judge().state, StoreState::Ready);
     }
 
     #[test]
