@@ -36,10 +36,13 @@ pub(super) async fn conclude(
     let mut verdict = judged(context, &observed, memory, &memory.symptoms);
     let mut symptoms = None;
     if let Some(step) = verdict.step.filter(|_| memory.look_closer) {
-        // Pods explain what does not run; what does not answer explains itself.
-        let explainable = step < Step::Ingress;
-        let found =
-            if explainable { look_closer(context, owner, &observed, memory).await } else { Vec::new() };
+        // Pods explain what does not run; what does not answer explains itself. What they told of a step that comes
+        // and goes is kept for its return.
+        let found = if step < Step::Ingress {
+            look_closer(context, owner, &observed, memory).await
+        } else {
+            memory.symptoms.clone()
+        };
         verdict = judged(context, &observed, memory, &found);
         symptoms = Some(found);
     }
