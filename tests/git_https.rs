@@ -243,11 +243,12 @@ fn a_silent_server_does_not_hold_a_fetch() {
 fn a_server_that_drips_does_not_hold_a_fetch() {
     let scene = Scene::new();
     let server = scene.serve(Answer::Dripping);
-    let timeout = Duration::from_millis(100);
+    // Well above what a busy machine may delay a drip.
+    let timeout = Duration::from_millis(400);
     let start = Instant::now();
     let error = scene.error(SourceSettings { timeout, ..scene.settings(server.port) });
-    assert!(matches!(error, GitError::TimedOut { limit, .. } if limit == Duration::from_secs(2)), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(15));
+    assert!(matches!(error, GitError::TimedOut { limit, .. } if limit == Duration::from_secs(8)), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
