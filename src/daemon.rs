@@ -5,9 +5,12 @@
 mod agenda;
 mod asking;
 mod checks;
+mod conclusions;
 mod queue;
+mod snapshots;
 mod source;
 mod waits;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,15 +22,15 @@ use tracing::Instrument;
 
 use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError, ClusterSettings};
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::Metrics;
 use crate::names::StoreId;
-use crate::plan::{self, Removals};
-use crate::reconcile::{self, Conclusion, Context, Done, Memory, RunError, Surroundings, Tally, Wish};
-use crate::report::{Board, Step, StepTimeouts, StoreReport, StoreState};
-use crate::store::{Snapshot, Store, StoreEntry};
+use crate::plan::Removals;
+use crate::reconcile::{self, Conclusion, Context, Memory, RunError, Surroundings, Tally, Wish};
+use crate::report::{Board, Step, StepTimeouts, StoreState};
+use crate::store::{Snapshot, Store};
 
 pub use asking::AskingOptions;
-use asking::{Asked, Asking};
+use asking::Asking;
 use queue::Queue;
 use source::{Follower, Sighting};
 pub use source::{SourceOptions, snapshot};
@@ -316,66 +319,6 @@ impl Daemon {
         });
     }
 
-    /// What git says about a store right now.
-    fn wish(&mut self, store: &StoreId) -> Wish {
-        if let Some((good, revision)) = self.accepted.get(store) {
-            let (good, revision) = (Arc::clone(good), revision.clone());
-            return match self.holder_of_host(&good) {
-                Some(holder) => self.wait_for_host(&good, holder),
-                None => Wish::Present { store: good, revision },
-            };
-        }
-        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store)) {
-            return Wish::Unreadable;
-        }
-        self.plan_removals();
-        if self.removals.refused.contains(store) {
-            return Wish::AbsentButKept(self.removals.refusal().unwrap_or_default());
-        }
-        let frozen = self.board.reader().read(|picture| picture.fleet.frozen.clone());
-        match frozen {
-            None if self.removals.allowed.contains(store) => Wish::Absent,
-            None => Wish::AbsentForNow("its removal is not planned yet".to_owned()),
-            Some(reason) => Wish::AbsentForNow(format!("the repository is not followed ({reason})")),
-        }
-    }
-
-    /// Finds a store without a file whose namespace is still there and holds the host that this one wants.
-    fn holder_of_host(&self, wanted: &Store) -> Option<StoreId> {
-        let snapshot = self.snapshot.as_ref()?;
-        if self.context.cluster.namespace(&wanted.id).is_some() {
-            return None;
-        }
-        let holders = self.context.cluster.holders(&wanted.host);
-        holders.into_iter().find(|store| !snapshot.stores.contains_key(store))
-    }
-
-    fn wait_for_host(&mut self, wanted: &Store, holder: StoreId) -> Wish {
-        let reason = format!(
-            "waiting: its host {} is held by store {holder}, whose file is gone and whose namespace is still there",
-            wanted.host
-        );
-        self.host_waits.entry(holder).or_default().insert(wanted.id.clone());
-        Wish::HostTaken(reason)
-    }
-
-    fn plan_removals(&mut self) {
-        let Some(snapshot) = &self.snapshot else { return };
-        let present: BTreeSet<_> = snapshot.stores.keys().cloned().collect();
-        let observed = self.context.cluster.our_namespaces();
-        let budget = &snapshot.fleet.deletion_budget;
-        let removals =
-            plan::removals(&present, &observed, &self.context.source, budget, &self.removals.refused);
-        if removals != self.removals {
-            if let Some(refusal) = removals.refusal() {
-                tracing::error!(git.commit = %snapshot.revision, "{refusal}");
-            }
-            self.metrics.set_removals_refused(removals.refused.len());
-            self.board.update(|picture| picture.fleet.removals_refused = removals.refusal());
-            self.removals = removals;
-        }
-    }
-
     fn on_change(&mut self, store: &StoreId) {
         if let Some(waiting) = self.host_waits.remove(store) {
             for store in waiting {
@@ -389,304 +332,10 @@ impl Daemon {
             self.queue.mark(store);
         }
     }
-
-    fn on_sighting(&mut self, sighting: Sighting) {
-        match sighting {
-            Sighting::Unchanged => self.set_frozen(None),
-            Sighting::Frozen(reason) => self.set_frozen(Some(reason)),
-            Sighting::LastGood(snapshot, reason) => {
-                self.set_frozen(Some(reason));
-                self.on_snapshot(snapshot);
-            }
-            Sighting::Snapshot(snapshot) => {
-                self.set_frozen(None);
-                self.on_snapshot(snapshot);
-            }
-        }
-    }
-
-    /// Says once that newer commits are not followed, and once that they are again.
-    fn set_frozen(&mut self, reason: Option<String>) {
-        let before =
-            self.board.update(|picture| std::mem::replace(&mut picture.fleet.frozen, reason.clone()));
-        match reason {
-            Some(reason) if before.as_ref() != Some(&reason) => {
-                tracing::error!("frozen, nothing is changed or removed for git's sake: {reason}");
-            }
-            None if before.is_some() => {
-                tracing::info!("following the repository");
-                // Removals waited for this.
-                for store in self.absent_stores() {
-                    self.queue.mark(&store);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        let mut touched = BTreeSet::new();
-        for (id, entry) in &snapshot.stores {
-            match entry {
-                StoreEntry::Accepted(store) => {
-                    let known = self.accepted.get(id);
-                    if known.is_none_or(|(known, _)| known.digest() != store.digest()) {
-                        touched.insert(id.clone());
-                    }
-                    let revision = match known {
-                        Some((known, revision)) if known.digest() == store.digest() => revision.clone(),
-                        _ => snapshot.revision.to_string(),
-                    };
-                    self.accepted.insert(id.clone(), (Arc::clone(store), revision));
-                }
-                StoreEntry::Rejected(problems) => {
-                    for problem in problems {
-                        tracing::error!(store.id = %id, git.commit = %snapshot.revision, "rejected: {problem}");
-                    }
-                    touched.insert(id.clone());
-                }
-            }
-        }
-        self.accepted.retain(|id, _| snapshot.stores.contains_key(id));
-        // A file that was broken before may be as it was before that.
-        let was_rejected = |id: &&StoreId| {
-            let before = self.snapshot.as_ref().and_then(|snapshot| snapshot.stores.get(id));
-            before.is_some_and(|entry| entry.accepted().is_none())
-        };
-        touched.extend(snapshot.stores.keys().filter(was_rejected).cloned());
-        self.show_snapshot(&snapshot);
-        self.snapshot = Some(snapshot);
-        self.plan_removals();
-        // Stores without a file: every change of the fleet file may decide about them anew.
-        touched.extend(self.absent_stores());
-        // A push is how people say "try again".
-        self.queue.retry_all();
-        if !self.is_ready {
-            self.first_pass.extend(touched.iter().cloned());
-        }
-        for store in touched {
-            self.waits.remove(&store);
-            self.queue.mark_fresh(&store);
-        }
-    }
-
-    /// Stores that are in the cluster or on the board but in no file.
-    fn absent_stores(&self) -> Vec<StoreId> {
-        let Some(snapshot) = &self.snapshot else { return Vec::new() };
-        let mut stores: Vec<_> = self.context.cluster.our_namespaces().into_keys().collect();
-        stores.extend(self.board.reader().read(|picture| picture.stores.keys().cloned().collect::<Vec<_>>()));
-        stores.retain(|store| !snapshot.stores.contains_key(store));
-        stores
-    }
-
-    fn show_snapshot(&mut self, snapshot: &Snapshot) {
-        let now = (self.context.surroundings.clock)();
-        for id in snapshot.stores.keys() {
-            let known = self.board.reader().read(|picture| picture.stores.contains_key(id));
-            let before = self.snapshot.as_ref().is_some_and(|before| before.stores.contains_key(id));
-            let there = self.context.cluster.namespace(id).filter(|it| it.deleting_since.is_none());
-            if there.is_none() && !(known && before) {
-                self.requested.insert(id.clone(), Requested { since: Instant::now(), failed: false });
-            }
-        }
-        self.requested.retain(|id, _| snapshot.stores.contains_key(id));
-        self.board.update(|picture| {
-            picture.fleet.revision = Some(snapshot.revision.to_string());
-            picture.fleet.problems = snapshot.problems.iter().map(ToString::to_string).collect();
-            for (id, entry) in &snapshot.stores {
-                let report =
-                    picture.stores.entry(id.clone()).or_insert_with(|| StoreReport::new(id.clone(), now));
-                if let Some(store) = entry.accepted() {
-                    report.display_name = Some(store.display_name.clone());
-                }
-                report.revision = Some(snapshot.revision.to_string());
-            }
-        });
-    }
-
-    fn on_finished(&mut self, finished: Finished) {
-        let Finished { store, wish, tally, result, took } = finished;
-        self.first_pass.remove(&store);
-        self.note_done(&store, &wish, tally, took);
-        self.metrics.reconciled(outcome(&result), took);
-        let now = (self.context.surroundings.clock)();
-        match result {
-            Ok(conclusion) => {
-                self.queue.succeeded(&store);
-                if conclusion.done == Done::Deleted {
-                    tracing::info!(store.id = %store, "deletion of the namespace begun");
-                }
-                let Conclusion { done: _, state, step, reason, ask, symptoms } = conclusion;
-                self.asking.concluded(&store, ask, step.is_some(), Instant::now());
-                let timeout = step.map(|step| self.context.timeouts.of(step));
-                self.waits.concluded(&store, step.zip(timeout), symptoms, Instant::now());
-                let shown = Shown { state, step, reason, next_retry: None };
-                self.show(&store, &wish, shown, now, took);
-            }
-            Err(error) => {
-                let at_least = Duration::from_secs(error.retry_after().into());
-                let wait = self.queue.failed(&store, Instant::now(), at_least, (self.chance)());
-                let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
-                let reason = format!("failed to {error}");
-                let state = Some(StoreState::Failed);
-                let shown = Shown { state, step: None, reason, next_retry: Some(retry) };
-                self.show(&store, &wish, shown, now, took);
-            }
-        }
-        if matches!(wish, Wish::Absent | Wish::AbsentButKept(_)) {
-            self.plan_removals();
-        }
-    }
-
-    /// A shop has answered, or not.
-    fn on_asked(&mut self, asked: Asked) {
-        let (store, took) = (asked.errand.store.clone(), asked.took);
-        let Some(news) = self.asking.finished(asked, Instant::now()) else { return };
-        self.metrics.probed(news.good, took);
-        if news.good {
-            let now = (self.context.surroundings.clock)();
-            self.board.update(|picture| {
-                if let Some(report) = picture.stores.get_mut(&store) {
-                    report.answered = Some(now);
-                }
-            });
-        }
-        if news.changed {
-            self.queue.mark(&store);
-        }
-    }
-
-    /// Counts what a run changed, and logs it: the store's trail.
-    fn note_done(&self, store: &StoreId, wish: &Wish, tally: Tally, took: Duration) {
-        let Tally { steps, healed, created } = tally;
-        if steps == 0 {
-            return;
-        }
-        if created {
-            self.metrics.store_created();
-        }
-        for _ in 0..healed {
-            self.metrics.drift_healed();
-        }
-        tracing::info!(
-            store.id = %store, git.commit = wish.revision(), steps, healed, created,
-            duration_ms = milliseconds(took), "applied"
-        );
-    }
-
-    /// Puts a run's conclusion on the board, and logs and counts the transition, if it is one.
-    fn show(&mut self, store: &StoreId, wish: &Wish, shown: Shown, now: i64, took: Duration) {
-        let Shown { state, step, reason, next_retry } = shown;
-        let Some(state) = state else {
-            let gone = self.board.update(|picture| picture.stores.remove(store)).is_some();
-            if gone {
-                tracing::info!(store.id = %store, "the store is gone");
-            }
-            self.waits.remove(store);
-            self.count_states();
-            return;
-        };
-        let problems = self.problems(store);
-        let (state, reason) =
-            if problems.is_empty() { (state, reason) } else { (StoreState::Failed, problems) };
-        let observed = self.context.cluster.observe(store);
-        let created = observed.namespace.and_then(|namespace| namespace.created);
-        let (left, failed_anew) = self.board.update(|picture| {
-            let report =
-                picture.stores.entry(store.clone()).or_insert_with(|| StoreReport::new(store.clone(), now));
-            report.created = created;
-            if let Some(inventory) = observed.inventory {
-                report.url = inventory.url;
-                report.applied_revision = Some(inventory.revision).filter(|revision| !revision.is_empty());
-            }
-            let is_bad = matches!(state, StoreState::Failed | StoreState::Degraded);
-            let failed_anew = is_bad && report.last_error.as_ref() != Some(&reason);
-            let left = report.enter(state, reason.clone(), now);
-            report.step = step;
-            report.next_retry = next_retry;
-            (left, failed_anew)
-        });
-        let duration_ms = milliseconds(took);
-        if failed_anew {
-            let commit = wish.revision();
-            let state = state.as_str();
-            tracing::warn!(store.id = %store, git.commit = commit, state, duration_ms, "{reason}");
-        }
-        if let Some(left) = left {
-            if !failed_anew {
-                tracing::info!(
-                    store.id = %store, git.commit = wish.revision(), state = state.as_str(),
-                    was = left.as_str(), duration_ms, "{reason}"
-                );
-            }
-            self.count_transition(store, state);
-        }
-        self.count_states();
-    }
-
-    /// Says what is wrong with a store's file, if anything is.
-    fn problems(&self, store: &StoreId) -> String {
-        let entry = self.snapshot.as_ref().and_then(|snapshot| snapshot.stores.get(store));
-        let problems = entry.map(StoreEntry::problems).unwrap_or_default();
-        if problems.is_empty() {
-            return String::new();
-        }
-        let all = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let meanwhile = if self.accepted.contains_key(store) {
-            "its last good version stays in force"
-        } else {
-            "nothing in the cluster is changed or removed"
-        };
-        format!("{all} ({meanwhile})")
-    }
-
-    fn count_transition(&mut self, store: &StoreId, state: StoreState) {
-        match state {
-            StoreState::Ready => {
-                if let Some(requested) = self.requested.remove(store) {
-                    self.metrics.provisioned(requested.since.elapsed());
-                }
-            }
-            StoreState::Failed => {
-                if let Some(requested) = self.requested.get_mut(store).filter(|it| !it.failed) {
-                    requested.failed = true;
-                    self.metrics.provisioning_failed();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn count_states(&self) {
-        let mut counts = BTreeMap::new();
-        self.board.reader().read(|picture| {
-            for report in picture.stores.values() {
-                *counts.entry(report.state).or_insert(0) += 1;
-            }
-        });
-        self.metrics.set_states(&counts);
-    }
 }
 
 async fn sleep_until(due: Option<tokio::time::Instant>) {
     if let Some(due) = due {
         tokio::time::sleep_until(due).await;
-    }
-}
-
-fn milliseconds(took: Duration) -> u64 {
-    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn outcome(result: &Result<Conclusion, RunError>) -> Outcome {
-    match result {
-        Err(_) => Outcome::Failed,
-        Ok(conclusion) => match conclusion.done {
-            Done::Nothing => Outcome::Converged,
-            Done::Applied => Outcome::Applied,
-            Done::Waiting => Outcome::Waiting,
-            Done::Refused => Outcome::Refused,
-            Done::Deleted => Outcome::Deleted,
-        },
     }
 }

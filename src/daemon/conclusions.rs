@@ -1,0 +1,194 @@
+//! What a finished run or an answer of a shop changes: the board, the metrics, the log, the next look.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::asking::Asked;
+use super::{Daemon, Finished, Shown};
+use crate::metrics::Outcome;
+use crate::names::StoreId;
+use crate::reconcile::{Conclusion, Done, RunError, Tally, Wish};
+use crate::report::{StoreReport, StoreState};
+use crate::store::StoreEntry;
+
+impl Daemon {
+    pub(super) fn on_finished(&mut self, finished: Finished) {
+        let Finished { store, wish, tally, result, took } = finished;
+        self.first_pass.remove(&store);
+        self.note_done(&store, &wish, tally, took);
+        self.metrics.reconciled(outcome(&result), took);
+        let now = (self.context.surroundings.clock)();
+        match result {
+            Ok(conclusion) => {
+                self.queue.succeeded(&store);
+                if conclusion.done == Done::Deleted {
+                    tracing::info!(store.id = %store, "deletion of the namespace begun");
+                }
+                let Conclusion { done: _, state, step, reason, ask, symptoms } = conclusion;
+                self.asking.concluded(&store, ask, step.is_some(), Instant::now());
+                let timeout = step.map(|step| self.context.timeouts.of(step));
+                self.waits.concluded(&store, step.zip(timeout), symptoms, Instant::now());
+                let shown = Shown { state, step, reason, next_retry: None };
+                self.show(&store, &wish, shown, now, took);
+            }
+            Err(error) => {
+                let at_least = Duration::from_secs(error.retry_after().into());
+                let wait = self.queue.failed(&store, Instant::now(), at_least, (self.chance)());
+                let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
+                let reason = format!("failed to {error}");
+                let state = Some(StoreState::Failed);
+                let shown = Shown { state, step: None, reason, next_retry: Some(retry) };
+                self.show(&store, &wish, shown, now, took);
+            }
+        }
+        if matches!(wish, Wish::Absent | Wish::AbsentButKept(_)) {
+            self.plan_removals();
+        }
+    }
+
+    /// A shop has answered, or not.
+    pub(super) fn on_asked(&mut self, asked: Asked) {
+        let (store, took) = (asked.errand.store.clone(), asked.took);
+        let Some(news) = self.asking.finished(asked, Instant::now()) else { return };
+        self.metrics.probed(news.good, took);
+        if news.good {
+            let now = (self.context.surroundings.clock)();
+            self.board.update(|picture| {
+                if let Some(report) = picture.stores.get_mut(&store) {
+                    report.answered = Some(now);
+                }
+            });
+        }
+        if news.changed {
+            self.queue.mark(&store);
+        }
+    }
+
+    /// Counts what a run changed, and logs it: the store's trail.
+    pub(super) fn note_done(&self, store: &StoreId, wish: &Wish, tally: Tally, took: Duration) {
+        let Tally { steps, healed, created } = tally;
+        if steps == 0 {
+            return;
+        }
+        if created {
+            self.metrics.store_created();
+        }
+        for _ in 0..healed {
+            self.metrics.drift_healed();
+        }
+        tracing::info!(
+            store.id = %store, git.commit = wish.revision(), steps, healed, created,
+            duration_ms = milliseconds(took), "applied"
+        );
+    }
+
+    /// Puts a run's conclusion on the board, and logs and counts the transition, if it is one.
+    pub(super) fn show(&mut self, store: &StoreId, wish: &Wish, shown: Shown, now: i64, took: Duration) {
+        let Shown { state, step, reason, next_retry } = shown;
+        let Some(state) = state else {
+            let gone = self.board.update(|picture| picture.stores.remove(store)).is_some();
+            if gone {
+                tracing::info!(store.id = %store, "the store is gone");
+            }
+            self.waits.remove(store);
+            self.count_states();
+            return;
+        };
+        let problems = self.problems(store);
+        let (state, reason) =
+            if problems.is_empty() { (state, reason) } else { (StoreState::Failed, problems) };
+        let observed = self.context.cluster.observe(store);
+        let created = observed.namespace.and_then(|namespace| namespace.created);
+        let (left, failed_anew) = self.board.update(|picture| {
+            let report =
+                picture.stores.entry(store.clone()).or_insert_with(|| StoreReport::new(store.clone(), now));
+            report.created = created;
+            if let Some(inventory) = observed.inventory {
+                report.url = inventory.url;
+                report.applied_revision = Some(inventory.revision).filter(|revision| !revision.is_empty());
+            }
+            let is_bad = matches!(state, StoreState::Failed | StoreState::Degraded);
+            let failed_anew = is_bad && report.last_error.as_ref() != Some(&reason);
+            let left = report.enter(state, reason.clone(), now);
+            report.step = step;
+            report.next_retry = next_retry;
+            (left, failed_anew)
+        });
+        let duration_ms = milliseconds(took);
+        if failed_anew {
+            let commit = wish.revision();
+            let state = state.as_str();
+            tracing::warn!(store.id = %store, git.commit = commit, state, duration_ms, "{reason}");
+        }
+        if let Some(left) = left {
+            if !failed_anew {
+                tracing::info!(
+                    store.id = %store, git.commit = wish.revision(), state = state.as_str(),
+                    was = left.as_str(), duration_ms, "{reason}"
+                );
+            }
+            self.count_transition(store, state);
+        }
+        self.count_states();
+    }
+
+    /// Says what is wrong with a store's file, if anything is.
+    pub(super) fn problems(&self, store: &StoreId) -> String {
+        let entry = self.snapshot.as_ref().and_then(|snapshot| snapshot.stores.get(store));
+        let problems = entry.map(StoreEntry::problems).unwrap_or_default();
+        if problems.is_empty() {
+            return String::new();
+        }
+        let all = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let meanwhile = if self.accepted.contains_key(store) {
+            "its last good version stays in force"
+        } else {
+            "nothing in the cluster is changed or removed"
+        };
+        format!("{all} ({meanwhile})")
+    }
+
+    pub(super) fn count_transition(&mut self, store: &StoreId, state: StoreState) {
+        match state {
+            StoreState::Ready => {
+                if let Some(requested) = self.requested.remove(store) {
+                    self.metrics.provisioned(requested.since.elapsed());
+                }
+            }
+            StoreState::Failed => {
+                if let Some(requested) = self.requested.get_mut(store).filter(|it| !it.failed) {
+                    requested.failed = true;
+                    self.metrics.provisioning_failed();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn count_states(&self) {
+        let mut counts = BTreeMap::new();
+        self.board.reader().read(|picture| {
+            for report in picture.stores.values() {
+                *counts.entry(report.state).or_insert(0) += 1;
+            }
+        });
+        self.metrics.set_states(&counts);
+    }
+}
+
+fn milliseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn outcome(result: &Result<Conclusion, RunError>) -> Outcome {
+    match result {
+        Err(_) => Outcome::Failed,
+        Ok(conclusion) => match conclusion.done {
+            Done::Nothing => Outcome::Converged,
+            Done::Applied => Outcome::Applied,
+            Done::Waiting => Outcome::Waiting,
+            Done::Refused => Outcome::Refused,
+            Done::Deleted => Outcome::Deleted,
+        },
+    }
+}
