@@ -29,8 +29,8 @@ use crate::reconcile::{self, Conclusion, Context, Memory, RunError, Surroundings
 use crate::report::{Board, Step, StepTimeouts, StoreState};
 use crate::store::{Snapshot, Store};
 
-pub use asking::AskingOptions;
 use asking::Asking;
+pub use asking::AskingOptions;
 use queue::Queue;
 use source::{Follower, Sighting};
 pub use source::{SourceOptions, snapshot};
