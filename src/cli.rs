@@ -24,7 +24,7 @@ use crate::daemon::{self, Settings};
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::preview::{self, Verdict};
-use crate::reconcile::{self, Surroundings};
+use crate::reconcile::{self, Past, Surroundings};
 use crate::report::{Board, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, WebState};
@@ -107,7 +107,9 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let incumbents = cluster.incumbents();
     let snapshot = read_folder(&arguments.folder, &chart, &incumbents)?;
     let timeouts = StepTimeouts::default();
-    let context = reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts };
+    // A folder on disk has no commits to go back to.
+    let past = Past::new(Arc::default(), Arc::clone(&chart));
+    let context = reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts, past };
     let plan = preview::fleet(&context, &snapshot).await;
     output::print_plan(&plan)?;
     Ok(match plan.verdict() {

@@ -13,7 +13,7 @@ mod waits;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -25,7 +25,7 @@ use crate::cluster::{Cluster, ClusterError, ClusterSettings};
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::plan::Removals;
-use crate::reconcile::{self, Conclusion, Context, Memory, RunError, Surroundings, Tally, Wish};
+use crate::reconcile::{self, Conclusion, Context, Memory, Past, RunError, Surroundings, Tally, Wish};
 use crate::report::{Board, Step, StepTimeouts, StoreState};
 use crate::store::{Snapshot, Store};
 
@@ -82,8 +82,10 @@ pub async fn run(
     let (sightings, sighted) = unbounded_channel();
     let chance = chance(&settings.surroundings);
     let source = settings.cluster.source.clone();
+    let mirror = Arc::new(OnceLock::new());
     let follower = Follower {
         options: settings.source.clone(),
+        mirror: Arc::clone(&mirror),
         chart: Arc::clone(&settings.chart),
         metrics: metrics.clone(),
         chance: Arc::clone(&chance),
@@ -95,7 +97,8 @@ pub async fn run(
     };
     let following = tokio::spawn(follower.follow().instrument(tracing::info_span!("git")));
     let Settings { surroundings, timeouts, chart, .. } = settings;
-    let context = Context { cluster, chart, source, surroundings, timeouts };
+    let past = Past::new(mirror, Arc::clone(&chart));
+    let context = Context { cluster, chart, source, surroundings, timeouts, past };
     let asking = Asking::new(settings.asking, Arc::clone(&chance));
     board.update(|picture| picture.fleet.not_asked = asking.not_asked());
     let mut daemon = Daemon {

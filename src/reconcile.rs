@@ -6,6 +6,7 @@
 
 mod act;
 mod conclude;
+mod past;
 mod render;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::store::Store;
 
 pub use conclude::Question;
 use conclude::conclude;
+pub use past::{Past, PastError};
 pub use render::{RenderFailure, Surroundings, render_offline};
 
 /// How often a run looks again when the namespace changes under it.
@@ -45,6 +47,8 @@ pub struct Context {
     pub surroundings: Surroundings,
     /// How long a store may be at each step on its way to READY.
     pub timeouts: StepTimeouts,
+    /// Stores as earlier commits had them.
+    pub past: Past,
 }
 
 /// What git says about a store at the moment of its run.

@@ -50,6 +50,8 @@ pub struct SourceOptions {
 /// Follows the repository until nobody listens any more.
 pub(super) struct Follower {
     pub(super) options: SourceOptions,
+    /// Opened at the first look that can, and locked for this process from then on.
+    pub(super) mirror: Arc<OnceLock<Mirror>>,
     pub(super) chart: Arc<Chart>,
     pub(super) metrics: Metrics,
     pub(super) chance: Chance,
@@ -62,10 +64,9 @@ impl Follower {
     pub(super) async fn follow(self) {
         let (nudge, mut nudges) = unbounded_channel();
         let _watch = self.watch_local(nudge);
-        let (mirror, mut told) = (Arc::new(OnceLock::new()), None);
-        let mut failures = 0;
+        let (mut told, mut failures) = (None, 0);
         loop {
-            let sighting = self.look(&mirror, &mut told).await;
+            let sighting = self.look(&mut told).await;
             let failed = matches!(sighting, Sighting::Frozen(_) | Sighting::LastGood(..));
             failures = if failed { failures + 1 } else { 0 };
             if self.sightings.send(sighting).is_err() {
@@ -105,10 +106,9 @@ impl Follower {
         }
     }
 
-    /// Looks once, on a thread where blocking is allowed. The mirror is opened at the first look that can, and stays
-    /// locked for this process from then on.
-    async fn look(&self, mirror: &Arc<OnceLock<Mirror>>, told: &mut Option<String>) -> Sighting {
-        let (mirror, chart) = (Arc::clone(mirror), Arc::clone(&self.chart));
+    /// Looks once, on a thread where blocking is allowed.
+    async fn look(&self, told: &mut Option<String>) -> Sighting {
+        let (mirror, chart) = (Arc::clone(&self.mirror), Arc::clone(&self.chart));
         let (options, incumbents, before) = (self.options.clone(), (self.incumbents)(), told.clone());
         let task = tokio::task::spawn_blocking(move || {
             let mirror = open(&mirror, &options).map_err(|error| failed(&error))?;

@@ -166,7 +166,9 @@ pub enum GitError {
         limit: u64,
     },
     /// The mirror does not hold this commit.
-    #[error("find commit {commit} in the mirror")]
+    #[error(
+        "find commit {commit} in the mirror: it is in the branch's history no more (it was rewritten), or never was"
+    )]
     CommitMissing {
         /// The commit, made printable.
         commit: String,
