@@ -1,6 +1,6 @@
 //! The API server, looked at from outside the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -29,11 +29,7 @@ impl Cluster {
 
     pub fn connect(kubeconfig: PathBuf) -> Self {
         let runtime = Runtime::new().unwrap();
-        let client = runtime.block_on(async {
-            let read = Kubeconfig::read_from(&kubeconfig).unwrap();
-            let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
-            Client::try_from(config).unwrap()
-        });
+        let client = client(&runtime, &kubeconfig, true);
         Self { kubeconfig, runtime, client }
     }
 
@@ -153,6 +149,17 @@ impl Cluster {
             Api::namespaced_with(self.client.clone(), namespace, &resource)
         }
     }
+}
+
+/// Makes a client from a kubeconfig. Unless it is patient, it hands on what the API server says; kube's own clients
+/// wait and try again by themselves after 429, 503 and 504.
+pub fn client(runtime: &Runtime, kubeconfig: &Path, patient: bool) -> Client {
+    runtime.block_on(async {
+        let read = Kubeconfig::read_from(kubeconfig).unwrap();
+        let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
+        config.default_retry = patient;
+        Client::try_from(config).unwrap()
+    })
 }
 
 /// One event of a watch, with the moment it arrived.

@@ -7,6 +7,7 @@
 #![allow(dead_code, missing_docs, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+pub mod api_proxy;
 pub mod cluster;
 pub mod daemon;
 pub mod repository;
@@ -103,7 +104,12 @@ impl World {
 
     /// Starts a daemon on this world; the second one of a world takes over where the first one ended.
     pub fn start_daemon(&self) -> Daemon {
-        Daemon::start(self.folder.path(), &self.repository.url(), &self.source, &self.cluster.kubeconfig)
+        self.start_daemon_on(&self.cluster.kubeconfig)
+    }
+
+    /// Starts a daemon that reaches the cluster by this kubeconfig: through an [`api_proxy::ApiProxy`], for example.
+    pub fn start_daemon_on(&self, kubeconfig: &std::path::Path) -> Daemon {
+        Daemon::start(self.folder.path(), &self.repository.url(), &self.source, kubeconfig)
     }
 
     /// Starts a daemon that asks shops at this address before they are READY; the arguments are further ones.
