@@ -7,6 +7,7 @@ mod asking;
 mod checks;
 mod conclusions;
 mod queue;
+mod runs;
 mod snapshots;
 mod source;
 mod waits;
@@ -17,7 +18,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::chart::Chart;
@@ -25,19 +25,24 @@ use crate::cluster::{Cluster, ClusterError, ClusterSettings};
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::plan::Removals;
-use crate::reconcile::{self, Conclusion, Context, Memory, Past, RunError, Surroundings, Tally, Wish};
+use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
 use crate::report::{Board, Step, StepTimeouts, StoreState};
 use crate::store::{Snapshot, Store};
 
 use asking::Asking;
 pub use asking::AskingOptions;
-use queue::Queue;
+use conclusions::Census;
+use queue::{Lane, Places, Queue, Urgency};
+use runs::{Cut, Due, Runs};
 use source::{Follower, Sighting};
 pub use source::{SourceOptions, snapshot};
 use waits::Waits;
 
 /// How long runs under way may take to end when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(8);
+
+/// How many runs that take long may be under way at once, besides those that do not.
+const SLOW_PLACES: usize = 64;
 
 /// The wait before the cluster is tried again when it can't be reached at the start.
 const CONNECT_RETRY: Duration = Duration::from_secs(3);
@@ -106,15 +111,16 @@ pub async fn run(
         board,
         metrics,
         chance,
-        concurrency: settings.concurrency,
+        places: Places { fast: settings.concurrency, slow: SLOW_PLACES },
         queue: Queue::default(),
-        runs: JoinSet::new(),
+        runs: Runs::default(),
         snapshot: None,
         accepted: BTreeMap::new(),
         removals: Removals::default(),
         requested: BTreeMap::new(),
         first_pass: BTreeSet::new(),
         is_ready: false,
+        census: Census::default(),
         host_waits: BTreeMap::new(),
         asking,
         waits: Waits::default(),
@@ -165,15 +171,6 @@ fn chance(surroundings: &Surroundings) -> Chance {
     })
 }
 
-/// One finished run.
-struct Finished {
-    store: StoreId,
-    wish: Wish,
-    tally: Tally,
-    result: Result<Conclusion, RunError>,
-    took: Duration,
-}
-
 /// What the board shall show of a store.
 struct Shown {
     state: Option<StoreState>,
@@ -195,9 +192,9 @@ struct Daemon {
     board: Board,
     metrics: Metrics,
     chance: Chance,
-    concurrency: usize,
+    places: Places,
     queue: Queue,
-    runs: JoinSet<Finished>,
+    runs: Runs,
     snapshot: Option<Arc<Snapshot>>,
     /// The newest good version of each store that a file names, with its commit: a file that breaks leaves its
     /// store's last good version in force.
@@ -206,6 +203,8 @@ struct Daemon {
     /// Stores that have not had their first run since the start.
     first_pass: BTreeSet<StoreId>,
     is_ready: bool,
+    /// How many stores are in each state.
+    census: Census,
     /// Stores that wait for a host, by the store that still holds it.
     host_waits: BTreeMap<StoreId, BTreeSet<StoreId>>,
     /// Stores on their way to READY for the first time.
@@ -226,11 +225,13 @@ impl Daemon {
         loop {
             let now = Instant::now();
             for store in self.waits.take_due(now) {
-                self.queue.mark(&store);
+                self.queue.mark_routine(&store);
             }
+            self.tend_runs(now);
             self.start_runs();
             self.asking.start(&self.context.cluster, now);
-            let due = [self.queue.next_due(), self.asking.next_due(), self.waits.next_due()];
+            let due =
+                [self.queue.next_due(), self.runs.next_due(), self.asking.next_due(), self.waits.next_due()];
             let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
             tokio::select! {
                 () = &mut stop => break,
@@ -248,10 +249,7 @@ impl Daemon {
                     };
                     self.on_sighting(sighting);
                 }
-                Some(finished) = self.runs.join_next() => match finished {
-                    Ok(finished) => self.on_finished(finished),
-                    Err(error) => tracing::error!(%error, "a run broke off"),
-                },
+                finished = self.runs.next(|| Duration::ZERO) => self.on_finished(finished),
                 asked = self.asking.next() => self.on_asked(asked),
                 () = sleep_until(due), if due.is_some() => {}
             }
@@ -261,13 +259,23 @@ impl Daemon {
 
     async fn stop(&mut self) {
         tracing::info!(runs = self.runs.len(), "stopping: no new work is taken");
-        let rest = async { while self.runs.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_GRACE, rest).await.is_err() {
+        if tokio::time::timeout(STOP_GRACE, self.runs.finish()).await.is_err() {
             tracing::warn!(
                 runs = self.runs.len(),
                 "runs under way are abandoned; the next start continues them"
             );
-            self.runs.shutdown().await;
+            self.runs.abandon().await;
+        }
+    }
+
+    /// Moves runs that take long to the slow lane, and ends those whose time is up.
+    fn tend_runs(&mut self, now: Instant) {
+        while let Some((store, due)) = self.runs.take_due(now, Duration::ZERO) {
+            match due {
+                Due::SlowDown if self.queue.slow_down(&store, self.places) => {}
+                Due::SlowDown => self.runs.cut(&store, Cut::NoPlace),
+                Due::Cut(cut) => self.runs.cut(&store, cut),
+            }
         }
     }
 
@@ -275,24 +283,25 @@ impl Daemon {
         if self.snapshot.is_none() {
             return;
         }
-        while let Some(store) = self.queue.take(Instant::now(), self.concurrency) {
+        while let Some((store, lane)) = self.queue.take(Instant::now(), self.places) {
             let wish = self.wish(&store);
             let memory = self.memory(&store);
             self.show_beginning(&store, &wish);
-            let context = self.context.clone();
-            let span = tracing::info_span!("run", store.id = %store, git.commit = wish.revision());
-            let run = async move {
-                let started = Instant::now();
-                let mut tally = Tally::default();
-                let result = reconcile::run(&context, &store, &wish, &memory, &mut tally).await;
-                Finished { store, wish, tally, result, took: started.elapsed() }
-            };
-            self.runs.spawn(run.instrument(span));
+            self.runs.start(&self.context, store, wish, memory, lane == Lane::Fast, Duration::ZERO);
         }
+        self.show_runs();
         if self.first_pass.is_empty() && !self.is_ready {
             self.is_ready = true;
             self.board.update(|picture| picture.fleet.ready = true);
         }
+    }
+
+    fn show_runs(&self) {
+        for lane in [Lane::Fast, Lane::Slow] {
+            self.metrics.set_runs(lane == Lane::Slow, self.queue.under_way(lane));
+        }
+        let [changed, moved, routine] = Urgency::ALL.map(|urgency| self.queue.waiting(urgency));
+        self.metrics.set_waiting_for_run(changed, moved, routine);
     }
 
     /// What was learnt of a store until now.
@@ -309,13 +318,15 @@ impl Daemon {
     }
 
     /// A store that is not in the cluster yet is being provisioned from now on.
-    fn show_beginning(&self, store: &StoreId, wish: &Wish) {
+    fn show_beginning(&mut self, store: &StoreId, wish: &Wish) {
         let new =
             matches!(wish, Wish::Present { .. }) && self.context.cluster.observe(store).namespace.is_none();
         let now = (self.context.surroundings.clock)();
+        let census = &mut self.census;
         self.board.update(|picture| {
             let report = picture.stores.get_mut(store).filter(|it| new && it.state == StoreState::Requested);
             if let Some(report) = report {
+                census.moves(Some(report.state), Some(StoreState::Provisioning));
                 report.enter(StoreState::Provisioning, "namespace: applying its objects".to_owned(), now);
                 report.step = Some(Step::Namespace);
             }
@@ -325,7 +336,7 @@ impl Daemon {
     fn on_change(&mut self, store: &StoreId) {
         if let Some(waiting) = self.host_waits.remove(store) {
             for store in waiting {
-                self.queue.mark(&store);
+                self.queue.mark_fresh(&store);
             }
         }
         // Namespaces of others are none of our business as long as git does not ask for their names.

@@ -31,6 +31,9 @@ const RECONCILE_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 /// Seconds: from an answer inside one machine to a shop that is about to time out.
 const PROBE_BUCKETS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0];
 
+/// Why stores want a run, the most urgent first.
+const WHY: [&str; 3] = ["changed", "moved", "routine"];
+
 /// How one run over a store ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
@@ -46,12 +49,21 @@ pub enum Outcome {
     Deleted,
     /// The run failed and is tried again.
     Failed,
+    /// A newer commit ended it, or it takes long and waits for a place among others that do.
+    Interrupted,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 6] =
-        [Self::Converged, Self::Applied, Self::Waiting, Self::Refused, Self::Deleted, Self::Failed];
+    pub const ALL: [Self; 7] = [
+        Self::Converged,
+        Self::Applied,
+        Self::Waiting,
+        Self::Refused,
+        Self::Deleted,
+        Self::Failed,
+        Self::Interrupted,
+    ];
 
     /// Returns the outcome as metrics write it.
     pub fn label(self) -> &'static str {
@@ -62,6 +74,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Deleted => "deleted",
             Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -163,6 +176,10 @@ series! {
     /// Time in seconds of one run over one store, by how it ended.
     reconciles: HistogramVec =
         histograms("storekeeper_reconcile_duration_seconds", "outcome", &RECONCILE_BUCKETS);
+    /// Runs under way, by lane: slow are those that took long and gave their place back.
+    runs: IntGaugeVec = gauges("storekeeper_runs_under_way", "lane");
+    /// Stores that wait for a run, by why they want one: git changed, something moved in the cluster, or it is time.
+    waiting: IntGaugeVec = gauges("storekeeper_stores_waiting_for_run", "why");
     /// Time in seconds of asking one shop itself, by what it answered.
     probes: HistogramVec = histograms("storekeeper_probe_duration_seconds", "result", &PROBE_BUCKETS);
     /// Fetches of the watched repository, by result.
@@ -193,6 +210,12 @@ impl Metrics {
         }
         for good in [true, false] {
             series.probes.with_label_values(&[probe_label(good)]);
+        }
+        for slow in [false, true] {
+            series.runs.with_label_values(&[lane_label(slow)]);
+        }
+        for why in WHY {
+            series.waiting.with_label_values(&[why]);
         }
         for result in GitFetch::ALL {
             series.git_fetches.with_label_values(&[result.label()]);
@@ -234,6 +257,18 @@ impl Metrics {
     /// Observes one run over one store.
     pub fn reconciled(&self, outcome: Outcome, took: Duration) {
         self.0.reconciles.with_label_values(&[outcome.label()]).observe(took.as_secs_f64());
+    }
+
+    /// Sets how many runs are under way in the fast lane or the slow one.
+    pub fn set_runs(&self, slow: bool, runs: usize) {
+        self.0.runs.with_label_values(&[lane_label(slow)]).set(whole(runs));
+    }
+
+    /// Sets how many stores wait for a run because git changed, because something moved, and because it is time.
+    pub fn set_waiting_for_run(&self, changed: usize, moved: usize, routine: usize) {
+        for (why, stores) in WHY.into_iter().zip([changed, moved, routine]) {
+            self.0.waiting.with_label_values(&[why]).set(whole(stores));
+        }
     }
 
     /// Observes one question to a shop itself.
@@ -292,6 +327,10 @@ impl MetricsReader {
             provisioning_duration_seconds: durations(&self.0.provisioning),
         }
     }
+}
+
+fn lane_label(slow: bool) -> &'static str {
+    if slow { "slow" } else { "fast" }
 }
 
 fn probe_label(good: bool) -> &'static str {

@@ -173,6 +173,12 @@ pub enum RunError {
         /// The namespace.
         namespace: String,
     },
+    /// It took longer than a run may.
+    #[error("finish the run within {seconds} s: what it asked for was answered slowly or not at all")]
+    TooLong {
+        /// How long it may take.
+        seconds: u64,
+    },
     /// A mistake of ours: the run panicked. It must cost no other store anything.
     #[error("finish the run, which is a mistake in storekeeper, please report it: {0}")]
     Panicked(String),

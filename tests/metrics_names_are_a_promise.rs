@@ -29,7 +29,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 13);
+    assert_eq!(types.len(), 15);
 }
 
 #[test]
@@ -54,6 +54,8 @@ fn each_method_moves_its_own_series() {
     metrics.set_states(&BTreeMap::from([(StoreState::Ready, 2), (StoreState::Deleting, 1)]));
     metrics.reconciled(Outcome::Applied, Duration::from_millis(500));
     metrics.probed(true, Duration::from_millis(30));
+    metrics.set_runs(true, 3);
+    metrics.set_waiting_for_run(900, 2, 1);
     metrics.git_fetched(GitFetch::Failed);
     metrics.set_git_frozen(true);
     metrics.set_git_observed_commit(1_760_000_000);
@@ -62,6 +64,8 @@ fn each_method_moves_its_own_series() {
     let exposition = metrics.reader().encode();
     for line in [
         "storekeeper_probe_duration_seconds_sum{result=\"good\"} 0.03",
+        "storekeeper_runs_under_way{lane=\"slow\"} 3",
+        "storekeeper_stores_waiting_for_run{why=\"changed\"} 900",
         "stores_created_total 1",
         "provisioning_duration_seconds_bucket{le=\"60\"} 0",
         "provisioning_duration_seconds_bucket{le=\"90\"} 1",

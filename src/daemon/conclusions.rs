@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::asking::Asked;
-use super::{Daemon, Finished, Shown};
+use super::runs::{Cut, End, Finished, LONGEST};
+use super::{Daemon, Shown};
 use crate::metrics::Outcome;
 use crate::names::StoreId;
 use crate::reconcile::{Conclusion, Done, RunError, Tally, Wish};
@@ -13,14 +14,19 @@ use crate::store::StoreEntry;
 
 impl Daemon {
     pub(super) fn on_finished(&mut self, finished: Finished) {
-        let Finished { store, wish, tally, result, took } = finished;
-        self.first_pass.remove(&store);
+        let Finished { store, wish, tally, end, took, quick } = finished;
         self.note_done(&store, &wish, tally, took);
+        let result = match end {
+            End::Ended(result) => result,
+            End::Cut(Cut::TooLong) => Err(RunError::TooLong { seconds: LONGEST.as_secs() }),
+            End::Cut(cut) => return self.on_interrupted(&store, &wish, cut, took),
+        };
+        self.first_pass.remove(&store);
         self.metrics.reconciled(outcome(&result), took);
         let now = (self.context.surroundings.clock)();
         match result {
             Ok(conclusion) => {
-                self.queue.succeeded(&store);
+                self.queue.succeeded(&store, quick);
                 if conclusion.done == Done::Deleted {
                     tracing::info!(store.id = %store, "deletion of the namespace begun");
                 }
@@ -43,6 +49,20 @@ impl Daemon {
         }
         if matches!(wish, Wish::Absent | Wish::AbsentButKept(_)) {
             self.plan_removals();
+        }
+    }
+
+    /// A run was cut off for no fault of its store's.
+    fn on_interrupted(&mut self, store: &StoreId, wish: &Wish, cut: Cut, took: Duration) {
+        self.queue.interrupted(store);
+        self.metrics.reconciled(Outcome::Interrupted, took);
+        if cut == Cut::Newer {
+            tracing::info!(
+                store.id = %store, git.commit = wish.revision(), duration_ms = milliseconds(took),
+                "a newer commit ends the run under way"
+            );
+        } else {
+            tracing::debug!(store.id = %store, "the run takes long and begins anew among the slow ones");
         }
     }
 
@@ -86,12 +106,13 @@ impl Daemon {
     pub(super) fn show(&mut self, store: &StoreId, wish: &Wish, shown: Shown, now: i64, took: Duration) {
         let Shown { state, step, reason, next_retry } = shown;
         let Some(state) = state else {
-            let gone = self.board.update(|picture| picture.stores.remove(store)).is_some();
-            if gone {
+            let gone = self.board.update(|picture| picture.stores.remove(store));
+            if let Some(report) = gone {
                 tracing::info!(store.id = %store, "the store is gone");
+                self.census.moves(Some(report.state), None);
+                self.metrics.set_states(&self.census.0);
             }
             self.waits.remove(store);
-            self.count_states();
             return;
         };
         let problems = self.problems(store);
@@ -99,7 +120,8 @@ impl Daemon {
             if problems.is_empty() { (state, reason) } else { (StoreState::Failed, problems) };
         let observed = self.context.cluster.observe(store);
         let created = observed.namespace.and_then(|namespace| namespace.created);
-        let (left, failed_anew) = self.board.update(|picture| {
+        let (was, left, failed_anew) = self.board.update(|picture| {
+            let was = picture.stores.get(store).map(|report| report.state);
             let report =
                 picture.stores.entry(store.clone()).or_insert_with(|| StoreReport::new(store.clone(), now));
             report.created = created;
@@ -112,8 +134,9 @@ impl Daemon {
             let left = report.enter(state, reason.clone(), now);
             report.step = step;
             report.next_retry = next_retry;
-            (left, failed_anew)
+            (was, left, failed_anew)
         });
+        self.census.moves(was, Some(state));
         let duration_ms = milliseconds(took);
         if failed_anew {
             let commit = wish.revision();
@@ -129,7 +152,7 @@ impl Daemon {
             }
             self.count_transition(store, state);
         }
-        self.count_states();
+        self.metrics.set_states(&self.census.0);
     }
 
     /// Says what is wrong with a store's file, if anything is.
@@ -164,15 +187,22 @@ impl Daemon {
             _ => {}
         }
     }
+}
 
-    pub(super) fn count_states(&self) {
-        let mut counts = BTreeMap::new();
-        self.board.reader().read(|picture| {
-            for report in picture.stores.values() {
-                *counts.entry(report.state).or_insert(0) += 1;
-            }
-        });
-        self.metrics.set_states(&counts);
+/// How many stores on the board are in each state, kept up with every move: a count of the whole fleet at each run's
+/// end would be most of what a large fleet costs.
+#[derive(Debug, Default)]
+pub(super) struct Census(pub(super) BTreeMap<StoreState, usize>);
+
+impl Census {
+    /// A store moves from one state to another; it has none before it comes and after it goes.
+    pub(super) fn moves(&mut self, from: Option<StoreState>, to: Option<StoreState>) {
+        if let Some(from) = from.and_then(|state| self.0.get_mut(&state)) {
+            *from = from.saturating_sub(1);
+        }
+        if let Some(to) = to {
+            *self.0.entry(to).or_default() += 1;
+        }
     }
 }
 
@@ -190,5 +220,21 @@ fn outcome(result: &Result<Conclusion, RunError>) -> Outcome {
             Done::Refused => Outcome::Refused,
             Done::Deleted => Outcome::Deleted,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_are_counted_where_they_are_and_nowhere_else() {
+        let mut census = Census::default();
+        census.moves(None, Some(StoreState::Requested));
+        census.moves(None, Some(StoreState::Requested));
+        census.moves(Some(StoreState::Requested), Some(StoreState::Ready));
+        census.moves(Some(StoreState::Ready), Some(StoreState::Ready));
+        census.moves(Some(StoreState::Requested), None);
+        assert_eq!(census.0, BTreeMap::from([(StoreState::Requested, 0), (StoreState::Ready, 1)]));
     }
 }

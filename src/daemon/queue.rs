@@ -1,9 +1,14 @@
-//! Which store runs next: one run per store at a time, many stores at once, failures backing off each for
-//! itself. Pure: time and chance come in as arguments.
+//! Which store runs next: one run per store at a time, many stores at once, the most urgent first and nobody
+//! starved, failures backing off each for itself. Pure: time and chance come in as arguments.
+//!
+//! Runs are in one of two lanes. All begin in the fast lane, whose places are few; one that takes long gives its
+//! place back and goes on in the slow lane, and its store begins there the next time. So stores that hang stand in
+//! nobody's way but that of other slow ones. Every operation takes a time that grows with the logarithm of the fleet.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::agenda::Agenda;
 use crate::names::StoreId;
 
 /// The wait after the first failure; it doubles with each further one.
@@ -15,65 +20,172 @@ const LAST_RETRY: Duration = Duration::from_secs(300);
 /// How much of a wait chance may add, so that stores that failed together do not come back together.
 const JITTER: f64 = 0.2;
 
+/// Why a store wants a run, the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Git wants something new of it.
+    Changed,
+    /// Something of it moved in the cluster.
+    Moved,
+    /// Time has come: a retry, a look at what takes long.
+    Routine,
+}
+
+impl Urgency {
+    pub(super) const ALL: [Self; 3] = [Self::Changed, Self::Moved, Self::Routine];
+
+    /// Returns how often waiting stores of this urgency may be passed over by more urgent ones before it is their
+    /// turn: under a commit that touches every store, a quarter of the starts still heals.
+    fn patience(self) -> u32 {
+        match self {
+            Self::Changed => u32::MAX,
+            Self::Moved => 3,
+            Self::Routine => 15,
+        }
+    }
+}
+
+/// Where a run has its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// With the runs that take as long as runs do.
+    Fast,
+    /// With those that take long.
+    Slow,
+}
+
+/// How many runs may be under way at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) fast: usize,
+    pub(super) slow: usize,
+}
+
 /// The stores that want a run.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: VecDeque<StoreId>,
-    queued: BTreeSet<StoreId>,
-    running: BTreeSet<StoreId>,
-    /// Marked by a commit and not run since: a failure of the run under way is not theirs.
-    fresh: BTreeSet<StoreId>,
-    backing_off: BTreeMap<StoreId, Backoff>,
+    fast: Line,
+    slow: Line,
+    /// Where each waiting store stands.
+    waiting: BTreeMap<StoreId, (Lane, Urgency, u64)>,
+    tickets: u64,
+    running: BTreeMap<StoreId, Running>,
+    running_slow: usize,
+    /// Stores whose last run took long: they begin in the slow lane.
+    known_slow: BTreeSet<StoreId>,
+    backing_off: BTreeMap<StoreId, u32>,
+    due: Agenda,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Backoff {
-    failures: u32,
-    until: Instant,
+#[derive(Debug)]
+struct Running {
+    lane: Lane,
+    urgency: Urgency,
+    /// What came up since it began, and was perhaps missed by it.
+    again: Option<Urgency>,
+    /// A commit came since it began: a failure is not that commit's.
+    outdated: bool,
+}
+
+/// The waiting stores of one lane.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: [BTreeMap<u64, StoreId>; Urgency::ALL.len()],
+    passed_over: [u32; Urgency::ALL.len()],
+}
+
+impl Line {
+    /// Takes the store whose turn it is.
+    fn pop(&mut self) -> Option<StoreId> {
+        let waits = |urgency: &Urgency| !self.waiting[*urgency as usize].is_empty();
+        let out_of_patience =
+            |urgency: &Urgency| waits(urgency) && self.passed_over[*urgency as usize] >= urgency.patience();
+        let all = Urgency::ALL.into_iter();
+        // The least urgent first: it has waited for longest.
+        let turn = all.clone().rev().find(out_of_patience).or_else(|| all.clone().find(waits))?;
+        for urgency in all {
+            let index = urgency as usize;
+            let passed_over = urgency > turn && !self.waiting[index].is_empty();
+            self.passed_over[index] = match urgency == turn {
+                true => 0,
+                false => self.passed_over[index].saturating_add(passed_over.into()),
+            };
+        }
+        self.waiting[turn as usize].pop_first().map(|(_, store)| store)
+    }
 }
 
 impl Queue {
-    /// Something about this store moved. A store that backs off keeps its time: its own failing runs move things
-    /// too. What moves during a run may have been missed by it, and counts if the run ends well.
+    /// Something of this store moved in the cluster. A store that backs off keeps its time: its own failing runs move
+    /// things too. What moves during a run may have been missed by it, and counts if the run ends well.
     pub(super) fn mark(&mut self, store: &StoreId) {
-        if self.running.contains(store) || !self.backing_off.contains_key(store) {
-            self.enqueue(store);
-        }
+        self.mark_as(store, Urgency::Moved);
+    }
+
+    /// It is time to look at this store again.
+    pub(super) fn mark_routine(&mut self, store: &StoreId) {
+        self.mark_as(store, Urgency::Routine);
     }
 
     /// Git wants something new of this store: earlier failures no longer count.
     pub(super) fn mark_fresh(&mut self, store: &StoreId) {
-        self.backing_off.remove(store);
-        self.fresh.insert(store.clone());
-        self.enqueue(store);
+        self.start_anew(store, Urgency::Changed);
     }
 
-    /// A new commit came: every store that backs off gets its next try at once.
+    /// A new commit came: every store that backs off gets its next try at once, after those that it touches.
     pub(super) fn retry_all(&mut self) {
         let all: Vec<_> = self.backing_off.keys().cloned().collect();
         for store in all {
-            self.mark_fresh(&store);
+            self.start_anew(&store, Urgency::Routine);
         }
     }
 
-    /// Takes the next store to run, unless `limit` runs are under way.
-    pub(super) fn take(&mut self, now: Instant, limit: usize) -> Option<StoreId> {
-        self.release(now);
-        if self.running.len() >= limit {
-            return None;
+    /// Takes the next store to run, and says in which lane.
+    pub(super) fn take(&mut self, now: Instant, places: Places) -> Option<(StoreId, Lane)> {
+        while let Some(store) = self.due.take_due(now) {
+            if !self.running.contains_key(&store) {
+                self.enqueue(&store, Urgency::Routine);
+            }
         }
-        let position = self.waiting.iter().position(|store| !self.running.contains(store))?;
-        let store = self.waiting.remove(position)?;
-        self.queued.remove(&store);
-        self.fresh.remove(&store);
-        self.running.insert(store.clone());
-        Some(store)
+        let fast = if self.under_way(Lane::Fast) < places.fast { self.fast.pop() } else { None };
+        let slow = || if self.running_slow < places.slow { self.slow.pop() } else { None };
+        let store = fast.or_else(slow)?;
+        let (lane, urgency, _) = self.waiting.remove(&store)?;
+        self.running_slow += usize::from(lane == Lane::Slow);
+        let running = Running { lane, urgency, again: None, outdated: false };
+        self.running.insert(store.clone(), running);
+        Some((store, lane))
     }
 
-    /// A run ended well.
-    pub(super) fn succeeded(&mut self, store: &StoreId) {
-        self.running.remove(store);
+    /// A run takes long: it gives its place back. Returns whether the slow lane had one for it.
+    pub(super) fn slow_down(&mut self, store: &StoreId, places: Places) -> bool {
+        let Some(running) = self.running.get_mut(store).filter(|running| running.lane == Lane::Fast) else {
+            return true;
+        };
+        running.lane = Lane::Slow;
+        self.known_slow.insert(store.clone());
+        self.running_slow += 1;
+        self.running_slow <= places.slow
+    }
+
+    /// A run ended well; `quick` says that it took no longer than runs in the fast lane may.
+    pub(super) fn succeeded(&mut self, store: &StoreId, quick: bool) {
         self.backing_off.remove(store);
+        self.due.remove(store);
+        if quick {
+            self.known_slow.remove(store);
+        }
+        if let Some(again) = self.end(store).and_then(|running| running.again) {
+            self.enqueue(store, again);
+        }
+    }
+
+    /// A run was cut off for no fault of its store's: for a newer commit, or for want of a place. It begins anew.
+    pub(super) fn interrupted(&mut self, store: &StoreId) {
+        if let Some(running) = self.end(store) {
+            let urgency = running.again.map_or(running.urgency, |again| again.min(running.urgency));
+            self.enqueue(store, urgency);
+        }
     }
 
     /// A run failed: the store comes back after the returned wait. `chance` lies between 0 and 1; `at_least` is
@@ -85,43 +197,79 @@ impl Queue {
         at_least: Duration,
         chance: f64,
     ) -> Duration {
-        self.running.remove(store);
-        if self.fresh.contains(store) {
+        // What moved meanwhile was most likely the run's own doing; what a commit wants was not.
+        if let Some(Running { outdated: true, again, .. }) = self.end(store) {
+            self.enqueue(store, again.unwrap_or(Urgency::Changed));
             return Duration::ZERO;
         }
-        // What moved meanwhile was most likely the run's own doing.
-        if self.queued.remove(store) {
-            self.waiting.retain(|waiting| waiting != store);
-        }
-        let failures = self.backing_off.get(store).map_or(0, |backoff| backoff.failures).saturating_add(1);
+        let failures = self.backing_off.get(store).copied().unwrap_or(0).saturating_add(1);
         let doubled = FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(LAST_RETRY);
         let wait = doubled.mul_f64(1.0 + JITTER * chance).max(at_least.min(LAST_RETRY));
-        self.backing_off.insert(store.clone(), Backoff { failures, until: now + wait });
+        self.backing_off.insert(store.clone(), failures);
+        self.due.set(store, now + wait);
         wait
     }
 
     /// When the next backoff ends.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let due = |(store, backoff): (&StoreId, &Backoff)| {
-            (!self.queued.contains(store) && !self.running.contains(store)).then_some(backoff.until)
-        };
-        self.backing_off.iter().filter_map(due).min()
+        self.due.next()
     }
 
-    fn enqueue(&mut self, store: &StoreId) {
-        if self.queued.insert(store.clone()) {
-            self.waiting.push_back(store.clone());
+    /// How many runs have their place in a lane.
+    pub(super) fn under_way(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Fast => self.running.len() - self.running_slow,
+            Lane::Slow => self.running_slow,
         }
     }
 
-    fn release(&mut self, now: Instant) {
-        let due = |(store, backoff): (&StoreId, &Backoff)| {
-            (backoff.until <= now && !self.queued.contains(store) && !self.running.contains(store))
-                .then(|| store.clone())
-        };
-        let released: Vec<_> = self.backing_off.iter().filter_map(due).collect();
-        for store in released {
-            self.enqueue(&store);
+    /// How many stores wait for a run with this urgency.
+    pub(super) fn waiting(&self, urgency: Urgency) -> usize {
+        [&self.fast, &self.slow].map(|line| line.waiting[urgency as usize].len()).iter().sum()
+    }
+
+    fn mark_as(&mut self, store: &StoreId, urgency: Urgency) {
+        if let Some(running) = self.running.get_mut(store) {
+            running.again = Some(running.again.map_or(urgency, |again| again.min(urgency)));
+        } else if !self.backing_off.contains_key(store) {
+            self.enqueue(store, urgency);
+        }
+    }
+
+    fn start_anew(&mut self, store: &StoreId, urgency: Urgency) {
+        self.backing_off.remove(store);
+        self.due.remove(store);
+        self.mark_as(store, urgency);
+        if let Some(running) = self.running.get_mut(store) {
+            running.outdated = true;
+        }
+    }
+
+    fn end(&mut self, store: &StoreId) -> Option<Running> {
+        let running = self.running.remove(store)?;
+        self.running_slow -= usize::from(running.lane == Lane::Slow);
+        Some(running)
+    }
+
+    /// Puts a store in line, or moves it up when it stands there less urgently.
+    fn enqueue(&mut self, store: &StoreId, urgency: Urgency) {
+        if let Some((lane, before, ticket)) = self.waiting.get(store).copied() {
+            if before <= urgency {
+                return;
+            }
+            self.line(lane).waiting[before as usize].remove(&ticket);
+        }
+        let lane = if self.known_slow.contains(store) { Lane::Slow } else { Lane::Fast };
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.line(lane).waiting[urgency as usize].insert(ticket, store.clone());
+        self.waiting.insert(store.clone(), (lane, urgency, ticket));
+    }
+
+    fn line(&mut self, lane: Lane) -> &mut Line {
+        match lane {
+            Lane::Fast => &mut self.fast,
+            Lane::Slow => &mut self.slow,
         }
     }
 }
@@ -130,8 +278,15 @@ impl Queue {
 mod tests {
     use super::*;
 
+    const PLACES: Places = Places { fast: 8, slow: 8 };
+    const ONE: Places = Places { fast: 1, slow: 1 };
+
     fn id(text: &str) -> StoreId {
         text.parse().unwrap()
+    }
+
+    fn take(queue: &mut Queue, now: Instant, places: Places) -> Option<StoreId> {
+        queue.take(now, places).map(|(store, _)| store)
     }
 
     #[test]
@@ -139,11 +294,13 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.mark(&id("a"));
         queue.mark(&id("a"));
-        assert_eq!(queue.take(now, 8), Some(id("a")));
+        assert_eq!(take(&mut queue, now, PLACES), Some(id("a")));
         queue.mark(&id("a"));
-        assert_eq!(queue.take(now, 8), None, "it runs already");
-        queue.succeeded(&id("a"));
-        assert_eq!(queue.take(now, 8), Some(id("a")));
+        assert_eq!(take(&mut queue, now, PLACES), None, "it runs already");
+        queue.succeeded(&id("a"), true);
+        assert_eq!(take(&mut queue, now, PLACES), Some(id("a")));
+        queue.succeeded(&id("a"), true);
+        assert_eq!(take(&mut queue, now, PLACES), None, "nothing moved since");
     }
 
     #[test]
@@ -152,8 +309,113 @@ mod tests {
         for name in ["a", "b", "c"] {
             queue.mark(&id(name));
         }
-        assert!(queue.take(now, 2).is_some() && queue.take(now, 2).is_some());
-        assert_eq!(queue.take(now, 2), None);
+        let two = Places { fast: 2, slow: 0 };
+        assert!(take(&mut queue, now, two).is_some() && take(&mut queue, now, two).is_some());
+        assert_eq!(take(&mut queue, now, two), None);
+    }
+
+    #[test]
+    fn what_git_wants_goes_first_and_a_quarter_of_the_starts_heals_all_the_same() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for number in 0..100 {
+            queue.mark_routine(&id(&format!("r{number}")));
+            queue.mark(&id(&format!("m{number}")));
+            queue.mark_fresh(&id(&format!("c{number}")));
+        }
+        let mut order = String::new();
+        for _ in 0..64 {
+            let store = take(&mut queue, now, PLACES).unwrap();
+            order.push_str(&store.as_str()[..1]);
+            queue.succeeded(&store, true);
+        }
+        assert!(order.starts_with("cccmcccmcccmcccr"), "{order}");
+        let starts = ["c", "m", "r"].map(|kind| order.matches(kind).count());
+        assert_eq!(starts, [45, 15, 4], "{order}");
+    }
+
+    #[test]
+    fn stores_of_one_urgency_run_in_the_order_they_came_and_one_that_gets_more_urgent_moves_up() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for name in ["a", "b", "c"] {
+            queue.mark(&id(name));
+        }
+        queue.mark(&id("a"));
+        queue.mark_fresh(&id("c"));
+        queue.mark_routine(&id("c"));
+        let order: Vec<_> = std::iter::from_fn(|| take(&mut queue, now, PLACES)).collect();
+        assert_eq!(order, [id("c"), id("a"), id("b")]);
+    }
+
+    #[test]
+    fn ten_thousand_stores_cost_no_more_than_a_few() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let stores: Vec<_> = (0..10_000).map(|number| id(&format!("s{number}"))).collect();
+        let begun = Instant::now();
+        for store in &stores {
+            queue.mark(store);
+            queue.mark_fresh(store);
+        }
+        for store in &stores {
+            assert_eq!(take(&mut queue, now, PLACES).as_ref(), Some(store));
+            queue.mark(store);
+            queue.failed(store, now, Duration::ZERO, 0.0);
+        }
+        let later = now + Duration::from_secs(1);
+        for _ in &stores {
+            let store = take(&mut queue, later, PLACES).unwrap();
+            queue.succeeded(&store, true);
+        }
+        // 80 ms in a debug build on a quiet machine; anything quadratic takes minutes.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn stores_that_hang_leave_the_fast_lane_to_the_others() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let places = Places { fast: 2, slow: 3 };
+        for name in ["hang-a", "hang-b", "good-a", "good-b"] {
+            queue.mark(&id(name));
+        }
+        assert_eq!(take(&mut queue, now, places), Some(id("hang-a")));
+        assert_eq!(take(&mut queue, now, places), Some(id("hang-b")));
+        assert_eq!(take(&mut queue, now, places), None);
+        assert!(queue.slow_down(&id("hang-a"), places) && queue.slow_down(&id("hang-b"), places));
+        assert_eq!((queue.under_way(Lane::Fast), queue.under_way(Lane::Slow)), (0, 2));
+        assert_eq!(take(&mut queue, now, places), Some(id("good-a")));
+        assert_eq!(take(&mut queue, now, places), Some(id("good-b")));
+    }
+
+    #[test]
+    fn a_store_that_took_long_begins_in_the_slow_lane_until_it_is_quick_again() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let run = |queue: &mut Queue, quick: bool| {
+            queue.mark_fresh(&id("a"));
+            let (store, lane) = queue.take(now, ONE).unwrap();
+            if !quick {
+                assert!(queue.slow_down(&store, ONE));
+            }
+            queue.succeeded(&store, quick);
+            lane
+        };
+        let lanes = [false, false, true, true].map(|quick| run(&mut queue, quick));
+        assert_eq!(lanes, [Lane::Fast, Lane::Slow, Lane::Slow, Lane::Fast]);
+        assert_eq!((queue.under_way(Lane::Fast), queue.under_way(Lane::Slow)), (0, 0));
+    }
+
+    #[test]
+    fn a_full_slow_lane_takes_nobody_in_and_who_is_cut_off_for_it_waits_for_a_place_there() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for name in ["a", "b"] {
+            queue.mark_fresh(&id(name));
+            assert_eq!(take(&mut queue, now, ONE), Some(id(name)));
+            assert_eq!(queue.slow_down(&id(name), ONE), name == "a");
+        }
+        queue.interrupted(&id("b"));
+        queue.mark(&id("c"));
+        assert_eq!(queue.take(now, ONE), Some((id("c"), Lane::Fast)), "b keeps nobody waiting");
+        assert_eq!(queue.take(now, Places { fast: 9, slow: 1 }), None);
+        queue.failed(&id("a"), now, Duration::ZERO, 0.0);
+        assert_eq!(queue.take(now, ONE), Some((id("b"), Lane::Slow)), "without a backoff");
     }
 
     #[test]
@@ -172,15 +434,15 @@ mod tests {
     fn a_store_that_backs_off_ignores_events_but_not_a_new_commit() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.mark(&id("a"));
-        queue.take(now, 1);
+        queue.take(now, ONE);
         let wait = queue.failed(&id("a"), now, Duration::ZERO, 0.5);
         queue.mark(&id("a"));
-        assert_eq!(queue.take(now, 1), None);
+        assert_eq!(take(&mut queue, now, ONE), None);
         assert_eq!(queue.next_due(), Some(now + wait));
         queue.mark_fresh(&id("a"));
-        assert_eq!(queue.take(now, 1), Some(id("a")));
+        assert_eq!((take(&mut queue, now, ONE), queue.next_due()), (Some(id("a")), None));
         assert_eq!(queue.failed(&id("a"), now, Duration::ZERO, 0.0).as_secs(), 1, "counting began anew");
-        assert_eq!(queue.take(now + Duration::from_secs(1), 1), Some(id("a")));
+        assert_eq!(take(&mut queue, now + Duration::from_secs(1), ONE), Some(id("a")));
     }
 
     #[test]
@@ -188,47 +450,64 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.mark(&id("bad"));
         queue.mark(&id("good"));
-        assert_eq!(queue.take(now, 1), Some(id("bad")));
+        assert_eq!(take(&mut queue, now, ONE), Some(id("bad")));
         queue.failed(&id("bad"), now, Duration::ZERO, 0.0);
-        assert_eq!(queue.take(now, 1), Some(id("good")));
+        assert_eq!(take(&mut queue, now, ONE), Some(id("good")));
     }
 
     #[test]
     fn what_moves_during_a_run_is_looked_at_after_it_unless_the_run_failed() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.mark(&id("a"));
-        queue.take(now, 1);
+        queue.take(now, ONE);
         queue.mark(&id("a"));
         let wait = queue.failed(&id("a"), now, Duration::ZERO, 0.0);
         assert_eq!(
-            (wait.as_secs(), queue.take(now, 1)),
+            (wait.as_secs(), take(&mut queue, now, ONE)),
             (1, None),
             "its own doing does not undo the backoff"
         );
         let later = now + wait;
-        assert_eq!(queue.take(later, 1), Some(id("a")));
+        assert_eq!(take(&mut queue, later, ONE), Some(id("a")));
         queue.mark(&id("a"));
-        queue.succeeded(&id("a"));
-        assert_eq!(queue.take(later, 1), Some(id("a")), "a retry that went well must look again");
+        queue.succeeded(&id("a"), true);
+        assert_eq!(take(&mut queue, later, ONE), Some(id("a")), "a retry that went well must look again");
     }
 
     #[test]
-    fn a_new_commit_ends_every_backoff() {
+    fn a_new_commit_ends_every_backoff_but_what_it_touches_goes_first() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.mark(&id("a"));
-        queue.take(now, 1);
-        queue.failed(&id("a"), now, Duration::ZERO, 0.0);
+        for name in ["a", "b"] {
+            queue.mark(&id(name));
+            queue.take(now, ONE);
+            queue.failed(&id(name), now, Duration::ZERO, 0.0);
+        }
         queue.retry_all();
-        assert_eq!(queue.take(now, 1), Some(id("a")));
+        queue.mark_fresh(&id("touched"));
+        let order: Vec<_> = std::iter::from_fn(|| take(&mut queue, now, PLACES)).collect();
+        assert_eq!(order, [id("touched"), id("a"), id("b")]);
     }
 
     #[test]
     fn a_commit_that_came_during_a_failing_run_is_run_at_once() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.mark(&id("a"));
-        queue.take(now, 1);
+        queue.take(now, ONE);
         queue.mark_fresh(&id("a"));
         assert_eq!(queue.failed(&id("a"), now, Duration::ZERO, 0.0), Duration::ZERO);
-        assert_eq!(queue.take(now, 1), Some(id("a")));
+        assert_eq!(take(&mut queue, now, ONE), Some(id("a")));
+    }
+
+    #[test]
+    fn a_run_that_a_newer_commit_ends_begins_anew_as_urgently_as_the_commit() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.mark_routine(&id("a"));
+        queue.take(now, ONE);
+        queue.mark_fresh(&id("a"));
+        queue.interrupted(&id("a"));
+        assert_eq!((queue.waiting(Urgency::Changed), queue.waiting(Urgency::Routine)), (1, 0));
+        assert_eq!(take(&mut queue, now, ONE), Some(id("a")));
+        queue.succeeded(&id("a"), true);
+        assert_eq!(take(&mut queue, now, ONE), None, "once");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::source::Sighting;
 use super::{Daemon, Requested};
 use crate::names::StoreId;
-use crate::report::StoreReport;
+use crate::report::{StoreReport, StoreState};
 use crate::store::{Snapshot, StoreEntry};
 
 impl Daemon {
@@ -87,6 +87,7 @@ impl Daemon {
         }
         for store in touched {
             self.waits.remove(&store);
+            self.runs.overtake(&store);
             self.queue.mark_fresh(&store);
         }
     }
@@ -111,17 +112,21 @@ impl Daemon {
             }
         }
         self.requested.retain(|id, _| snapshot.stores.contains_key(id));
+        let census = &mut self.census;
         self.board.update(|picture| {
             picture.fleet.revision = Some(snapshot.revision.to_string());
             picture.fleet.problems = snapshot.problems.iter().map(ToString::to_string).collect();
             for (id, entry) in &snapshot.stores {
-                let report =
-                    picture.stores.entry(id.clone()).or_insert_with(|| StoreReport::new(id.clone(), now));
+                let report = picture.stores.entry(id.clone()).or_insert_with(|| {
+                    census.moves(None, Some(StoreState::Requested));
+                    StoreReport::new(id.clone(), now)
+                });
                 if let Some(store) = entry.accepted() {
                     report.display_name = Some(store.display_name.clone());
                 }
                 report.revision = Some(snapshot.revision.to_string());
             }
         });
+        self.metrics.set_states(&self.census.0);
     }
 }
