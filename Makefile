@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test e2e parity lint clean
+.PHONY: help setup build demo test e2e bench parity lint clean
 
 # Everything that is built lies outside the checkout, by the content it is built from, so that a second clone
 # finds it.
@@ -21,6 +21,11 @@ export NODE ?=
 export WHERE_POSSIBLE ?=
 # a folder: make e2e leaves the screenshots there
 export SCREENSHOTS ?=
+# of make bench: numbers of stores; the file for the figures; how long a fleet rests; some parts instead of all
+export SIZES ?= 10 100 1000
+export OUT ?=
+export IDLE_MINUTES ?= 10
+export PARTS ?=
 # a word: run only the test files whose names contain it
 T ?=
 # 1: the demo adds, changes and removes a store itself, checks each effect, and ends
@@ -33,6 +38,7 @@ help: ## list the commands
 	@echo 'make demo NODE=simulated  the quick look: no container runs; NODE=real insists on a real node'
 	@echo 'make e2e SCREENSHOTS=DIR  leaves its screenshots there'
 	@echo 'make test T=word        only the test files whose names contain the word'
+	@echo 'make bench SIZES="10 100" OUT=FILE  some sizes, and where the figures go; IDLE_MINUTES=1 PARTS="edit drift"'
 	@echo 'make ... CLUSTER=current  use the cluster of the current kubeconfig context (asks first)'
 
 setup: ## check for, and where possible install, what the builds need
@@ -50,6 +56,9 @@ test: build ## all tests, those on the real API server included
 
 e2e: setup ## everything together: real stores, from a push over a purchase and a restored backup to removal
 	@deploy/make/e2e
+
+bench: setup ## what it costs: installs against the floor, rest, edits, drift, restart; a table and a JSON file
+	@deploy/make/bench
 
 parity: build ## render the project's charts by ours and by real Helm and compare
 	@deploy/make/test chart_parity

@@ -49,6 +49,8 @@ impl Daemon {
             .unwrap();
         let mut daemon = Self { child, address: String::new(), log };
         daemon.address = until("the daemon listens", || {
+            let ended = daemon.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the daemon ended before it listened, with {}", ended.unwrap());
             daemon.lines().find_map(|line| line["address"].as_str().map(str::to_owned))
         });
         daemon
@@ -97,6 +99,11 @@ impl Daemon {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, body.to_owned())
+    }
+
+    /// Returns the id of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills the process at once, as a crash would.

@@ -1,0 +1,119 @@
+//! What was measured: the goals, the table and the file.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+/// What a figure shall be at most, or at least.
+enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// The goals, by where their figure lies in the file. In `cold_install` they hold for each size.
+const GOALS: [(&str, Goal, &str); 12] = [
+    ("cold_install/ratio", Goal::AtMost(1.10), "time over the floor's"),
+    ("cold_install/cpu_ratio", Goal::AtMost(1.3), "daemon and server CPU over the floor's"),
+    ("cold_install/daemon_peak_rss_mib", Goal::AtMost(64.0), "peak memory of the daemon, MiB"),
+    ("idle/requests", Goal::AtMost(0.0), "requests at rest, watches and lease left out"),
+    ("drift/p50_ms", Goal::AtMost(100.0), "heal, median, ms"),
+    ("drift/p99_ms", Goal::AtMost(300.0), "heal, 99th percentile, ms"),
+    ("restart/seconds", Goal::AtMost(10.0), "restart to steady, s"),
+    ("restart/writes", Goal::AtMost(0.0), "writes after a restart"),
+    ("render/ms_per_store", Goal::AtMost(1.0), "rendering a store, ms"),
+    ("render/ratio_to_helm", Goal::AtLeast(50.0), "times faster than helm template"),
+    ("diff_10000_ms", Goal::AtMost(100.0), "one changed file of 10,000, ms after the fetch"),
+    ("many/daemon_peak_rss_mib", Goal::AtMost(256.0), "peak memory with 10,000 store files, MiB"),
+];
+
+/// Returns a number as people want to read it: three digits that count, more for large ones.
+pub fn rounded(value: f64) -> Value {
+    let digits = if value.abs() >= 100.0 {
+        1
+    } else if value.abs() >= 1.0 {
+        2
+    } else {
+        4
+    };
+    let scale = 10_f64.powi(digits);
+    json!((value * scale).round() / scale)
+}
+
+/// Holds every goal against what was measured; a figure that is missing was not measured and is left out.
+pub fn goals(figures: &Value) -> Vec<Value> {
+    let mut all = Vec::new();
+    for (path, goal, what) in &GOALS {
+        let (part, field) = path.split_once('/').unwrap_or((path, ""));
+        let measured = match &figures[part] {
+            Value::Array(sizes) => sizes.iter().map(|it| (&it[field], &it["stores"])).collect(),
+            Value::Object(_) => vec![(&figures[part][field], &figures[part]["stores"])],
+            alone => vec![(alone, &Value::Null)],
+        };
+        for (figure, stores) in measured {
+            let Some(value) = figure.as_f64() else { continue };
+            let (met, wanted) = match goal {
+                Goal::AtMost(most) => (value <= *most, format!("at most {most}")),
+                Goal::AtLeast(least) => (value >= *least, format!("at least {least}")),
+            };
+            all.push(json!({
+                "figure": path, "what": what, "stores": stores, "measured": value, "goal": wanted, "met": met,
+            }));
+        }
+    }
+    all
+}
+
+/// Writes the table for people.
+pub fn table(figures: &Value) -> String {
+    let mut text = String::new();
+    cold_table(&mut text, figures["cold_install"].as_array().map(Vec::as_slice).unwrap_or_default());
+    for part in ["idle", "edit", "drift", "removal", "restart", "chart_change", "render", "many"] {
+        if let Value::Object(fields) = &figures[part] {
+            let _ = writeln!(text, "{:<13} {}", part.replace('_', " "), line(fields));
+        }
+    }
+    let _ = writeln!(text, "\n{:<54} {:>7} {:>10}  {:<14}", "goal", "stores", "measured", "wanted");
+    for goal in goals(figures) {
+        let (what, wanted) =
+            (goal["what"].as_str().unwrap_or_default(), goal["goal"].as_str().unwrap_or_default());
+        let stores = goal["stores"].as_u64().map(|stores| stores.to_string()).unwrap_or_default();
+        let met = if goal["met"] == true { "met" } else { "NOT MET" };
+        let _ =
+            writeln!(text, "{what:<54} {stores:>7} {:>10}  {wanted:<14} {met}", goal["measured"].to_string());
+    }
+    text
+}
+
+/// The columns of cold installs: heading and field.
+const COLUMNS: [(&str, &str); 12] = [
+    ("stores", "stores"),
+    ("s", "seconds"),
+    ("floor s", "floor_seconds"),
+    ("ratio", "ratio"),
+    ("READY s", "ready_seconds"),
+    ("ratio", "ready_ratio"),
+    ("CPU-s", "daemon_cpu_seconds"),
+    ("server", "server_cpu_seconds"),
+    ("floor's", "floor_server_cpu_seconds"),
+    ("ratio", "cpu_ratio"),
+    ("MiB", "daemon_peak_rss_mib"),
+    ("req/obj", "requests_per_object"),
+];
+
+fn cold_table(text: &mut String, sizes: &[Value]) {
+    let mut row = |cell: &dyn Fn(&(&str, &str)) -> String| {
+        let cells = COLUMNS.iter().map(|column| format!("{:>8}", cell(column)));
+        let _ = writeln!(text, "{:<13}{}", "cold install", cells.collect::<String>());
+    };
+    if !sizes.is_empty() {
+        row(&|(heading, _)| (*heading).to_owned());
+    }
+    for size in sizes {
+        row(&|(_, field)| size[*field].to_string());
+    }
+}
+
+fn line(fields: &Map<String, Value>) -> String {
+    let simple = fields.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
+    simple.map(|(name, value)| format!("{} {value}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
+}
