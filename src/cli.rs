@@ -16,10 +16,10 @@ use clap::Parser;
 use include_dir::{Dir, include_dir};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::chart::Chart;
-use crate::cluster::{Cluster, ClusterSettings};
+use crate::cluster::{Changes, Cluster, ClusterSettings};
 use crate::daemon::{self, Settings};
 use crate::metrics::Metrics;
 use crate::names::StoreId;
@@ -100,9 +100,8 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     output::log_to_stderr(arguments.log_format);
     let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let settings: ClusterSettings = arguments.cluster.settings()?;
-    let (changes, _changed) = mpsc::unbounded_channel();
     let source = settings.source.clone();
-    let cluster = Cluster::connect(settings, changes).await?;
+    let cluster = Cluster::connect(settings, Changes::default()).await?;
     cluster.start_watching().await?;
     let incumbents = cluster.incumbents();
     let snapshot = read_folder(&arguments.folder, &chart, &incumbents)?;

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tracing::Instrument;
 
 use crate::chart::Chart;
-use crate::cluster::{Cluster, ClusterError, ClusterSettings};
+use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings};
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::plan::Removals;
@@ -78,8 +78,8 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ClusterError> {
     let mut stop = std::pin::pin!(stop);
-    let (changes, changed) = unbounded_channel();
-    let connect = connect(&settings.cluster, changes, &board);
+    let changes = Changes::default();
+    let connect = connect(&settings.cluster, &changes, &board);
     let cluster = tokio::select! {
         () = &mut stop => return Ok(()),
         cluster = connect => cluster?,
@@ -125,7 +125,7 @@ pub async fn run(
         asking,
         waits: Waits::default(),
     };
-    daemon.work(changed, sighted, stop).await;
+    daemon.work(&changes, sighted, stop).await;
     following.abort();
     Ok(())
 }
@@ -133,11 +133,11 @@ pub async fn run(
 /// Connects to the cluster and fills the caches; tries for as long as it takes, and says why it waits.
 async fn connect(
     settings: &ClusterSettings,
-    changes: tokio::sync::mpsc::UnboundedSender<StoreId>,
+    changes: &Changes,
     board: &Board,
 ) -> Result<Cluster, ClusterError> {
     loop {
-        match try_connect(settings, changes.clone()).await {
+        match try_connect(settings, changes).await {
             Ok(cluster) => {
                 board.update(|picture| picture.fleet.frozen = Some("reading the repository".to_owned()));
                 return Ok(cluster);
@@ -152,11 +152,8 @@ async fn connect(
     }
 }
 
-async fn try_connect(
-    settings: &ClusterSettings,
-    changes: tokio::sync::mpsc::UnboundedSender<StoreId>,
-) -> Result<Cluster, ClusterError> {
-    let cluster = Cluster::connect(settings.clone(), changes).await?;
+async fn try_connect(settings: &ClusterSettings, changes: &Changes) -> Result<Cluster, ClusterError> {
+    let cluster = Cluster::connect(settings.clone(), changes.clone()).await?;
     cluster.start_watching().await?;
     Ok(cluster)
 }
@@ -218,7 +215,7 @@ struct Daemon {
 impl Daemon {
     async fn work(
         &mut self,
-        mut changed: UnboundedReceiver<StoreId>,
+        changes: &Changes,
         mut sighted: UnboundedReceiver<Sighting>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
@@ -235,9 +232,8 @@ impl Daemon {
             let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
             tokio::select! {
                 () = &mut stop => break,
-                Some(store) = changed.recv() => {
-                    self.on_change(&store);
-                    while let Ok(store) = changed.try_recv() {
+                stores = changes.next() => {
+                    for store in stores {
                         self.on_change(&store);
                     }
                 }

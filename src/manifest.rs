@@ -1,67 +1,16 @@
 //! Kubernetes objects as storekeeper sees them: identity, the order of kinds, the stamp of ownership. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write as _};
+mod identity;
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use crate::names::{
     Host, INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId, StoreId,
 };
 
-/// Identifies an object within its store's namespace. The version of its API is left out: an object that moves
-/// from `v1beta1` to `v1` is the same object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ObjectKey {
-    /// The API group, empty for the core group.
-    pub group: String,
-    /// The kind, such as `Deployment`.
-    pub kind: String,
-    /// The object's name.
-    pub name: String,
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind, self.name)
-    }
-}
-
-/// A SHA-256 as lower-case hexadecimal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Fingerprint(String);
-
-impl Fingerprint {
-    /// Computes the fingerprint of a JSON value; the order of its keys does not matter.
-    pub fn of(value: &Value) -> Self {
-        let mut text = String::new();
-        write_canonical(&mut text, value);
-        Self::of_bytes(text.as_bytes())
-    }
-
-    /// Computes the fingerprint of bytes as they are.
-    pub fn of_bytes(bytes: &[u8]) -> Self {
-        let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(bytes) {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
-    }
-
-    /// Returns the hexadecimal text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use identity::{Fingerprint, KeyParts, NoFingerprint, ObjectKey, Uid};
 
 /// What the API server serves under a group and kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -296,7 +245,7 @@ fn prepare_one(
     }
 
     stamp(&mut body, &namespace, owner);
-    let key = ObjectKey { group: resource.group.clone(), kind, name };
+    let key = ObjectKey::new(resource.group.as_str(), kind, name);
     let fingerprint = Fingerprint::of(&body);
     Ok(Manifest { key, resource, body, fingerprint })
 }
@@ -374,35 +323,6 @@ fn entry_map<'a>(parent: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<S
     }
 }
 
-fn write_canonical(text: &mut String, value: &Value) {
-    match value {
-        Value::Object(map) => {
-            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
-            text.push('{');
-            for (index, (key, value)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                text.push_str(&Value::from(key.as_str()).to_string());
-                text.push(':');
-                write_canonical(text, value);
-            }
-            text.push('}');
-        }
-        Value::Array(items) => {
-            text.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_canonical(text, item);
-            }
-            text.push(']');
-        }
-        scalar => text.push_str(&scalar.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -459,7 +379,7 @@ mod tests {
         ])
         .unwrap()
         .into_iter()
-        .map(|manifest| manifest.key.kind)
+        .map(|manifest| manifest.key.kind.clone())
         .collect();
         assert_eq!(kinds, ["NetworkPolicy", "Secret", "Deployment", "Ingress", "Unheard"]);
     }
@@ -529,13 +449,5 @@ mod tests {
             ingress(json!({ "rules": rules, "tls": [{ "hosts": ["b.example.com", "a.example.com"] }] }));
         assert_eq!(url(&secure, &host).as_deref(), Some("https://a.example.com/"));
         assert_eq!(url(&secure, &"b.example.com".parse().unwrap()), None, "no rule serves it");
-    }
-
-    #[test]
-    fn a_fingerprint_does_not_depend_on_the_order_of_keys() {
-        let one = Fingerprint::of(&json!({"a": 1, "b": [1, {"c": 2, "d": "x"}]}));
-        let other = Fingerprint::of(&json!({"b": [1, {"d": "x", "c": 2}], "a": 1}));
-        assert_eq!(one, other);
-        assert_ne!(one, Fingerprint::of(&json!({"a": 1, "b": [{"c": 2, "d": "x"}, 1]})));
     }
 }

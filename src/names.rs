@@ -79,6 +79,11 @@ pub const POD_SECURITY_LABELS: [&str; 3] = [
     "pod-security.kubernetes.io/audit",
 ];
 
+/// Whether a label or annotation of a namespace is one that we write: of the others nothing is kept.
+pub fn is_our_mark(key: &str) -> bool {
+    key.starts_with("storekeeper.dev/") || key == LABEL_MANAGED_BY || POD_SECURITY_LABELS.contains(&key)
+}
+
 /// Why a text is not the name it should be; fits "failed to parse: {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {

@@ -3,31 +3,32 @@
 //! The daemon, `storekeeper plan` and, later, the pull-request preview call the same functions. Nothing here
 //! reads a clock, a cluster or a file.
 
+mod inventory;
 mod removals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, kind_order};
+use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, Uid, kind_order};
 use crate::names::{
     ANNOTATION_HOST, ANNOTATION_REMOVAL_REFUSED, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE,
     MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
 };
-use crate::report::{ProbeTarget, Workload};
+use crate::report::Workload;
 
+pub use inventory::{Inventory, InventoryEntry};
 pub use removals::{Removals, removals, shortened_list};
 
-/// What the cluster holds of one store, from the watch caches.
+/// What the cluster holds of one store, from the watch caches. A copy shares everything large with the cache.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedStore {
     /// The namespace of the store's name, whoever made it.
     pub namespace: Option<ObservedNamespace>,
     /// Our objects in it, of every kind that the inventory or the rendering names.
-    pub objects: BTreeMap<ObjectKey, ObservedObject>,
+    pub objects: Arc<BTreeMap<ObjectKey, ObservedObject>>,
     /// What the last run recorded.
-    pub inventory: Option<Inventory>,
+    pub inventory: Option<Arc<Inventory>>,
 }
 
 /// A namespace named like a store's.
@@ -78,65 +79,20 @@ impl ObservedNamespace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedObject {
     /// The server's identity of it.
-    pub uid: String,
-    /// The fingerprint of our field manager's entry; none when the entry is gone.
+    pub uid: Uid,
+    /// The resource version that it was seen at.
+    pub version: u64,
+    /// The fingerprint of our field manager's entry; none when the entry is gone, or when its like was written without
+    /// us.
     pub owned_fields: Option<Fingerprint>,
+    /// The field manager that changed it last, besides ours.
+    pub other_writer: Option<Arc<str>>,
     /// Whether its deletion has begun.
     pub deleting: bool,
     /// Whether it stays when it is no longer rendered (`helm.sh/resource-policy: keep`).
     pub keep: bool,
     /// For a workload whether it runs as it should; none for kinds that are ready once applied.
-    pub workload: Option<Workload>,
-}
-
-/// What a run applied to a store's namespace, kept there itself: a restart compares and writes nothing, and an
-/// object whose template is gone is still known.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Inventory {
-    /// The fingerprint of everything the rendering depends on; none while a run is under way.
-    #[serde(default)]
-    pub inputs: Option<Fingerprint>,
-    /// The commit that was applied.
-    pub revision: String,
-    /// Where shoppers find the store, as its Ingress says.
-    #[serde(default)]
-    pub url: Option<String>,
-    /// What the shop has to answer before it is READY; none when its chart does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probe: Option<ProbeTarget>,
-    /// The inputs that the store was READY with last: with these, what stops is a failure and no beginning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready: Option<Fingerprint>,
-    /// The objects, ours until pruned.
-    pub objects: Vec<InventoryEntry>,
-}
-
-/// One object of an [`Inventory`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InventoryEntry {
-    /// Which object.
-    #[serde(flatten)]
-    pub key: ObjectKey,
-    /// The version of its API when it was applied.
-    pub version: String,
-    /// The fingerprint of the manifest applied; none when an apply may or may not have happened.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest: Option<Fingerprint>,
-    /// The fingerprint our field manager's entry had after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fields: Option<Fingerprint>,
-}
-
-impl Inventory {
-    /// Whether the store was READY with what is applied now.
-    pub fn was_ready(&self) -> bool {
-        self.ready.is_some() && self.ready == self.inputs
-    }
-
-    /// Finds an object's entry.
-    pub fn get(&self, key: &ObjectKey) -> Option<&InventoryEntry> {
-        self.objects.iter().find(|entry| entry.key == *key)
-    }
+    pub workload: Option<Box<Workload>>,
 }
 
 /// A store as git wants it, rendered.
@@ -226,7 +182,7 @@ pub enum Step {
         /// Which.
         key: ObjectKey,
         /// The identity that the server checks.
-        uid: String,
+        uid: Uid,
     },
 }
 
@@ -377,7 +333,7 @@ fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>
 /// The inventory to record before a change: everything that is or may come to be ours, with no claim about
 /// objects that are about to change.
 fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
-    let old = observed.inventory.clone().unwrap_or_default();
+    let old = observed.inventory.as_deref().cloned().unwrap_or_default();
     let mut objects: Vec<_> = desired
         .manifests
         .iter()
@@ -388,7 +344,7 @@ fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
                 .cloned();
             unchanged.unwrap_or_else(|| InventoryEntry {
                 key: manifest.key.clone(),
-                version: manifest.resource.version.clone(),
+                version: manifest.resource.version.as_str().into(),
                 manifest: None,
                 fields: None,
             })
@@ -470,14 +426,16 @@ mod tests {
         let fields = Fingerprint::of(&Value::Null);
         let entries = manifests.iter().map(|manifest| InventoryEntry {
             key: manifest.key.clone(),
-            version: "v1".to_owned(),
-            manifest: Some(manifest.fingerprint.clone()),
-            fields: Some(fields.clone()),
+            version: "v1".into(),
+            manifest: Some(manifest.fingerprint),
+            fields: Some(fields),
         });
         let objects = manifests.iter().map(|manifest| {
             let object = ObservedObject {
-                uid: format!("u-{}", manifest.key.name),
-                owned_fields: Some(fields.clone()),
+                uid: Uid::new(&format!("u-{}", manifest.key.name)),
+                version: 1,
+                owned_fields: Some(fields),
+                other_writer: None,
                 deleting: false,
                 keep: false,
                 workload: None,
@@ -486,14 +444,18 @@ mod tests {
         });
         ObservedStore {
             namespace: Some(namespace),
-            objects: objects.collect(),
-            inventory: Some(Inventory {
-                inputs: Some(run.clone()),
+            objects: Arc::new(objects.collect()),
+            inventory: Some(Arc::new(Inventory {
+                inputs: Some(*run),
                 revision: "r".to_owned(),
                 objects: entries.collect(),
                 ..Inventory::default()
-            }),
+            })),
         }
+    }
+
+    fn objects(observed: &mut ObservedStore) -> &mut BTreeMap<ObjectKey, ObservedObject> {
+        Arc::make_mut(&mut observed.objects)
     }
 
     fn is_fast(observed: &ObservedStore, run: &Fingerprint) -> bool {
@@ -526,11 +488,13 @@ mod tests {
         let mut observed = after(&wanted, &inputs("1"));
         // Ours by its field manager, and in no inventory: the record before the prune and after it are the same.
         let mut stray = after(&manifests(&[("ConfigMap", "stray", "1")]), &inputs("1"));
-        observed.objects.append(&mut stray.objects);
+        objects(&mut observed).append(objects(&mut stray));
         let StorePlan::Sync(waves) = plan(&wanted, &inputs("1"), &observed) else { panic!() };
         assert!(records_intent(&waves));
-        observed.objects.retain(|key, _| key.name == "a");
-        observed.objects.values_mut().for_each(|object| object.owned_fields = None);
+        objects(&mut observed).retain(|key, _| key.name == "a");
+        for object in objects(&mut observed).values_mut() {
+            object.owned_fields = None;
+        }
         let StorePlan::Sync(waves) = plan(&wanted, &inputs("1"), &observed) else { panic!() };
         assert!(!records_intent(&waves), "healing claims nothing new");
     }
@@ -552,8 +516,9 @@ mod tests {
     fn drift_and_a_deletion_by_hand_are_healed_without_a_new_record() {
         let wanted = manifests(&[("ConfigMap", "a", ""), ("ConfigMap", "b", "")]);
         let mut observed = after(&wanted, &inputs("1"));
-        observed.objects.remove(&wanted[0].key);
-        observed.objects.get_mut(&wanted[1].key).unwrap().owned_fields = Some(inputs("somebody else's"));
+        objects(&mut observed).remove(&wanted[0].key);
+        objects(&mut observed).get_mut(&wanted[1].key).unwrap().owned_fields =
+            Some(inputs("somebody else's"));
         assert!(!is_fast(&observed, &inputs("1")));
         assert_eq!(
             lines(&plan(&wanted, &inputs("1"), &observed)),
@@ -565,8 +530,8 @@ mod tests {
     fn an_object_of_ours_that_no_inventory_names_is_pruned_and_a_copy_of_our_labels_is_not() {
         let run = inputs("1");
         let mut observed = after(&manifests(&[("ConfigMap", "stray", ""), ("Endpoints", "copy", "")]), &run);
-        observed.inventory = Some(Inventory { inputs: Some(run.clone()), ..Inventory::default() });
-        let copy = observed.objects.iter_mut().find(|(key, _)| key.name == "copy").unwrap().1;
+        observed.inventory = Some(Arc::new(Inventory { inputs: Some(run), ..Inventory::default() }));
+        let copy = objects(&mut observed).iter_mut().find(|(key, _)| key.name == "copy").unwrap().1;
         copy.owned_fields = None;
         let steps = lines(&plan(&[], &run, &observed));
         assert_eq!(steps, ["  record what is about to change", "- ConfigMap/stray"]);
@@ -582,7 +547,9 @@ mod tests {
     #[test]
     fn an_object_that_must_be_kept_is_not_pruned() {
         let mut before = after(&manifests(&[("PersistentVolumeClaim", "data", "")]), &inputs("1"));
-        before.objects.values_mut().for_each(|object| object.keep = true);
+        for object in objects(&mut before).values_mut() {
+            object.keep = true;
+        }
         assert_eq!(lines(&plan(&[], &inputs("2"), &before)), Vec::<String>::new());
     }
 
@@ -590,7 +557,7 @@ mod tests {
     fn an_object_on_its_way_out_is_waited_for() {
         let wanted = manifests(&[("ConfigMap", "a", "")]);
         let mut observed = after(&wanted, &inputs("1"));
-        observed.objects.get_mut(&wanted[0].key).unwrap().deleting = true;
+        objects(&mut observed).get_mut(&wanted[0].key).unwrap().deleting = true;
         assert!(!is_fast(&observed, &inputs("1")));
         assert!(lines(&plan(&wanted, &inputs("2"), &observed)).is_empty());
     }

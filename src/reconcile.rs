@@ -267,7 +267,7 @@ async fn sync(
     let applied = act::carry_out(&context.cluster, owner, waves, tally).await?;
     let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
     let inventory = achieved(&desired, probe, &observed, &applied);
-    if intended || observed.inventory.as_ref() != Some(&inventory) {
+    if intended || observed.inventory.as_deref() != Some(&inventory) {
         context.cluster.record(owner, &inventory).await?;
     }
     conclude(context, owner, Done::Applied, memory).await
@@ -290,10 +290,8 @@ pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -
     let inputs = inputs(context, store);
     for _ in 0..LOOKS {
         let observed = context.cluster.observe(&store.id);
-        let unrendered = |plan, observed| {
-            let inputs = inputs.clone();
-            Planned { plan, observed, inputs, manifests: Vec::new(), probe: None }
-        };
+        let unrendered =
+            |plan, observed| Planned { plan, observed, inputs, manifests: Vec::new(), probe: None };
         if plan::is_converged(owner, &store.host, &inputs, &observed) {
             return Ok(unrendered(StorePlan::Converged, observed));
         }
@@ -329,7 +327,7 @@ fn inputs(context: &Context, store: &Store) -> Fingerprint {
     let served = context.cluster.served_fingerprint();
     Fingerprint::of_bytes(
         // The version of storekeeper too: a release may render or stamp otherwise.
-        [env!("CARGO_PKG_VERSION"), store.digest(), context.chart.digest(), served.as_str()]
+        [env!("CARGO_PKG_VERSION"), store.digest(), context.chart.digest(), &served.to_string()]
             .join("\n")
             .as_bytes(),
     )
@@ -367,22 +365,22 @@ fn achieved(
     observed: &ObservedStore,
     applied: &BTreeMap<ObjectKey, Option<Fingerprint>>,
 ) -> Inventory {
-    let old = observed.inventory.as_ref();
+    let old = observed.inventory.as_deref();
     let objects: Vec<_> = desired
         .manifests
         .iter()
         .map(|manifest| {
             let before = old.and_then(|inventory| inventory.get(&manifest.key));
             let (fingerprint, fields) = match applied.get(&manifest.key) {
-                Some(fields) => (Some(manifest.fingerprint.clone()), fields.clone()),
+                Some(fields) => (Some(manifest.fingerprint), *fields),
                 None => match before {
-                    Some(entry) => (entry.manifest.clone(), entry.fields.clone()),
+                    Some(entry) => (entry.manifest, entry.fields),
                     None => (None, None),
                 },
             };
             InventoryEntry {
                 key: manifest.key.clone(),
-                version: manifest.resource.version.clone(),
+                version: manifest.resource.version.as_str().into(),
                 manifest: fingerprint,
                 fields,
             }
@@ -395,11 +393,11 @@ fn achieved(
         _ => desired.revision.to_owned(),
     };
     let url = crate::manifest::url(desired.manifests, desired.host);
-    let inputs = Some(desired.inputs.clone());
+    let inputs = Some(*desired.inputs);
     // Another release of storekeeper, the same objects: what was READY still is.
     let ready = match old {
-        Some(old) if old.was_ready() && old.objects == objects => inputs.clone(),
-        Some(old) => old.ready.clone(),
+        Some(old) if old.was_ready() && old.objects == objects => inputs,
+        Some(old) => old.ready,
         None => None,
     };
     Inventory { inputs, revision, url, probe, ready, objects }

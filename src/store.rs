@@ -163,7 +163,7 @@ impl Store {
         values::for_store(self)
     }
 
-    /// Returns the SHA-256, in hexadecimal, of everything that decides what is rendered: id and merged values.
+    /// Returns the fingerprint of everything that decides what is rendered: id and merged values.
     /// Same digest, same manifest (from the same chart), whatever else the commit changed.
     pub fn digest(&self) -> &str {
         &self.digest

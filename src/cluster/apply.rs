@@ -1,37 +1,38 @@
 //! Writing: the namespace, the inventory, and objects by server-side apply.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use http::header::{ACCEPT, HeaderValue};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Resource as _;
+use kube::api::{GetParams, Patch, PatchParams, PostParams};
+use kube::core::Request;
 use serde_json::json;
 
+use super::follow::METADATA;
 use super::index::{Feed, Origin, owned_fields};
-use super::watch::{read_inventory, workload_of};
-use super::{Cluster, ClusterError, bounded};
+use super::seen::Seen;
+use super::{Cluster, ClusterError, NAMESPACES, bounded, collection};
 use crate::manifest::{Fingerprint, Manifest, Owner};
 use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME};
 use crate::plan::{Inventory, NamespaceSpec};
+use crate::report::WORKLOAD_KINDS;
 
 impl Cluster {
     /// Makes a store's namespace. It is created, not applied: applying would take over a namespace that
     /// somebody else made between our look and our act.
     pub async fn create_namespace(&self, spec: &NamespaceSpec) -> Result<(), ClusterError> {
-        let api = Api::<Namespace>::all(self.client.clone());
-        let mut body = Namespace::default();
-        body.metadata.name = Some(spec.name.clone());
-        body.metadata.labels = Some(spec.labels.clone());
-        body.metadata.annotations = Some(spec.annotations.clone());
+        let metadata = json!({ "name": spec.name, "labels": spec.labels, "annotations": spec.annotations });
+        let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let act = format!("create namespace {}", spec.name);
-        match bounded(act, api.create(&params, &body)).await {
+        let request = Request::new(NAMESPACES).create(&params, body.to_string().into_bytes());
+        match self.answer(format!("create namespace {}", spec.name), request).await {
             Ok(made) => {
-                self.index.put_namespace(Origin::Answer, &made.metadata, None);
+                self.index.put(Origin::Answer, &Feed::Namespaces, &made);
                 Ok(())
             }
             Err(error) if error.is_taken() => {
                 // Perhaps ours: an answer that was lost, or a cache behind. The next run looks at it.
-                let found = bounded(format!("read namespace {}", spec.name), api.get(&spec.name)).await?;
-                self.index.put_namespace(Origin::Watch, &found.metadata, None);
+                let found = self.read_namespace(&spec.name).await?;
+                self.index.put(Origin::Watch, &Feed::Namespaces, &found);
                 Err(ClusterError::Changed { namespace: spec.name.clone() })
             }
             Err(error) => Err(error),
@@ -40,16 +41,21 @@ impl Cluster {
 
     /// Puts the labels and annotations of our namespace right.
     pub async fn apply_namespace(&self, spec: &NamespaceSpec) -> Result<(), ClusterError> {
-        let api = Api::<Namespace>::all(self.client.clone());
         // With its identity, or a namespace made anew by somebody else meanwhile would be taken over.
         let metadata = json!({
             "name": spec.name, "uid": spec.uid, "labels": spec.labels, "annotations": spec.annotations,
         });
         let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
-        let act = format!("apply namespace {}", spec.name);
-        let made = bounded(act, api.patch(&spec.name, &params(), &Patch::Apply(&body))).await?;
-        self.index.put_namespace(Origin::Answer, &made.metadata, None);
+        let request = Request::new(NAMESPACES).patch(&spec.name, &params(), &Patch::Apply(&body));
+        let made = self.answer(format!("apply namespace {}", spec.name), request).await?;
+        self.index.put(Origin::Answer, &Feed::Namespaces, &made);
         Ok(())
+    }
+
+    /// Reads a namespace afresh.
+    pub(super) async fn read_namespace(&self, name: &str) -> Result<Seen, ClusterError> {
+        let request = Request::new(NAMESPACES).get(name, &GetParams::default());
+        self.answer(format!("read namespace {name}"), request).await
     }
 
     /// Applies one object and returns the fingerprint of the fields that are ours from now on.
@@ -58,21 +64,23 @@ impl Cluster {
         manifest: &Manifest,
         namespace: &str,
     ) -> Result<Option<Fingerprint>, ClusterError> {
-        let api = self.api(&manifest.resource, namespace);
         let act = format!("apply {}", manifest.key);
-        let (params, patch) = (params(), Patch::Apply(&manifest.body));
-        let answer = bounded(act, api.patch(&manifest.key.name, &params, &patch)).await;
+        let request = Request::new(collection(&manifest.resource, Some(namespace)));
+        let mut request = request.patch(&manifest.key.name, &params(), &Patch::Apply(&manifest.body));
+        if let (Ok(request), false) = (&mut request, WORKLOAD_KINDS.contains(&manifest.key.kind.as_str())) {
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA));
+        }
         let is_secret = manifest.key.kind == "Secret";
+        let answer = self.answer(act, request).await;
         let made = answer.map_err(|error| if is_secret { error.without_content() } else { error })?;
         let feed = Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() };
-        self.index.put_object(Origin::Answer, &feed, &made.metadata, workload_of(&feed, &made));
-        Ok(owned_fields(&made.metadata))
+        self.index.put(Origin::Answer, &feed, &made);
+        Ok(owned_fields(&made))
     }
 
     /// Writes a store's inventory.
     pub async fn record(&self, owner: Owner<'_>, inventory: &Inventory) -> Result<(), ClusterError> {
         let namespace = owner.store.namespace();
-        let api = Api::<ConfigMap>::namespaced(self.client.clone(), &namespace);
         let text = serde_json::to_string(inventory).unwrap_or_default();
         let labels: serde_json::Map<_, _> =
             owner.labels().into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
@@ -83,9 +91,22 @@ impl Cluster {
             "data": { INVENTORY_KEY: text },
         });
         let act = format!("record the inventory of {namespace}");
-        let made = bounded(act, api.patch(INVENTORY_NAME, &params(), &Patch::Apply(&body))).await?;
-        self.index.put_inventory(Origin::Answer, &made.metadata, read_inventory(&made));
+        let request = Request::new(ConfigMap::url_path(&(), Some(&namespace)));
+        let request = request.patch(INVENTORY_NAME, &params(), &Patch::Apply(&body));
+        let made = self.answer(act, request).await?;
+        self.index.put(Origin::Answer, &Feed::Inventories, &made);
         Ok(())
+    }
+
+    /// Sends a request and reads of its answer what the caches hold.
+    async fn answer(
+        &self,
+        act: String,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Seen, ClusterError> {
+        let request = request
+            .map_err(|error| ClusterError::Unreachable { act: act.clone(), detail: error.to_string() })?;
+        bounded(act, self.client.request::<Seen>(request)).await
     }
 }
 

@@ -6,15 +6,15 @@ use kube::api::{DeleteParams, Preconditions};
 
 use super::index::observed_namespace;
 use super::{Cluster, ClusterError, bounded};
-use crate::manifest::{ObjectKey, Owner};
+use crate::manifest::{ObjectKey, Owner, Uid};
 use crate::plan::Ownership;
 
 impl Cluster {
     /// Deletes one object of a store, if it is still the one that was observed.
-    pub async fn prune(&self, key: &ObjectKey, namespace: &str, uid: &str) -> Result<(), ClusterError> {
+    pub async fn prune(&self, key: &ObjectKey, namespace: &str, uid: &Uid) -> Result<(), ClusterError> {
         // A kind that is no longer served has taken its objects with it.
         let Some(resource) = self.resolve_any_version(&key.group, &key.kind) else { return Ok(()) };
-        let params = DeleteParams::background().preconditions(only(uid));
+        let params = DeleteParams::background().preconditions(only(&uid.to_string()));
         let act = format!("delete {key}");
         gone(bounded(act, self.api(&resource, namespace).delete(&key.name, &params)).await)
     }
@@ -24,18 +24,18 @@ impl Cluster {
     pub async fn delete_namespace(&self, owner: Owner<'_>) -> Result<(), ClusterError> {
         let name = owner.store.namespace();
         let api = Api::<Namespace>::all(self.client.clone());
-        let fresh = match bounded(format!("read namespace {name}"), api.get(&name)).await {
+        let fresh = match self.read_namespace(&name).await {
             Err(error) if error.is_not_found() => {
                 self.index.forget_namespace(owner.store);
                 return Ok(());
             }
             fresh => fresh?,
         };
-        if observed_namespace(&fresh.metadata, None).ownership(owner) != Ownership::Ours {
+        if observed_namespace(&fresh).ownership(owner) != Ownership::Ours {
             return Err(ClusterError::Changed { namespace: name });
         }
-        let uid = fresh.metadata.uid.unwrap_or_default();
-        let resource_version = fresh.metadata.resource_version;
+        let uid = fresh.metadata.uid;
+        let resource_version = Some(fresh.metadata.resource_version).filter(|version| !version.is_empty());
         let preconditions = Preconditions { resource_version, ..only(&uid) };
         let params = DeleteParams::background().preconditions(preconditions);
         gone(bounded(format!("delete namespace {name}"), api.delete(&name, &params)).await)

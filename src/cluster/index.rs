@@ -1,15 +1,18 @@
 //! What the watches say, in memory. Synchronous and without a client, so that tests need no API server.
+//!
+//! A fleet has hundreds of thousands of objects: names recur in every store and are kept once, identities and versions
+//! are numbers, and a look at a store copies a few pointers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use tokio::sync::mpsc::UnboundedSender;
-
-use crate::manifest::{Fingerprint, ObjectKey};
-use crate::names::{ANNOTATION_RESOURCE_POLICY, FIELD_MANAGER, INVENTORY_NAME, NAMESPACE_PREFIX, StoreId};
+use super::changes::Changes;
+use super::seen::{Seen, SeenMeta, Written};
+use crate::manifest::{Fingerprint, ObjectKey, Uid};
+use crate::names::{INVENTORY_NAME, NAMESPACE_PREFIX, StoreId, is_our_mark};
 use crate::plan::{Inventory, ObservedNamespace, ObservedObject, ObservedStore};
-use crate::report::Workload;
+use crate::report::{Workload, workload};
 
 /// One watch that feeds the index.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,30 +30,58 @@ pub(super) enum Feed {
     },
 }
 
-/// Everything observed, by store. Each change that matters is told to the receiver of changes.
+/// Everything observed, by store. Each change that matters is told.
 pub(super) struct Index {
     inner: Mutex<Inner>,
-    changes: UnboundedSender<StoreId>,
+    changes: Changes,
 }
 
 #[derive(Default)]
 struct Inner {
-    namespaces: BTreeMap<StoreId, Versioned<ObservedNamespace>>,
-    inventories: BTreeMap<StoreId, Versioned<Inventory>>,
-    objects: HashMap<StoreId, BTreeMap<ObjectKey, Versioned<ObservedObject>>>,
-    /// For each feed that lists anew, what the list has shown so far.
-    relists: HashMap<Feed, HashSet<(StoreId, String)>>,
+    stores: BTreeMap<StoreId, Entry>,
+    /// For each feed that lists anew, the objects that were shown since it began.
+    relists: HashMap<Feed, Shown>,
     /// For each feed, the newest resource version that its events carried.
     newest: HashMap<Feed, u64>,
+    words: Words,
+    hasher: RandomState,
+}
+
+/// Objects that a list has shown, each as a hash of its store and name: one that is taken for another by chance
+/// (once in 2^64) is kept though it has gone, until the next list.
+type Shown = HashSet<u64>;
+
+/// What is known of one store.
+#[derive(Default)]
+struct Entry {
+    namespace: Option<Versioned<ObservedNamespace>>,
+    inventory: Option<Versioned<Arc<Inventory>>>,
+    /// Shared with whoever observes the store; copied when it changes while somebody looks at it.
+    objects: Arc<BTreeMap<ObjectKey, ObservedObject>>,
+}
+
+impl Entry {
+    fn is_empty(&self) -> bool {
+        let Self { namespace, inventory, objects } = self;
+        namespace.is_none() && inventory.is_none() && objects.is_empty()
+    }
 }
 
 /// A value with the resource version it had, so that a late event can't undo a newer one, and its identity, so that
 /// the end of an earlier object of the same name can't take it away.
-#[derive(Debug, Clone)]
 struct Versioned<T> {
     value: T,
     version: u64,
-    uid: String,
+    uid: Uid,
+}
+
+/// Texts that recur, each kept once.
+#[derive(Default)]
+struct Words {
+    keys: HashSet<ObjectKey>,
+    texts: HashSet<Arc<str>>,
+    /// How many keys may be there before those that nobody uses any more are thrown away.
+    limit: usize,
 }
 
 /// Where news come from.
@@ -63,161 +94,128 @@ pub(super) enum Origin {
 }
 
 impl Index {
-    pub(super) fn new(changes: UnboundedSender<StoreId>) -> Self {
+    pub(super) fn new(changes: Changes) -> Self {
         Self { inner: Mutex::default(), changes }
     }
 
     pub(super) fn observe(&self, store: &StoreId) -> ObservedStore {
         let inner = self.lock();
-        let objects = inner.objects.get(store).into_iter().flatten();
+        let Some(Entry { namespace, inventory, objects }) = inner.stores.get(store) else {
+            return ObservedStore::default();
+        };
         ObservedStore {
-            namespace: inner.namespaces.get(store).map(|namespace| namespace.value.clone()),
-            inventory: inner.inventories.get(store).map(|inventory| inventory.value.clone()),
-            objects: objects.map(|(key, object)| (key.clone(), object.value.clone())).collect(),
+            namespace: namespace.as_ref().map(|namespace| namespace.value.clone()),
+            inventory: inventory.as_ref().map(|inventory| Arc::clone(&inventory.value)),
+            objects: Arc::clone(objects),
         }
     }
 
     /// Returns the namespaces with a store's name, whoever made them.
     pub(super) fn namespaces(&self) -> BTreeMap<StoreId, ObservedNamespace> {
         let inner = self.lock();
-        inner.namespaces.iter().map(|(store, namespace)| (store.clone(), namespace.value.clone())).collect()
+        let stores = inner.stores.iter();
+        stores
+            .filter_map(|(store, entry)| Some((store.clone(), entry.namespace.as_ref()?.value.clone())))
+            .collect()
     }
 
     /// Returns the stores whose namespaces are such, without copying any.
     pub(super) fn stores_where(&self, such: impl Fn(&StoreId, &ObservedNamespace) -> bool) -> Vec<StoreId> {
         let inner = self.lock();
-        let found = inner.namespaces.iter().filter(|(store, namespace)| such(store, &namespace.value));
+        let found = inner.stores.iter().filter(|(store, entry)| {
+            entry.namespace.as_ref().is_some_and(|namespace| such(store, &namespace.value))
+        });
         found.map(|(store, _)| store.clone()).collect()
     }
 
     pub(super) fn namespace(&self, store: &StoreId) -> Option<ObservedNamespace> {
-        self.lock().namespaces.get(store).map(|namespace| namespace.value.clone())
+        self.lock().stores.get(store)?.namespace.as_ref().map(|namespace| namespace.value.clone())
     }
 
     /// Returns the kinds that inventories name, as group, version and kind.
     pub(super) fn inventoried_kinds(&self) -> HashSet<(String, String, String)> {
         let inner = self.lock();
-        let entries = inner.inventories.values().flat_map(|inventory| &inventory.value.objects);
-        entries
-            .map(|entry| (entry.key.group.clone(), entry.version.clone(), entry.key.kind.clone()))
-            .collect()
+        let inventories = inner.stores.values().filter_map(|entry| entry.inventory.as_ref());
+        let entries = inventories.flat_map(|inventory| &inventory.value.objects);
+        let kinds: HashSet<_> = entries
+            .map(|entry| (entry.key.group.as_str(), &*entry.version, entry.key.kind.as_str()))
+            .collect();
+        let owned = |(group, version, kind): (&str, &str, &str)| (group.into(), version.into(), kind.into());
+        kinds.into_iter().map(owned).collect()
     }
 
-    pub(super) fn put_namespace(&self, origin: Origin, meta: &ObjectMeta, held_by: Option<String>) {
-        let Some(store) = meta.name.as_deref().and_then(store_of) else { return };
-        let value = observed_namespace(meta, held_by);
+    /// Takes in that an object is there, and what it is like.
+    pub(super) fn put(&self, origin: Origin, feed: &Feed, seen: &Seen) {
+        let meta = &seen.metadata;
+        let Some(store) = store_of(feed, meta) else { return };
+        // Before the lock: reading may take a moment.
+        let inventory = matches!(feed, Feed::Inventories).then(|| read_inventory(seen));
         let mut inner = self.lock();
-        let known = inner.namespaces.get(&store);
-        if known
-            .is_some_and(|known| Some(&known.uid) != meta.uid.as_ref() && known.version < version_of(meta))
-        {
-            // Another namespace of the same name: what was in the old one is gone.
-            inner.forget_contents(&store);
-        }
-        let known = inner.namespaces.contains_key(&store);
-        if inner.accepts(origin, &Feed::Namespaces, &store, meta, known)
-            && put(&mut inner.namespaces, store.clone(), value, meta)
-        {
-            self.tell(store);
+        let Some(first) = inner.admit(origin, feed, &store, meta) else { return };
+        let changed = match (feed, inventory) {
+            (Feed::Namespaces, _) => inner.put_namespace(&store, observed_namespace(seen), meta, first),
+            (Feed::Inventories, inventory) => {
+                inner.put_inventory(&store, inventory.unwrap_or_default(), meta, first)
+            }
+            (Feed::Objects { group, kind }, _) => {
+                let key = ObjectKey::new(group.as_str(), kind.as_str(), meta.name.as_str());
+                inner.put_object(&store, key, observed_object(feed, seen), (&meta.written, origin, first))
+            }
+        };
+        if changed {
+            self.changes.tell(store);
         }
     }
 
-    pub(super) fn remove_namespace(&self, meta: &ObjectMeta) {
-        let Some(store) = meta.name.as_deref().and_then(store_of) else { return };
+    /// Takes in that an object is gone.
+    pub(super) fn remove(&self, feed: &Feed, seen: &Seen) {
+        let meta = &seen.metadata;
+        let Some(store) = store_of(feed, meta) else { return };
         let mut inner = self.lock();
-        inner.note_version(&Feed::Namespaces, meta);
-        if inner.namespaces.get(&store).is_some_and(|known| is_same(&known.uid, meta)) {
-            inner.namespaces.remove(&store);
-            inner.forget_contents(&store);
+        inner.note_version(feed, meta.version());
+        let uid = Uid::new(&meta.uid);
+        let Some(entry) = inner.stores.get_mut(&store) else { return };
+        match feed {
+            Feed::Namespaces => {
+                if entry.namespace.as_ref().is_some_and(|known| known.uid == uid) {
+                    // What was in it is gone with it, though its events may come later.
+                    *entry = Entry::default();
+                }
+            }
+            Feed::Inventories => {
+                entry.inventory.take_if(|known| known.uid == uid);
+            }
+            Feed::Objects { group, kind } => {
+                let key = ObjectKey::new(group.as_str(), kind.as_str(), meta.name.as_str());
+                if entry.objects.get(&key).is_some_and(|known| known.uid == uid) {
+                    Arc::make_mut(&mut entry.objects).remove(&key);
+                }
+            }
         }
-        self.tell(store);
+        inner.tidy(&store);
+        self.changes.tell(store);
     }
 
     /// A fresh read says that there is no such namespace.
     pub(super) fn forget_namespace(&self, store: &StoreId) {
-        let mut inner = self.lock();
-        inner.namespaces.remove(store);
-        inner.forget_contents(store);
-        self.tell(store.clone());
-    }
-
-    pub(super) fn put_inventory(&self, origin: Origin, meta: &ObjectMeta, inventory: Inventory) {
-        let Some(store) = meta.namespace.as_deref().and_then(store_of) else { return };
-        let mut inner = self.lock();
-        let known = inner.inventories.contains_key(&store);
-        if inner.accepts(origin, &Feed::Inventories, &store, meta, known)
-            && put(&mut inner.inventories, store.clone(), inventory, meta)
-        {
-            self.tell(store);
-        }
-    }
-
-    pub(super) fn remove_inventory(&self, meta: &ObjectMeta) {
-        let Some(store) = meta.namespace.as_deref().and_then(store_of) else { return };
-        let mut inner = self.lock();
-        inner.note_version(&Feed::Inventories, meta);
-        if inner.inventories.get(&store).is_some_and(|known| is_same(&known.uid, meta)) {
-            inner.inventories.remove(&store);
-        }
-        self.tell(store);
-    }
-
-    pub(super) fn put_object(
-        &self,
-        origin: Origin,
-        feed: &Feed,
-        meta: &ObjectMeta,
-        workload: Option<Workload>,
-    ) {
-        let Some((store, key)) = object_of(feed, meta) else { return };
-        let value = ObservedObject {
-            uid: meta.uid.clone().unwrap_or_default(),
-            owned_fields: owned_fields(meta),
-            deleting: meta.deletion_timestamp.is_some(),
-            keep: is_kept(meta),
-            workload,
-        };
-        let mut inner = self.lock();
-        let known = inner.objects.get(&store).is_some_and(|objects| objects.contains_key(&key));
-        if inner.accepts(origin, feed, &store, meta, known)
-            && put(inner.objects.entry(store.clone()).or_default(), key, value, meta)
-        {
-            self.tell(store);
-        }
-    }
-
-    pub(super) fn remove_object(&self, feed: &Feed, meta: &ObjectMeta) {
-        let Some((store, key)) = object_of(feed, meta) else { return };
-        let mut inner = self.lock();
-        inner.note_version(feed, meta);
-        if let Some(objects) = inner.objects.get_mut(&store) {
-            if objects.get(&key).is_some_and(|known| is_same(&known.uid, meta)) {
-                objects.remove(&key);
-            }
-            if objects.is_empty() {
-                inner.objects.remove(&store);
-            }
-        }
-        self.tell(store);
+        self.lock().stores.remove(store);
+        self.changes.tell(store.clone());
     }
 
     /// A feed begins to list anew; nothing is forgotten before [`Index::end_relist`].
     pub(super) fn begin_relist(&self, feed: &Feed) {
-        self.lock().relists.insert(feed.clone(), HashSet::new());
+        self.lock().relists.insert(feed.clone(), Shown::new());
     }
 
-    /// The list is complete: what it did not show is gone.
-    pub(super) fn end_relist(&self, feed: &Feed) {
+    /// The list is complete, as of this version: what it did not show is gone.
+    pub(super) fn end_relist(&self, feed: &Feed, version: &str) {
         let mut inner = self.lock();
-        let Some(seen) = inner.relists.remove(feed) else { return };
-        for store in inner.forget_unseen(feed, &seen) {
-            self.tell(store);
+        let Some(shown) = inner.relists.remove(feed) else { return };
+        // Also back, for a server that was restored from a backup counts from an earlier version on.
+        inner.newest.insert(feed.clone(), version.parse().unwrap_or(0));
+        for store in inner.forget_unseen(feed, &shown) {
+            self.changes.tell(store);
         }
-    }
-
-    fn tell(&self, store: StoreId) {
-        // Nobody listens any more only while the daemon stops.
-        let _ = self.changes.send(store);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -226,255 +224,267 @@ impl Index {
 }
 
 impl Inner {
-    /// Whether news may go in. An answer that comes after the feed has passed its version, for an object that the
-    /// feed does not know, is about one that has gone meanwhile.
-    fn accepts(
-        &mut self,
-        origin: Origin,
-        feed: &Feed,
-        store: &StoreId,
-        meta: &ObjectMeta,
-        known: bool,
-    ) -> bool {
-        if origin == Origin::Answer && !known {
+    /// Whether news may go in, and if so, whether they are the first of their object since its feed began to list
+    /// anew: such are newer than all from before, whatever their versions say. An answer that comes after the feed
+    /// has passed its version, for an object that the feed does not know, is about one that has gone meanwhile.
+    fn admit(&mut self, origin: Origin, feed: &Feed, store: &StoreId, meta: &SeenMeta) -> Option<bool> {
+        if origin == Origin::Answer && !self.knows(feed, store, &meta.name) {
             let newest = self.newest.get(feed).copied().unwrap_or(0);
-            if version_of(meta) <= newest {
-                return false;
+            if meta.version() <= newest {
+                return None;
             }
         }
         if origin == Origin::Watch {
-            self.note_version(feed, meta);
+            self.note_version(feed, meta.version());
         }
-        if let Some(seen) = self.relists.get_mut(feed) {
-            seen.insert((store.clone(), meta.name.clone().unwrap_or_default()));
-        }
-        true
+        let hash = self.hasher.hash_one((store, meta.name.as_str()));
+        let first = self.relists.get_mut(feed).is_some_and(|shown| shown.insert(hash));
+        Some(first && origin == Origin::Watch)
     }
 
-    fn note_version(&mut self, feed: &Feed, meta: &ObjectMeta) {
-        let version = version_of(meta);
+    fn knows(&self, feed: &Feed, store: &StoreId, name: &str) -> bool {
+        let Some(entry) = self.stores.get(store) else { return false };
+        match feed {
+            Feed::Namespaces => entry.namespace.is_some(),
+            Feed::Inventories => entry.inventory.is_some(),
+            Feed::Objects { group, kind } => {
+                entry.objects.contains_key(&ObjectKey::new(group.as_str(), kind.as_str(), name))
+            }
+        }
+    }
+
+    fn put_namespace(
+        &mut self,
+        store: &StoreId,
+        value: ObservedNamespace,
+        meta: &SeenMeta,
+        first: bool,
+    ) -> bool {
+        let entry = self.stores.entry(store.clone()).or_default();
+        let news = Versioned { value, version: meta.version(), uid: Uid::new(&meta.uid) };
+        if let Some(known) = &entry.namespace
+            && known.uid != news.uid
+            && (known.version < news.version || first)
+        {
+            // Another namespace of the same name: what was in the old one is gone.
+            *entry = Entry::default();
+        }
+        replace(&mut entry.namespace, news, first)
+    }
+
+    fn put_inventory(&mut self, store: &StoreId, mut value: Inventory, meta: &SeenMeta, first: bool) -> bool {
+        for entry in &mut value.objects {
+            entry.key = self.words.key(entry.key.clone());
+            entry.version = self.words.text(&entry.version);
+        }
+        value.objects.shrink_to_fit();
+        let news = Versioned { value: Arc::new(value), version: meta.version(), uid: Uid::new(&meta.uid) };
+        replace(&mut self.stores.entry(store.clone()).or_default().inventory, news, first)
+    }
+
+    fn put_object(
+        &mut self,
+        store: &StoreId,
+        key: ObjectKey,
+        mut news: ObservedObject,
+        (written, origin, first): (&Written, Origin, bool),
+    ) -> bool {
+        news.other_writer = written.other.as_deref().map(|other| self.words.text(other));
+        let entry = self.stores.entry(store.clone()).or_default();
+        let changed = match entry.objects.get(&key) {
+            Some(known) if known.version > news.version && !first => return false,
+            Some(known) => {
+                let listed = first || origin == Origin::Answer;
+                if !listed && known.uid == news.uid && is_unexplained(known, &news, written) {
+                    news.owned_fields = None;
+                }
+                differs(known, &news)
+            }
+            None => true,
+        };
+        let key = self.words.key(key);
+        Arc::make_mut(&mut entry.objects).insert(key, news);
+        changed
+    }
+
+    fn note_version(&mut self, feed: &Feed, version: u64) {
         match self.newest.get_mut(feed) {
             Some(newest) => *newest = version.max(*newest),
             None => drop(self.newest.insert(feed.clone(), version)),
         }
     }
 
-    /// What was in a namespace is gone with it, though its events may come later.
-    fn forget_contents(&mut self, store: &StoreId) {
-        self.objects.remove(store);
-        self.inventories.remove(store);
+    /// Forgets a store of which nothing is left.
+    fn tidy(&mut self, store: &StoreId) {
+        if self.stores.get(store).is_some_and(Entry::is_empty) {
+            self.stores.remove(store);
+        }
     }
 
-    fn forget_unseen(&mut self, feed: &Feed, seen: &HashSet<(StoreId, String)>) -> Vec<StoreId> {
+    fn forget_unseen(&mut self, feed: &Feed, shown: &Shown) -> Vec<StoreId> {
         let mut forgotten = Vec::new();
-        let mut keep = |store: &StoreId, name: &str| {
-            let kept = seen.contains(&(store.clone(), name.to_owned()));
-            if !kept {
+        let hasher = &self.hasher;
+        for (store, entry) in &mut self.stores {
+            let is_shown = |name: &str| shown.contains(&hasher.hash_one((store, name)));
+            let gone = match feed {
+                Feed::Namespaces if entry.namespace.is_some() && !is_shown(&store.namespace()) => {
+                    *entry = Entry::default();
+                    true
+                }
+                Feed::Inventories => entry.inventory.take_if(|_| !is_shown(INVENTORY_NAME)).is_some(),
+                Feed::Namespaces => false,
+                Feed::Objects { group, kind } => {
+                    let is_gone =
+                        |key: &ObjectKey| key.group == *group && key.kind == *kind && !is_shown(&key.name);
+                    let any = entry.objects.keys().any(is_gone);
+                    if any {
+                        Arc::make_mut(&mut entry.objects).retain(|key, _| !is_gone(key));
+                    }
+                    any
+                }
+            };
+            if gone {
                 forgotten.push(store.clone());
             }
-            kept
-        };
-        match feed {
-            Feed::Namespaces => {
-                self.namespaces.retain(|store, _| keep(store, &store.namespace()));
-                for store in &forgotten {
-                    self.forget_contents(store);
-                }
-            }
-            Feed::Inventories => self.inventories.retain(|store, _| keep(store, INVENTORY_NAME)),
-            Feed::Objects { group, kind } => {
-                for (store, objects) in &mut self.objects {
-                    objects
-                        .retain(|key, _| key.group != *group || key.kind != *kind || keep(store, &key.name));
-                }
-                self.objects.retain(|_, objects| !objects.is_empty());
-            }
         }
+        self.stores.retain(|_, entry| !entry.is_empty());
         forgotten
     }
 }
 
-/// Puts a value in unless a newer one is there; returns whether anything changed that matters.
-fn put<K: Ord, T: PartialEq>(
-    map: &mut BTreeMap<K, Versioned<T>>,
-    key: K,
-    value: T,
-    meta: &ObjectMeta,
-) -> bool {
-    let news = Versioned { value, version: version_of(meta), uid: meta.uid.clone().unwrap_or_default() };
-    match map.get_mut(&key) {
-        Some(known) if known.version > news.version => false,
-        Some(known) => {
-            let changed = known.value != news.value || known.uid != news.uid;
-            *known = news;
-            changed
+impl Words {
+    /// Returns the copy of a key that everybody shares.
+    fn key(&mut self, key: ObjectKey) -> ObjectKey {
+        if let Some(known) = self.keys.get(&key) {
+            return known.clone();
         }
-        None => {
-            map.insert(key, news);
-            true
+        if self.keys.len() >= self.limit {
+            self.keys.retain(|key| !key.is_alone());
+            self.texts.retain(|text| Arc::strong_count(text) > 1);
+            self.limit = 2 * self.keys.len() + 1024;
         }
+        self.keys.insert(key.clone());
+        key
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&text));
+        text
     }
 }
 
-/// Whether the object stays when it is no longer rendered, in Helm's own words.
-fn is_kept(meta: &ObjectMeta) -> bool {
-    let policy =
-        meta.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION_RESOURCE_POLICY));
-    policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "keep"))
+/// Puts a value in unless a newer one is there; returns whether anything changed that matters.
+fn replace<T: PartialEq>(slot: &mut Option<Versioned<T>>, news: Versioned<T>, first: bool) -> bool {
+    let changed = match slot {
+        Some(known) if known.version > news.version && !first => return false,
+        Some(known) => known.value != news.value || known.uid != news.uid,
+        None => true,
+    };
+    *slot = Some(news);
+    changed
 }
 
-/// Whether a deletion is about the object known here and not about an earlier one of the same name.
-fn is_same(known_uid: &str, deleted: &ObjectMeta) -> bool {
-    deleted.uid.as_deref() == Some(known_uid)
+/// Whether objects differ in more than their version and in who else wrote.
+fn differs(known: &ObservedObject, news: &ObservedObject) -> bool {
+    let ObservedObject { uid, version: _, owned_fields, other_writer: _, deleting, keep, workload } = news;
+    known.uid != *uid
+        || known.owned_fields != *owned_fields
+        || known.deleting != *deleting
+        || known.keep != *keep
+        || known.workload != *workload
+}
+
+/// Whether an object changed and nobody is to be seen who did it. The times of field managers have whole seconds: a
+/// second write of our own in one second, such as a request of an earlier run that lands late, moves nothing but the
+/// version. Everybody else who writes leaves a time that is no earlier than ours.
+fn is_unexplained(known: &ObservedObject, news: &ObservedObject, written: &Written) -> bool {
+    news.version > known.version
+        && news.owned_fields.is_some()
+        && known.owned_fields == news.owned_fields
+        && known.deleting == news.deleting
+        && written.others_time < written.our_time
 }
 
 /// Reads off a namespace what plans need.
-pub(super) fn observed_namespace(meta: &ObjectMeta, held_by: Option<String>) -> ObservedNamespace {
+pub(super) fn observed_namespace(seen: &Seen) -> ObservedNamespace {
+    let meta = &seen.metadata;
+    let marks = |all: &BTreeMap<String, String>| {
+        let ours = all.iter().filter(|(key, _)| is_our_mark(key));
+        ours.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
     ObservedNamespace {
-        uid: meta.uid.clone().unwrap_or_default(),
-        labels: meta.labels.clone().unwrap_or_default(),
-        annotations: meta.annotations.clone().unwrap_or_default(),
+        uid: meta.uid.clone(),
+        labels: marks(&meta.labels),
+        annotations: marks(&meta.annotations),
         created: meta.creation_timestamp.as_ref().map(|time| time.0.as_second()),
         deleting_since: meta.deletion_timestamp.as_ref().map(|time| time.0.as_second()),
-        held_by,
+        held_by: held_by(seen),
+    }
+}
+
+/// Says what holds the deletion of a namespace up, in the namespace controller's own words.
+fn held_by(seen: &Seen) -> Option<String> {
+    seen.metadata.deletion_timestamp.as_ref()?;
+    let conditions = seen.status.as_ref()?.get("conditions")?.as_array()?;
+    let holding = conditions.iter().filter(|condition| condition["status"] == "True");
+    let words: Vec<_> = holding.filter_map(|condition| condition["message"].as_str()).collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+fn observed_object(feed: &Feed, seen: &Seen) -> ObservedObject {
+    let meta = &seen.metadata;
+    ObservedObject {
+        uid: Uid::new(&meta.uid),
+        version: meta.version(),
+        owned_fields: owned_fields(seen),
+        other_writer: None,
+        deleting: meta.deletion_timestamp.is_some(),
+        keep: meta.is_kept(),
+        workload: workload_of(feed, seen).map(Box::new),
     }
 }
 
 /// Returns the fingerprint of the fields that our field manager owns by apply.
-pub(super) fn owned_fields(meta: &ObjectMeta) -> Option<Fingerprint> {
-    let entries = meta.managed_fields.as_ref()?;
-    let ours = entries.iter().find(|entry| {
-        entry.manager.as_deref() == Some(FIELD_MANAGER)
-            && entry.operation.as_deref() == Some("Apply")
-            && entry.subresource.as_deref().unwrap_or_default().is_empty()
-    })?;
-    ours.fields_v1.as_ref().map(|fields| Fingerprint::of(&fields.0))
+pub(super) fn owned_fields(seen: &Seen) -> Option<Fingerprint> {
+    seen.metadata.written.ours
 }
 
-/// Resource versions are decimal numbers that grow, comparable within a resource (guaranteed since
-/// Kubernetes 1.35, true before).
-fn version_of(meta: &ObjectMeta) -> u64 {
-    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(u64::MAX)
+/// Judges a workload by its status. List items come without their kind: the feed knows it.
+fn workload_of(feed: &Feed, seen: &Seen) -> Option<Workload> {
+    let Feed::Objects { kind, .. } = feed else { return None };
+    let status = seen.status.as_ref()?;
+    workload(&serde_json::json!({
+        "kind": kind,
+        "metadata": { "generation": seen.metadata.generation, "labels": seen.metadata.labels },
+        "spec": seen.spec,
+        "status": status,
+    }))
 }
 
-fn store_of(namespace: &str) -> Option<StoreId> {
+/// Reads an inventory; one that can't be read counts as empty, which costs one idempotent apply.
+fn read_inventory(seen: &Seen) -> Inventory {
+    let Some(text) = seen.inventory() else { return Inventory::default() };
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        let namespace = seen.metadata.namespace.as_str();
+        tracing::warn!(namespace, %error, "an inventory can't be read and is written anew");
+        Inventory::default()
+    })
+}
+
+/// Returns the store that an object belongs to; none for what is no store's, or has a feed of its own.
+fn store_of(feed: &Feed, meta: &SeenMeta) -> Option<StoreId> {
+    let namespace = match feed {
+        Feed::Namespaces => &meta.name,
+        Feed::Objects { kind, .. } if kind == "ConfigMap" && meta.name == INVENTORY_NAME => return None,
+        Feed::Inventories | Feed::Objects { .. } => &meta.namespace,
+    };
     namespace.strip_prefix(NAMESPACE_PREFIX)?.parse().ok()
 }
 
-fn object_of(feed: &Feed, meta: &ObjectMeta) -> Option<(StoreId, ObjectKey)> {
-    let Feed::Objects { group, kind } = feed else { return None };
-    let store = meta.namespace.as_deref().and_then(store_of)?;
-    let name = meta.name.clone()?;
-    // The inventory is ours but not the store's: it has its own feed.
-    if name == INVENTORY_NAME && kind == "ConfigMap" {
-        return None;
-    }
-    Some((store, ObjectKey { group: group.clone(), kind: kind.clone(), name }))
-}
-
 #[cfg(test)]
-mod tests {
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-
-    use super::*;
-
-    fn index() -> (Index, UnboundedReceiver<StoreId>) {
-        let (sender, receiver) = unbounded_channel();
-        (Index::new(sender), receiver)
-    }
-
-    fn meta(name: &str, version: &str) -> ObjectMeta {
-        ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: Some("store-acme".to_owned()),
-            uid: Some(format!("uid-{version}")),
-            resource_version: Some(version.to_owned()),
-            ..ObjectMeta::default()
-        }
-    }
-
-    fn secrets() -> Feed {
-        Feed::Objects { group: String::new(), kind: "Secret".to_owned() }
-    }
-
-    fn acme() -> StoreId {
-        "acme".parse().unwrap()
-    }
-
-    #[test]
-    fn a_late_event_does_not_undo_what_an_apply_answered() {
-        let (index, _changes) = index();
-        index.put_object(Origin::Answer, &secrets(), &meta("a", "20"), None);
-        index.put_object(Origin::Watch, &secrets(), &meta("a", "10"), None);
-        let observed = index.observe(&acme());
-        assert_eq!(observed.objects.values().next().unwrap().uid, "uid-20");
-    }
-
-    #[test]
-    fn only_changes_that_matter_are_told() {
-        let (index, mut changes) = index();
-        let mut first = meta("a", "10");
-        index.put_object(Origin::Watch, &secrets(), &first, None);
-        assert_eq!(changes.try_recv().unwrap(), acme());
-        first.resource_version = Some("11".to_owned());
-        index.put_object(Origin::Watch, &secrets(), &first, None);
-        assert!(changes.try_recv().is_err(), "a new resource version alone is no news");
-    }
-
-    #[test]
-    fn a_list_under_way_forgets_nothing_and_a_complete_one_forgets_what_it_did_not_show() {
-        let (index, _changes) = index();
-        index.put_object(Origin::Watch, &secrets(), &meta("a", "1"), None);
-        index.put_object(Origin::Watch, &secrets(), &meta("b", "2"), None);
-        index.begin_relist(&secrets());
-        index.put_object(Origin::Watch, &secrets(), &meta("b", "2"), None);
-        assert_eq!(index.observe(&acme()).objects.len(), 2, "half a list proves no absence");
-        index.end_relist(&secrets());
-        let left: Vec<_> = index.observe(&acme()).objects.into_keys().map(|key| key.name).collect();
-        assert_eq!(left, ["b"]);
-    }
-
-    #[test]
-    fn a_late_deletion_does_not_take_away_what_was_made_anew() {
-        let (index, _changes) = index();
-        index.put_object(Origin::Watch, &secrets(), &meta("a", "10"), None);
-        index.put_object(Origin::Watch, &secrets(), &meta("a", "20"), None);
-        index.remove_object(&secrets(), &meta("a", "10"));
-        assert_eq!(index.observe(&acme()).objects.len(), 1);
-        index.remove_object(&secrets(), &meta("a", "20"));
-        assert!(index.observe(&acme()).objects.is_empty());
-    }
-
-    #[test]
-    fn an_answer_that_comes_after_the_objects_end_makes_no_ghost() {
-        let (index, _changes) = index();
-        index.put_object(Origin::Watch, &secrets(), &meta("a", "10"), None);
-        let mut deleted = meta("a", "10");
-        deleted.resource_version = Some("11".to_owned());
-        index.remove_object(&secrets(), &deleted);
-        index.put_object(Origin::Answer, &secrets(), &meta("a", "10"), None);
-        assert!(index.observe(&acme()).objects.is_empty());
-        index.put_object(Origin::Answer, &secrets(), &meta("b", "12"), None);
-        assert_eq!(index.observe(&acme()).objects.len(), 1, "an answer ahead of its event counts");
-    }
-
-    #[test]
-    fn a_namespace_takes_everything_in_it_along() {
-        let (index, _changes) = index();
-        let namespace = meta("store-acme", "5");
-        index.put_namespace(Origin::Watch, &namespace, None);
-        index.put_object(Origin::Watch, &secrets(), &meta("a", "10"), None);
-        index.remove_namespace(&namespace);
-        assert!(index.observe(&acme()).objects.is_empty());
-    }
-
-    #[test]
-    fn namespaces_of_other_names_are_not_ours_to_know() {
-        let (index, mut changes) = index();
-        for name in ["kube-system", "store-", "store-Acme", "restore-x"] {
-            index.put_namespace(Origin::Watch, &meta(name, "1"), None);
-        }
-        assert!(changes.try_recv().is_err());
-        assert!(index.namespaces().is_empty());
-    }
-}
+#[path = "index_tests.rs"]
+mod tests;

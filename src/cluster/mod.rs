@@ -1,18 +1,22 @@
 //! The edge to Kubernetes: everything that is read from or written to the API server.
 //!
 //! - `index`: what the watches say, in memory; synchronous, without a client
-//! - `watch`: the watches that feed it
+//! - `watch`: the watches that feed it, `follow`: one of them at the wire, `seen`: what is read of an object
+//! - `changes`: the stores that something was seen of
 //! - `resources`: which kinds the API server serves
 //! - `apply`, `delete`, `lookup`: one verb each
 //! - `symptoms`: why a store does not come up
 //! - `error`: why the API server did not do what was asked
 
 mod apply;
+mod changes;
 mod delete;
 mod error;
+mod follow;
 mod index;
 mod lookup;
 mod resources;
+mod seen;
 mod symptoms;
 mod watch;
 
@@ -25,13 +29,13 @@ use std::time::Duration;
 use http::header::{HeaderValue, USER_AGENT};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject};
-use kube::{Api, Client, Config};
-use tokio::sync::mpsc::UnboundedSender;
+use kube::{Api, Client, Config, Resource as _};
 
 use crate::manifest::{Fingerprint, Owner, Resource};
 use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
 use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 
+pub use changes::Changes;
 pub use error::ClusterError;
 use index::Index;
 use resources::ResourceTable;
@@ -39,6 +43,9 @@ use watch::Watches;
 
 /// How long one request may take before it counts as failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The path of all namespaces.
+const NAMESPACES: &str = "/api/v1/namespaces";
 
 /// Which cluster, as whom, and for which source.
 #[derive(Debug, Clone)]
@@ -63,10 +70,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Connects and asks once which kinds are served. Ids of stores whose observation changes go to `changes`.
-    pub async fn connect(
-        settings: ClusterSettings,
-        changes: UnboundedSender<StoreId>,
-    ) -> Result<Self, ClusterError> {
+    pub async fn connect(settings: ClusterSettings, changes: Changes) -> Result<Self, ClusterError> {
         let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
         let client = Client::try_from(with_user_agent(config))
             .map_err(ClusterError::request("connect to the cluster"))?;
@@ -161,6 +165,11 @@ fn api_resource(resource: &Resource) -> ApiResource {
         kind: resource.kind.clone(),
         plural: resource.plural.clone(),
     }
+}
+
+/// Returns the path of a kind's collection, in one namespace or in all.
+fn collection(resource: &Resource, namespace: Option<&str>) -> String {
+    DynamicObject::url_path(&api_resource(resource), namespace)
 }
 
 async fn client_config(kubeconfig: Option<&Path>, context: Option<String>) -> Result<Config, ClusterError> {

@@ -54,7 +54,7 @@ impl ResourceTable {
     }
 
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint.clone()
+        self.fingerprint
     }
 
     pub(super) fn served(&self) -> (String, BTreeSet<String>) {

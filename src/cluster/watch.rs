@@ -2,25 +2,20 @@
 //! most kinds are watched by their metadata alone; workloads in full, for their status.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::core::{DynamicObject, PartialObjectMeta};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource as _};
-use serde::de::DeserializeOwned;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Resource as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::follow::{Depth, News, Source};
 use super::index::{Feed, Index, Origin};
-use super::{Cluster, ClusterError, api_resource};
+use super::{Cluster, ClusterError, NAMESPACES, collection};
 use crate::manifest::{Resource, api_version};
-use crate::names::{INVENTORY_KEY, INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
-use crate::plan::Inventory;
-use crate::report::{WORKLOAD_KINDS, Workload, workload};
+use crate::names::{INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
+use crate::report::WORKLOAD_KINDS;
 
 /// How long a run waits for a watch to show its first complete list; the next try finds it further on.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
@@ -99,17 +94,36 @@ impl Cluster {
             return (feed, progress.clone());
         }
         let (sender, receiver) = watch::channel(Progress::Listing);
-        let follower = Follower {
-            client: self.client.clone(),
-            index: Arc::clone(&self.index),
-            ours: format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_SOURCE}={}", self.source),
-            inventories: format!("{LABEL_STORE},{LABEL_SOURCE}={}", self.source),
-            feed: feed.clone(),
-            progress: sender,
-        };
-        watches.tasks.spawn(follower.run(resource));
+        let Some(source) = self.source_of(&feed, resource) else { return (feed, receiver) };
+        watches.tasks.spawn(run(source, Arc::clone(&self.index), feed.clone(), sender));
         watches.progress.insert(feed.clone(), receiver.clone());
         (feed, receiver)
+    }
+
+    /// Says what to ask for. Secrets and most kinds by their metadata alone; workloads in full, for their status, and
+    /// namespaces, for the conditions that say what holds a deletion up.
+    fn source_of(&self, feed: &Feed, resource: Option<Resource>) -> Option<Source> {
+        let client = self.client.clone();
+        let source = &self.source;
+        Some(match feed {
+            Feed::Namespaces => {
+                Source { client, path: NAMESPACES.to_owned(), depth: Depth::Full, labels: None, fields: None }
+            }
+            Feed::Inventories => Source {
+                client,
+                path: ConfigMap::url_path(&(), None),
+                depth: Depth::Full,
+                labels: Some(format!("{LABEL_STORE},{LABEL_SOURCE}={source}")),
+                fields: Some(format!("metadata.name={INVENTORY_NAME}")),
+            },
+            Feed::Objects { kind, .. } => Source {
+                client,
+                path: collection(&resource?, None),
+                depth: if WORKLOAD_KINDS.contains(&kind.as_str()) { Depth::Full } else { Depth::Metadata },
+                labels: Some(format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_SOURCE}={source}")),
+                fields: None,
+            },
+        })
     }
 }
 
@@ -140,161 +154,27 @@ async fn synced(
     Ok(())
 }
 
-/// One watch at work.
-struct Follower {
-    client: Client,
-    index: Arc<Index>,
-    /// The selector of our objects.
-    ours: String,
-    /// The selector of our inventories.
-    inventories: String,
-    feed: Feed,
-    progress: watch::Sender<Progress>,
-}
-
-impl Follower {
-    async fn run(self, resource: Option<Resource>) {
-        let config = watcher::Config::default();
-        let (client, index, feed) = (self.client.clone(), &*self.index, &self.feed);
-        match (feed, resource) {
-            (Feed::Namespaces, _) => {
-                // In full, for the conditions that say what holds a deletion up.
-                let api = Api::<Namespace>::all(client);
-                self.follow(api, config, |event| namespace_event(index, event)).await;
-            }
-            (Feed::Inventories, _) => {
-                let api = Api::<ConfigMap>::all(client);
-                let config =
-                    config.labels(&self.inventories).fields(&format!("metadata.name={INVENTORY_NAME}"));
-                self.follow(api, config, |event| inventory_event(index, event)).await;
-            }
-            (Feed::Objects { kind, .. }, Some(resource)) if WORKLOAD_KINDS.contains(&kind.as_str()) => {
-                let api = Api::<DynamicObject>::all_with(client, &api_resource(&resource));
-                let config = config.labels(&self.ours);
-                self.follow(api, config, |event| workload_event(index, feed, event)).await;
-            }
-            (Feed::Objects { .. }, Some(resource)) => {
-                let kind = api_resource(&resource);
-                let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &kind);
-                let config = config.labels(&self.ours);
-                self.follow(api, config, |event| metadata_event(index, feed, event)).await;
-            }
-            (Feed::Objects { .. }, None) => {}
+/// Feeds the index for ever.
+async fn run(source: Source, index: Arc<Index>, feed: Feed, progress: watch::Sender<Progress>) {
+    let tell = |news| match news {
+        News::Listing => index.begin_relist(&feed),
+        News::There(object) => index.put(Origin::Watch, &feed, &object),
+        News::Gone(object) => index.remove(&feed, &object),
+        News::Complete(version) => {
+            index.end_relist(&feed, &version);
+            progress.send_replace(Progress::Synced);
         }
-    }
-
-    /// Follows one watch for ever: errors are logged and retried with backoff, and a list that fails half-way
-    /// never reaches its end.
-    async fn follow<K>(&self, api: Api<K>, config: watcher::Config, mut handle: impl FnMut(watcher::Event<K>))
-    where
-        K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    {
-        let mut events = watcher(api, config).default_backoff().boxed();
-        loop {
-            match events.try_next().await {
-                Ok(Some(event)) => {
-                    let complete = matches!(event, watcher::Event::InitDone);
-                    handle(event);
-                    if complete {
-                        self.progress.send_replace(Progress::Synced);
-                    }
+        News::Broken(words) => {
+            tracing::warn!(watch = ?feed, error = %words, "a watch failed and is started again");
+            // Once complete, a cache stays: an outage makes it old, not wrong about absence.
+            progress.send_if_modified(|progress| {
+                let first = *progress != Progress::Synced;
+                if first {
+                    *progress = Progress::Failing(words);
                 }
-                Ok(None) => return,
-                Err(error) => {
-                    let words = super::error::chain(&error);
-                    tracing::warn!(watch = ?self.feed, error = %words, "a watch failed and is started again");
-                    // Once complete, a cache stays: an outage makes it old, not wrong about absence.
-                    self.progress.send_if_modified(|progress| {
-                        let first = *progress != Progress::Synced;
-                        if first {
-                            *progress = Progress::Failing(words);
-                        }
-                        first
-                    });
-                }
-            }
+                first
+            });
         }
-    }
-}
-
-fn namespace_event(index: &Index, event: watcher::Event<Namespace>) {
-    match event {
-        watcher::Event::Init => index.begin_relist(&Feed::Namespaces),
-        watcher::Event::InitDone => index.end_relist(&Feed::Namespaces),
-        watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace) => {
-            index.put_namespace(Origin::Watch, namespace.meta(), held_by(&namespace));
-        }
-        watcher::Event::Delete(namespace) => index.remove_namespace(namespace.meta()),
-    }
-}
-
-/// Says what holds the deletion of a namespace up, in the namespace controller's own words.
-fn held_by(namespace: &Namespace) -> Option<String> {
-    namespace.metadata.deletion_timestamp.as_ref()?;
-    let conditions = namespace.status.as_ref()?.conditions.as_ref()?;
-    let holding = conditions.iter().filter(|condition| condition.status == "True");
-    let words: Vec<_> = holding.filter_map(|condition| condition.message.clone()).collect();
-    (!words.is_empty()).then(|| words.join("; "))
-}
-
-fn inventory_event(index: &Index, event: watcher::Event<ConfigMap>) {
-    match event {
-        watcher::Event::Init => index.begin_relist(&Feed::Inventories),
-        watcher::Event::InitDone => index.end_relist(&Feed::Inventories),
-        watcher::Event::Apply(map) | watcher::Event::InitApply(map) => {
-            index.put_inventory(Origin::Watch, map.meta(), read_inventory(&map));
-        }
-        watcher::Event::Delete(map) => index.remove_inventory(map.meta()),
-    }
-}
-
-/// Reads an inventory; one that does not parse counts as empty, which costs one idempotent apply.
-pub(super) fn read_inventory(map: &ConfigMap) -> Inventory {
-    let text = map.data.as_ref().and_then(|data| data.get(INVENTORY_KEY));
-    let parsed = text.map(|text| serde_json::from_str(text));
-    match parsed {
-        Some(Ok(inventory)) => inventory,
-        Some(Err(error)) => {
-            let namespace = map.metadata.namespace.as_deref().unwrap_or_default();
-            tracing::warn!(namespace, %error, "an inventory does not parse and is written anew");
-            Inventory::default()
-        }
-        None => Inventory::default(),
-    }
-}
-
-fn workload_event(index: &Index, feed: &Feed, event: watcher::Event<DynamicObject>) {
-    match event {
-        watcher::Event::Init => index.begin_relist(feed),
-        watcher::Event::InitDone => index.end_relist(feed),
-        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-            index.put_object(Origin::Watch, feed, &object.metadata, workload_of(feed, &object));
-        }
-        watcher::Event::Delete(object) => index.remove_object(feed, &object.metadata),
-    }
-}
-
-/// Judges a workload by its status. List items come without their kind: the feed knows it.
-pub(super) fn workload_of(feed: &Feed, object: &DynamicObject) -> Option<Workload> {
-    let Feed::Objects { kind, .. } = feed else { return None };
-    let metadata = &object.metadata;
-    let mut value = serde_json::json!({
-        "kind": kind,
-        "metadata": { "generation": metadata.generation, "labels": metadata.labels },
-    });
-    for part in ["spec", "status"] {
-        value[part] = object.data.get(part).cloned().unwrap_or_default();
-    }
-    workload(&value)
-}
-
-fn metadata_event(index: &Index, feed: &Feed, event: watcher::Event<PartialObjectMeta<DynamicObject>>) {
-    match event {
-        watcher::Event::Init => index.begin_relist(feed),
-        watcher::Event::InitDone => index.end_relist(feed),
-        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-            index.put_object(Origin::Watch, feed, &object.metadata, None);
-        }
-        watcher::Event::Delete(object) => index.remove_object(feed, &object.metadata),
-    }
+    };
+    match source.follow(tell).await {}
 }

@@ -86,9 +86,9 @@ impl Checks {
 
     /// Returns what a shop answered last, and the inputs it ran with.
     pub(super) fn probed(&self, store: &StoreId) -> (Option<Fingerprint>, Probed) {
-        self.stores.get(store).map_or((None, Probed::Pending), |check| {
-            (Some(check.question.inputs.clone()), check.probed.clone())
-        })
+        self.stores
+            .get(store)
+            .map_or((None, Probed::Pending), |check| (Some(check.question.inputs), check.probed.clone()))
     }
 
     /// A run has ended: the store shall be asked this from now on, or nothing. `restless`: something of it does not

@@ -126,8 +126,9 @@ impl Daemon {
                 picture.stores.entry(store.clone()).or_insert_with(|| StoreReport::new(store.clone(), now));
             report.created = created;
             if let Some(inventory) = observed.inventory {
-                report.url = inventory.url;
-                report.applied_revision = Some(inventory.revision).filter(|revision| !revision.is_empty());
+                report.url.clone_from(&inventory.url);
+                report.applied_revision =
+                    Some(inventory.revision.clone()).filter(|revision| !revision.is_empty());
             }
             let is_bad = matches!(state, StoreState::Failed | StoreState::Degraded);
             let failed_anew = is_bad && report.last_error.as_ref() != Some(&reason);

@@ -21,7 +21,7 @@ pub struct Question {
 impl Question {
     fn of(inventory: &Inventory) -> Option<Self> {
         let Inventory { inputs, revision: _, url, probe, ready: _, objects: _ } = inventory;
-        Some(Self { url: url.clone()?, target: probe.clone()?, inputs: inputs.clone()? })
+        Some(Self { url: url.clone()?, target: probe.clone()?, inputs: (*inputs)? })
     }
 }
 
@@ -48,10 +48,10 @@ pub(super) async fn conclude(
     }
     let Verdict { state, step, reason, ask } = verdict;
     let inventory = observed.inventory;
-    let ask = inventory.as_ref().filter(|_| ask).and_then(Question::of);
+    let ask = inventory.as_deref().filter(|_| ask).and_then(Question::of);
     let is_news = |inventory: &Inventory| inventory.inputs.is_some() && !inventory.was_ready();
-    if let Some(mut inventory) = inventory.filter(|it| state == StoreState::Ready && is_news(it)) {
-        inventory.ready.clone_from(&inventory.inputs);
+    if let Some(inventory) = inventory.filter(|it| state == StoreState::Ready && is_news(it)) {
+        let inventory = Inventory { ready: inventory.inputs, ..(*inventory).clone() };
         context.cluster.record(owner, &inventory).await?;
     }
     Ok(Conclusion { done, state: Some(state), step, reason, ask, symptoms })
@@ -59,7 +59,7 @@ pub(super) async fn conclude(
 
 /// Judges by what the inventory names: an object that is missing counts as much as one that does not run.
 fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms: &[Symptom]) -> Verdict {
-    let inventory = observed.inventory.as_ref();
+    let inventory = observed.inventory.as_deref();
     let mut entries = inventory.iter().flat_map(|inventory| &inventory.objects);
     let going = observed.objects.iter().find(|(_, object)| object.deleting);
     let missing = entries.find(|entry| !observed.objects.contains_key(&entry.key));
@@ -83,7 +83,7 @@ fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms
 /// What of the inventory has to run.
 fn workloads(observed: &ObservedStore) -> impl Iterator<Item = (&ObjectKey, &Workload)> {
     let entries = observed.inventory.iter().flat_map(|inventory| &inventory.objects);
-    entries.filter_map(|entry| Some((&entry.key, observed.objects.get(&entry.key)?.workload.as_ref()?)))
+    entries.filter_map(|entry| Some((&entry.key, observed.objects.get(&entry.key)?.workload.as_deref()?)))
 }
 
 /// What is known of the shop with what is applied now.

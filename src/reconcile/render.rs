@@ -114,8 +114,8 @@ pub(super) async fn render(
 /// Doubts that an object is absent which the chart looks up: what generates a password when it finds none would
 /// replace one that a database was made with.
 fn check_absence(query: &LookupQuery, observed: &ObservedStore) -> Result<(), RenderFailure> {
-    let group = query.api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
-    let key = ObjectKey { group, kind: query.kind.clone(), name: query.name.clone() };
+    let group = query.api_version.split_once('/').map_or("", |(group, _)| group);
+    let key = ObjectKey::new(group, query.kind.as_str(), query.name.as_str());
     if observed.objects.contains_key(&key) {
         return Err(RenderFailure::Contradiction { object: key.to_string() });
     }

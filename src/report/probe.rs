@@ -134,8 +134,7 @@ mod tests {
 
     fn ingress(annotations: &Value) -> Manifest {
         let body = json!({"metadata": {"annotations": annotations}});
-        let key =
-            ObjectKey { group: "networking.k8s.io".into(), kind: "Ingress".into(), name: "store".into() };
+        let key = ObjectKey::new("networking.k8s.io", "Ingress", "store");
         let resource = Resource {
             group: key.group.clone(),
             version: "v1".into(),

@@ -177,11 +177,7 @@ mod tests {
     }
 
     fn found(pods: &[Value], events: &[Value]) -> Vec<Symptom> {
-        let key = |group: &str, kind: &str, name: &str| ObjectKey {
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-        };
+        let key = |group: &str, kind: &str, name: &str| ObjectKey::new(group, kind, name);
         let workloads = BTreeMap::from([
             (key("apps", "Deployment", "medusa"), Step::Api),
             (key("apps", "Deployment", "storefront"), Step::Storefront),

@@ -1,0 +1,282 @@
+//! One list and watch at the wire. Written here and not taken from kube's runtime, because that one asks for whole
+//! objects even where metadata is enough (a Secret's data would come along), keeps whole pages in memory, may begin
+//! from a stale list, and never recovers from an API server whose versions went back (a restored backup).
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use http::header::{ACCEPT, HeaderValue};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use kube::Client;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::Request;
+use kube::runtime::watcher::DefaultBackoff;
+use serde::Deserialize;
+
+use super::seen::Seen;
+use super::{REQUEST_TIMEOUT, error};
+
+/// After which time the server ends a watch, in seconds; the next goes on where it ended. Long, because each is a
+/// request.
+const WATCH_SECONDS: u32 = 570;
+
+/// How long nothing may come before a connection counts as dead. Servers send a bookmark every minute.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// The same while the first objects come.
+const SILENCE_AT_FIRST: Duration = Duration::from_secs(20);
+
+/// Objects in a page, where the server can't stream its list: what is in memory at once.
+const PAGE: u32 = 100;
+
+/// The shortest time between two requests of one feed: a server that hangs up at once is not hammered.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks for an object's metadata alone.
+pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const FULL: &str = "application/json";
+
+/// How much of each object is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// The metadata alone.
+    Metadata,
+    /// All of it.
+    Full,
+}
+
+/// What to follow.
+pub(super) struct Source {
+    pub(super) client: Client,
+    /// The path of the collection.
+    pub(super) path: String,
+    pub(super) depth: Depth,
+    pub(super) labels: Option<String>,
+    pub(super) fields: Option<String>,
+}
+
+/// What is learnt by following.
+pub(super) enum News {
+    /// A list begins anew.
+    Listing,
+    /// An object is there, or is there still, or has changed.
+    There(Box<Seen>),
+    /// An object is gone.
+    Gone(Box<Seen>),
+    /// The list is complete, at this resource version: what it did not show is gone.
+    Complete(String),
+    /// It does not work, for this reason; it is tried again.
+    Broken(String),
+}
+
+/// Where to go on.
+enum Place {
+    /// At the beginning, with a list.
+    Nowhere,
+    /// Behind this resource version.
+    At(String),
+}
+
+/// Why a pass ended early.
+struct Broken {
+    words: String,
+    /// Whether the place is lost, so that everything has to be listed anew.
+    lost: bool,
+    /// Whether the server can't stream lists.
+    no_streaming: bool,
+}
+
+impl From<kube::Error> for Broken {
+    fn from(error: kube::Error) -> Self {
+        let (mut lost, mut no_streaming) = (false, false);
+        if let kube::Error::Api(status) = &error {
+            (lost, no_streaming) = judge(status.code, &status.message);
+        }
+        Self { words: error::chain(&error), lost, no_streaming }
+    }
+}
+
+/// Tells whether an answer says that the place is lost, and whether that lists can't be streamed.
+fn judge(code: u16, message: &str) -> (bool, bool) {
+    let no_streaming = matches!(code, 400 | 403 | 422) && message.contains("sendInitialEvents");
+    // A server that knows only older versions than ours was restored: it answers 504 for ever.
+    let unknown = message.contains("resource version") || message.contains("resourceVersion");
+    let lost = code == 410 || (matches!(code, 400 | 422 | 500 | 504) && unknown);
+    (lost, no_streaming)
+}
+
+impl Broken {
+    fn silent(seconds: Duration) -> Self {
+        let words = format!("nothing came for {} s", seconds.as_secs());
+        Self { words, lost: false, no_streaming: false }
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: ListMeta,
+    #[serde(default)]
+    items: Vec<Seen>,
+}
+
+impl Source {
+    /// Follows for ever. Every error is told and retried with backoff; a list that breaks off is never complete.
+    pub(super) async fn follow(&self, mut tell: impl FnMut(News)) -> Infallible {
+        let (mut place, mut streaming) = (Place::Nowhere, true);
+        let mut waits = DefaultBackoff::default();
+        loop {
+            let result = match &place {
+                Place::Nowhere if streaming => self.watch(&mut place, true, &mut tell).await,
+                Place::Nowhere => self.page(&mut place, &mut tell).await,
+                Place::At(_) => self.watch(&mut place, false, &mut tell).await,
+            };
+            let wait = match result {
+                Ok(()) => PAUSE,
+                Err(broken) if broken.no_streaming && streaming => {
+                    streaming = false;
+                    PAUSE
+                }
+                Err(broken) => {
+                    if broken.lost {
+                        place = Place::Nowhere;
+                    }
+                    tell(News::Broken(broken.words));
+                    waits.next().unwrap_or(PAUSE)
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Watches from a place on until the server ends it, or from the very beginning with all objects first.
+    async fn watch(
+        &self,
+        place: &mut Place,
+        from_the_beginning: bool,
+        tell: &mut impl FnMut(News),
+    ) -> Result<(), Broken> {
+        // No version asks for a consistent list, as new as the request.
+        let version = if let Place::At(version) = &*place { version.as_str() } else { "" };
+        let params = WatchParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            timeout: Some(WATCH_SECONDS),
+            bookmarks: true,
+            send_initial_events: from_the_beginning,
+        };
+        let request = Request::new(self.path.as_str()).watch(&params, version).map_err(broken)?;
+        let events = self.client.request_events::<Seen>(self.accepting(request, METADATA));
+        let events = tokio::time::timeout(REQUEST_TIMEOUT, events).await;
+        let events = events.map_err(|_| Broken::silent(REQUEST_TIMEOUT))??;
+        let mut events = std::pin::pin!(events);
+        if from_the_beginning {
+            tell(News::Listing);
+        }
+        let mut some = false;
+        loop {
+            let silence = if matches!(place, Place::Nowhere) { SILENCE_AT_FIRST } else { SILENCE };
+            let Ok(event) = tokio::time::timeout(silence, events.next()).await else {
+                // A server that does not know how to stream a list may say nothing at all.
+                let no_streaming = matches!(place, Place::Nowhere);
+                return Err(Broken { no_streaming, ..Broken::silent(silence) });
+            };
+            let Some(event) = event else {
+                return match place {
+                    Place::At(_) if some => Ok(()),
+                    _ => Err(broken("the server ended the watch at once")),
+                };
+            };
+            some = true;
+            take(event?, place, tell)?;
+        }
+    }
+
+    /// Lists page by page.
+    async fn page(&self, place: &mut Place, tell: &mut impl FnMut(News)) -> Result<(), Broken> {
+        let mut params = ListParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        };
+        tell(News::Listing);
+        loop {
+            let request = Request::new(self.path.as_str()).list(&params).map_err(broken)?;
+            let page = self.client.request::<Page>(self.accepting(request, METADATA_LIST));
+            let page = tokio::time::timeout(REQUEST_TIMEOUT, page).await;
+            let Page { metadata, items } = page.map_err(|_| Broken::silent(REQUEST_TIMEOUT))??;
+            for object in items {
+                tell(News::There(Box::new(object)));
+            }
+            params.continue_token = metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                let version = metadata.resource_version.filter(|version| !version.is_empty());
+                let version = version.ok_or_else(|| broken("the list has no resource version"))?;
+                *place = Place::At(version.clone());
+                tell(News::Complete(version));
+                return Ok(());
+            }
+        }
+    }
+
+    fn accepting(
+        &self,
+        mut request: http::Request<Vec<u8>>,
+        metadata: &'static str,
+    ) -> http::Request<Vec<u8>> {
+        let form = if self.depth == Depth::Metadata { metadata } else { FULL };
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(form));
+        request
+    }
+}
+
+/// Takes one event in.
+fn take(event: WatchEvent<Seen>, place: &mut Place, tell: &mut impl FnMut(News)) -> Result<(), Broken> {
+    let listing = matches!(place, Place::Nowhere);
+    let (object, gone) = match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+        WatchEvent::Deleted(object) => (object, true),
+        WatchEvent::Bookmark(bookmark) => {
+            let version = bookmark.metadata.resource_version;
+            if bookmark.metadata.annotations.contains_key("k8s.io/initial-events-end") && listing {
+                tell(News::Complete(version.clone()));
+                *place = Place::At(version);
+            } else if !listing {
+                *place = Place::At(version);
+            }
+            return Ok(());
+        }
+        WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
+    };
+    let version = object.metadata.resource_version.clone();
+    if version.is_empty() {
+        return Err(Broken { lost: true, ..broken("an object has no resource version") });
+    }
+    if !listing {
+        *place = Place::At(version);
+    }
+    tell(if gone { News::Gone(Box::new(object)) } else { News::There(Box::new(object)) });
+    Ok(())
+}
+
+fn broken(error: impl std::fmt::Display) -> Broken {
+    Broken { words: error.to_string(), lost: false, no_streaming: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_place_is_told_from_other_trouble() {
+        assert_eq!(judge(410, "too old resource version: 1 (2)"), (true, false));
+        assert_eq!(judge(504, "Too large resource version: 900, current: 7"), (true, false));
+        assert_eq!(judge(504, "the server was unable to return a response in time"), (false, false));
+        assert_eq!(judge(403, "configmaps is forbidden: User \"x\" cannot watch"), (false, false));
+        let refused = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList \
+                       feature gate is enabled";
+        assert_eq!(judge(422, refused), (false, true));
+    }
+}

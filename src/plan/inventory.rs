@@ -1,0 +1,173 @@
+//! What a run writes down in the store's own namespace, and its short form in a ConfigMap.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{Fingerprint, ObjectKey};
+use crate::report::ProbeTarget;
+
+/// The form that is written. Any other counts as no inventory, which costs one idempotent apply.
+const FORM: u32 = 2;
+
+/// What stands for a fingerprint that is not known.
+const NONE: &str = "-";
+
+/// What a run applied to a store's namespace, kept there itself: a restart compares and writes nothing, and an
+/// object whose template is gone is still known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct Inventory {
+    /// The fingerprint of everything the rendering depends on; none while a run is under way.
+    pub inputs: Option<Fingerprint>,
+    /// The commit that was applied.
+    pub revision: String,
+    /// Where shoppers find the store, as its Ingress says.
+    pub url: Option<String>,
+    /// What the shop has to answer before it is READY; none when its chart does not say.
+    pub probe: Option<ProbeTarget>,
+    /// The inputs that the store was READY with last: with these, what stops is a failure and no beginning.
+    pub ready: Option<Fingerprint>,
+    /// The objects, ours until pruned.
+    pub objects: Vec<InventoryEntry>,
+}
+
+/// One object of an [`Inventory`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InventoryEntry {
+    /// Which object.
+    pub key: ObjectKey,
+    /// The version of its API when it was applied.
+    pub version: Arc<str>,
+    /// The fingerprint of the manifest applied; none when an apply may or may not have happened.
+    pub manifest: Option<Fingerprint>,
+    /// The fingerprint our field manager's entry had after it.
+    pub fields: Option<Fingerprint>,
+}
+
+impl Inventory {
+    /// Whether the store was READY with what is applied now.
+    pub fn was_ready(&self) -> bool {
+        self.ready.is_some() && self.ready == self.inputs
+    }
+
+    /// Finds an object's entry.
+    pub fn get(&self, key: &ObjectKey) -> Option<&InventoryEntry> {
+        self.objects.iter().find(|entry| entry.key == *key)
+    }
+}
+
+/// The JSON of an inventory. An object is one line of five words: API version, kind, name, the fingerprint of its
+/// manifest and that of our fields. It is written for every change of every store, so it is short.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    form: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inputs: Option<Fingerprint>,
+    revision: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probe: Option<ProbeTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ready: Option<Fingerprint>,
+    objects: Vec<String>,
+}
+
+impl From<Inventory> for Written {
+    fn from(inventory: Inventory) -> Self {
+        let Inventory { inputs, revision, url, probe, ready, objects } = inventory;
+        let objects = objects.iter().map(write_entry).collect();
+        Self { form: FORM, inputs, revision, url, probe, ready, objects }
+    }
+}
+
+impl TryFrom<Written> for Inventory {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { form, inputs, revision, url, probe, ready, objects } = written;
+        if form != FORM {
+            return Err(format!("it has form {form}, this release knows form {FORM}"));
+        }
+        let read =
+            |line: String| read_entry(&line).ok_or_else(|| format!("`{line}` is no object of an inventory"));
+        let objects = objects.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { inputs, revision, url, probe, ready, objects })
+    }
+}
+
+fn write_entry(entry: &InventoryEntry) -> String {
+    let InventoryEntry { key, version, manifest, fields } = entry;
+    let word = |fingerprint: &Option<Fingerprint>| fingerprint.map_or(NONE.to_owned(), |it| it.to_string());
+    let api_version = crate::manifest::api_version(&key.group, version);
+    format!("{api_version} {} {} {} {}", key.kind, key.name, word(manifest), word(fields))
+}
+
+fn read_entry(line: &str) -> Option<InventoryEntry> {
+    let mut words = line.split(' ');
+    let mut word = || words.next();
+    let (api_version, kind, name, manifest, fields) = (word()?, word()?, word()?, word()?, word()?);
+    if word().is_some() {
+        return None;
+    }
+    let fingerprint = |word: &str| if word == NONE { Some(None) } else { word.parse().ok().map(Some) };
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    Some(InventoryEntry {
+        key: ObjectKey::new(group, kind, name),
+        version: version.into(),
+        manifest: fingerprint(manifest)?,
+        fields: fingerprint(fields)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inventory() -> Inventory {
+        let entry = |group, kind, name, fields| InventoryEntry {
+            key: ObjectKey::new(group, kind, name),
+            version: "v1".into(),
+            manifest: Some(Fingerprint::of_bytes(b"m")),
+            fields,
+        };
+        Inventory {
+            inputs: Some(Fingerprint::of_bytes(b"i")),
+            revision: "abc".to_owned(),
+            url: Some("http://acme.example.com/".to_owned()),
+            probe: None,
+            ready: None,
+            objects: vec![
+                entry("", "Service", "web", Some(Fingerprint::of_bytes(b"f"))),
+                entry("apps", "Deployment", "web", None),
+            ],
+        }
+    }
+
+    #[test]
+    fn an_inventory_is_written_in_few_words_and_read_as_it_was() {
+        let text = serde_json::to_string(&inventory()).unwrap();
+        assert_eq!(
+            text,
+            "{\"form\":2,\"inputs\":\"3n0bchoeBjK3zwTt9QMsjg\",\"revision\":\"abc\",\"url\":\"http://acme.example.com/\",\
+             \"objects\":[\"v1 Service web YsZqel3XDDFGYYBjw0TlMQ JS8QyDYQ68oaBZwLroJV6w\",\
+             \"apps/v1 Deployment web YsZqel3XDDFGYYBjw0TlMQ -\"]}"
+        );
+        assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory());
+    }
+
+    #[test]
+    fn another_form_is_no_inventory() {
+        let old = "{\"inputs\":null,\"revision\":\"abc\",\"url\":null,\"objects\":[{\"group\":\"\",\"kind\":\"Secret\",\
+                   \"name\":\"key\",\"version\":\"v1\"}]}";
+        assert!(serde_json::from_str::<Inventory>(old).is_err());
+        let later = "{\"form\":3,\"revision\":\"abc\",\"objects\":[]}";
+        let error = serde_json::from_str::<Inventory>(later).unwrap_err().to_string();
+        assert!(error.contains("form 3"), "{error}");
+        for line in ["v1 Secret key -", "v1 Secret key - - -", "v1 Secret key - x"] {
+            let text = format!("{{\"form\":2,\"revision\":\"\",\"objects\":[\"{line}\"]}}");
+            assert!(serde_json::from_str::<Inventory>(&text).is_err(), "{line}");
+        }
+    }
+}
