@@ -2,6 +2,7 @@
 //!
 //! Helm turns YAML into JSON before anything else sees it, so both directions speak `serde_json::Value`.
 
+mod quick;
 mod read;
 mod scalar;
 mod write;

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
 
-use super::{YamlError, scalar};
+use super::{YamlError, quick, scalar};
 
 /// How deep collections may nest. Deeper text is hostile: `serde_json` itself stops at 128.
 const DEPTH_MAX: usize = 100;
@@ -32,6 +32,16 @@ pub(crate) struct Reader {
 impl Reader {
     /// Reads the first document of a text. Later documents are not looked at, as in Helm.
     pub(crate) fn read(text: &str) -> Result<Reader, YamlError> {
+        let Some((value, nodes)) = quick::read(text) else { return Self::read_in_full(text) };
+        debug_assert!(
+            Self::read_in_full(text).is_ok_and(|full| full.value == value && full.nodes == nodes),
+            "the quick reader disagrees with the full parser about {text:?}"
+        );
+        Ok(Reader { value, nodes })
+    }
+
+    /// Reads with the parser that knows all of YAML.
+    pub(super) fn read_in_full(text: &str) -> Result<Reader, YamlError> {
         let mut builder = Builder::default();
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| YamlError {
@@ -199,7 +209,7 @@ fn resolve_scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<V
 }
 
 /// JSON has only string keys; Helm prints other scalars and refuses collections.
-fn key_name(value: Value) -> Result<String, String> {
+pub(super) fn key_name(value: Value) -> Result<String, String> {
     match value {
         Value::String(name) => Ok(name),
         Value::Bool(flag) => Ok(flag.to_string()),
