@@ -6,6 +6,7 @@ mod agenda;
 mod asking;
 mod checks;
 mod conclusions;
+mod pace;
 mod queue;
 mod runs;
 mod snapshots;
@@ -124,6 +125,7 @@ pub async fn run(
         host_waits: BTreeMap::new(),
         asking,
         waits: Waits::default(),
+        held_until: None,
     };
     daemon.work(&changes, sighted, stop).await;
     following.abort();
@@ -210,6 +212,8 @@ struct Daemon {
     asking: Asking,
     /// Stores at a step on their way to READY.
     waits: Waits,
+    /// Until when the API server wants no request.
+    held_until: Option<Instant>,
 }
 
 impl Daemon {
@@ -219,16 +223,27 @@ impl Daemon {
         mut sighted: UnboundedReceiver<Sighting>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
+        let pace = self.context.cluster.pace().clone();
+        let mut paced = pace.reports();
+        self.on_pace(*paced.borrow_and_update());
         loop {
             let now = Instant::now();
+            if self.held_until.is_some_and(|until| until <= now) {
+                self.show_hold(now);
+            }
             for store in self.waits.take_due(now) {
                 self.queue.mark_routine(&store);
             }
             self.tend_runs(now);
             self.start_runs();
             self.asking.start(&self.context.cluster, now);
-            let due =
-                [self.queue.next_due(), self.runs.next_due(), self.asking.next_due(), self.waits.next_due()];
+            let due = [
+                self.queue.next_due(),
+                self.runs.next_due(),
+                self.asking.next_due(),
+                self.waits.next_due(),
+                self.held_until,
+            ];
             let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
             tokio::select! {
                 () = &mut stop => break,
@@ -245,7 +260,11 @@ impl Daemon {
                     };
                     self.on_sighting(sighting);
                 }
-                finished = self.runs.next(|| Duration::ZERO) => self.on_finished(finished),
+                finished = self.runs.next(|| pace.held()) => self.on_finished(finished),
+                Ok(()) = paced.changed() => {
+                    let report = *paced.borrow_and_update();
+                    self.on_pace(report);
+                }
                 asked = self.asking.next() => self.on_asked(asked),
                 () = sleep_until(due), if due.is_some() => {}
             }
@@ -266,7 +285,8 @@ impl Daemon {
 
     /// Moves runs that take long to the slow lane, and ends those whose time is up.
     fn tend_runs(&mut self, now: Instant) {
-        while let Some((store, due)) = self.runs.take_due(now, Duration::ZERO) {
+        let held = self.context.cluster.pace().held();
+        while let Some((store, due)) = self.runs.take_due(now, held) {
             match due {
                 Due::SlowDown if self.queue.slow_down(&store, self.places) => {}
                 Due::SlowDown => self.runs.cut(&store, Cut::NoPlace),
@@ -283,7 +303,7 @@ impl Daemon {
             let wish = self.wish(&store);
             let memory = self.memory(&store);
             self.show_beginning(&store, &wish);
-            self.runs.start(&self.context, store, wish, memory, lane == Lane::Fast, Duration::ZERO);
+            self.runs.start(&self.context, store, wish, memory, lane == Lane::Fast);
         }
         self.show_runs();
         if self.first_pass.is_empty() && !self.is_ready {
@@ -315,8 +335,7 @@ impl Daemon {
 
     /// A store that is not in the cluster yet is being provisioned from now on.
     fn show_beginning(&mut self, store: &StoreId, wish: &Wish) {
-        let new =
-            matches!(wish, Wish::Present { .. }) && self.context.cluster.observe(store).namespace.is_none();
+        let new = matches!(wish, Wish::Present { .. }) && self.context.cluster.namespace(store).is_none();
         let now = (self.context.surroundings.clock)();
         let census = &mut self.census;
         self.board.update(|picture| {

@@ -180,6 +180,12 @@ series! {
     runs: IntGaugeVec = gauges("storekeeper_runs_under_way", "lane");
     /// Stores that wait for a run, by why they want one: git changed, something moved in the cluster, or it is time.
     waiting: IntGaugeVec = gauges("storekeeper_stores_waiting_for_run", "why");
+    /// Requests to the API server that may be under way at once; fewer after it asked us to wait.
+    requests_at_once: IntGauge = gauge("storekeeper_api_requests_at_once");
+    /// Answers of the API server that told us to wait (429, or 503 with Retry-After).
+    api_refusals: IntCounter = counter("storekeeper_api_refusals_total");
+    /// 1 while no request is sent because the API server asked for that, else 0.
+    api_held: IntGauge = gauge("storekeeper_api_held");
     /// Time in seconds of asking one shop itself, by what it answered.
     probes: HistogramVec = histograms("storekeeper_probe_duration_seconds", "result", &PROBE_BUCKETS);
     /// Fetches of the watched repository, by result.
@@ -269,6 +275,17 @@ impl Metrics {
         for (why, stores) in WHY.into_iter().zip([changed, moved, routine]) {
             self.0.waiting.with_label_values(&[why]).set(whole(stores));
         }
+    }
+
+    /// Sets how many requests may be under way at once, and how many answers have told us to wait until now.
+    pub fn set_pace(&self, at_once: usize, refusals: u64) {
+        self.0.requests_at_once.set(whole(at_once));
+        self.0.api_refusals.inc_by(refusals.saturating_sub(self.0.api_refusals.get()));
+    }
+
+    /// Sets whether requests are held back.
+    pub fn set_held(&self, held: bool) {
+        self.0.api_held.set(i64::from(held));
     }
 
     /// Observes one question to a shop itself.

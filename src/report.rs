@@ -107,6 +107,8 @@ pub struct FleetReport {
     pub ready: bool,
     /// Why shops are not asked before they count as READY, if they are not.
     pub not_asked: Option<String>,
+    /// Until when no request is sent because the API server asked for that, in seconds since 1970.
+    pub held_until: Option<i64>,
 }
 
 /// Everything that is shown, in one consistent picture.

@@ -29,7 +29,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 15);
+    assert_eq!(types.len(), 18);
 }
 
 #[test]
@@ -55,6 +55,9 @@ fn each_method_moves_its_own_series() {
     metrics.reconciled(Outcome::Applied, Duration::from_millis(500));
     metrics.probed(true, Duration::from_millis(30));
     metrics.set_runs(true, 3);
+    metrics.set_pace(32, 5);
+    metrics.set_pace(33, 5);
+    metrics.set_held(true);
     metrics.set_waiting_for_run(900, 2, 1);
     metrics.git_fetched(GitFetch::Failed);
     metrics.set_git_frozen(true);
@@ -66,6 +69,9 @@ fn each_method_moves_its_own_series() {
         "storekeeper_probe_duration_seconds_sum{result=\"good\"} 0.03",
         "storekeeper_runs_under_way{lane=\"slow\"} 3",
         "storekeeper_stores_waiting_for_run{why=\"changed\"} 900",
+        "storekeeper_api_requests_at_once 33",
+        "storekeeper_api_refusals_total 5",
+        "storekeeper_api_held 1",
         "stores_created_total 1",
         "provisioning_duration_seconds_bucket{le=\"60\"} 0",
         "provisioning_duration_seconds_bucket{le=\"90\"} 1",

@@ -50,6 +50,7 @@ fn marked(mark: &str) -> Picture {
         problems: vec![text("problem_1"), text("problem_2")],
         ready: false,
         not_asked: some("not_asked"),
+        held_until: Some(1_760_000_005),
     };
     Picture { fleet, stores: [store, other].into_iter().map(|store| (store.name.clone(), store)).collect() }
 }

@@ -64,7 +64,8 @@ const IMPURE_CALLS: [&str; 8] = [
 const PURE_STANDARD: [&str; 3] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr"];
 
 /// Modules outside `cli` that may ask for a moment to measure a duration by; what time it is, only `cli` asks.
-const STOPWATCHES: [(&str, &str); 2] = [
+const STOPWATCHES: [(&str, &str); 3] = [
+    ("cluster", "it keeps requests back for as long as the API server asks"),
     ("daemon", "it times runs and waits for retries"),
     ("git", "libgit2 has no timeouts of its own that safe code can set"),
 ];

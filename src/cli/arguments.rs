@@ -169,12 +169,20 @@ pub(super) struct ClusterArguments {
     /// The context of the kubeconfig; without it the current one.
     #[arg(long)]
     context: Option<String>,
+    /// How many requests to the API server may be under way at once, open watches aside; fewer after it asked to wait.
+    #[arg(long, env = "STOREKEEPER_MAX_REQUESTS_IN_FLIGHT", default_value_t = 64, value_parser = parse_requests)]
+    max_requests_in_flight: usize,
 }
 
 impl ClusterArguments {
     pub(super) fn settings(self) -> anyhow::Result<ClusterSettings> {
         let source = self.source.parse().context("understand --source")?;
-        Ok(ClusterSettings { kubeconfig: self.kubeconfig, context: self.context, source })
+        Ok(ClusterSettings {
+            kubeconfig: self.kubeconfig,
+            context: self.context,
+            source,
+            requests_at_once: self.max_requests_in_flight,
+        })
     }
 }
 
@@ -235,6 +243,13 @@ impl RunArguments {
             }),
             _ => Ok(Auth::Anonymous),
         }
+    }
+}
+
+fn parse_requests(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=10_000) => Ok(number),
+        _ => Err("a number from 1 to 10000 is needed".to_owned()),
     }
 }
 

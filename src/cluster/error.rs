@@ -1,5 +1,7 @@
 //! Why the API server did not do what was asked.
 
+use super::pace::{ANSWER_LIMIT, NoAnswer};
+
 /// A failed act on the cluster; fits "failed to {error}".
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -56,6 +58,9 @@ impl ClusterError {
                 retry_after: status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
                 message: one_line(&status.message),
             },
+            kube::Error::Service(error) if error.is::<NoAnswer>() => {
+                Self::TimedOut { act, seconds: ANSWER_LIMIT.as_secs() }
+            }
             other => Self::Unreachable { act, detail: chain(&other) },
         }
     }

@@ -5,6 +5,7 @@
 //! - `changes`: the stores that something was seen of
 //! - `resources`: which kinds the API server serves
 //! - `apply`, `delete`, `lookup`: one verb each
+//! - `pace`: when requests are sent, and how many at once
 //! - `symptoms`: why a store does not come up
 //! - `error`: why the API server did not do what was asked
 
@@ -15,6 +16,7 @@ mod error;
 mod follow;
 mod index;
 mod lookup;
+mod pace;
 mod resources;
 mod seen;
 mod symptoms;
@@ -27,6 +29,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Config, Resource as _};
@@ -38,11 +41,13 @@ use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 pub use changes::Changes;
 pub use error::ClusterError;
 use index::Index;
+pub use pace::{Pace, PaceReport};
 use resources::ResourceTable;
 use watch::Watches;
 
-/// How long one request may take before it counts as failed.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one request may take before it counts as failed, the waits that the API server asks for included. (No
+/// answer at all counts as failed sooner: see `pace`.)
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The path of all namespaces.
 const NAMESPACES: &str = "/api/v1/namespaces";
@@ -56,12 +61,15 @@ pub struct ClusterSettings {
     pub context: Option<String>,
     /// The source whose stores are watched and written.
     pub source: SourceId,
+    /// How many requests may be under way at once, open watches aside.
+    pub requests_at_once: usize,
 }
 
 /// A handle on the cluster. Cloned handles share caches and connections.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    pace: Pace,
     source: SourceId,
     table: Arc<RwLock<ResourceTable>>,
     index: Arc<Index>,
@@ -72,16 +80,25 @@ impl Cluster {
     /// Connects and asks once which kinds are served. Ids of stores whose observation changes go to `changes`.
     pub async fn connect(settings: ClusterSettings, changes: Changes) -> Result<Self, ClusterError> {
         let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
-        let client = Client::try_from(with_user_agent(config))
-            .map_err(ClusterError::request("connect to the cluster"))?;
+        let pace = Pace::new(settings.requests_at_once);
+        let client = ClientBuilder::try_from(prepared(config))
+            .map_err(ClusterError::request("connect to the cluster"))?
+            .with_layer(&pace)
+            .build();
         let table = ResourceTable::discover(&client).await?;
         Ok(Self {
             client,
+            pace,
             source: settings.source,
             table: Arc::new(RwLock::new(table)),
             index: Arc::new(Index::new(changes)),
             watches: Arc::default(),
         })
+    }
+
+    /// Returns how the API server is asked.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Returns what the caches hold of one store.
@@ -187,8 +204,9 @@ async fn client_config(kubeconfig: Option<&Path>, context: Option<String>) -> Re
     }
 }
 
-/// Names us in the API server's audit log.
-fn with_user_agent(mut config: Config) -> Config {
+/// Names us in the API server's audit log, and leaves waiting and sending again to our own pace.
+fn prepared(mut config: Config) -> Config {
+    config.default_retry = false;
     let agent = HeaderValue::from_static(concat!("storekeeper/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
     config

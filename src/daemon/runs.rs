@@ -98,7 +98,7 @@ impl Timing {
 }
 
 impl Runs {
-    /// Begins a run. `held` is for how long the API server has kept us waiting until now.
+    /// Begins a run.
     pub(super) fn start(
         &mut self,
         context: &Context,
@@ -106,13 +106,13 @@ impl Runs {
         wish: Wish,
         memory: Memory,
         fast: bool,
-        held: Duration,
     ) {
         let (context, begun) = (context.clone(), Instant::now());
+        let held_before = context.cluster.pace().held();
         let (end, ended) = oneshot::channel();
         let span = tracing::info_span!("run", store.id = %store, git.commit = wish.revision());
         self.ends.insert(store.clone(), end);
-        self.under_way.insert(store.clone(), Timing { begun, held_before: held, fast, outdated: false });
+        self.under_way.insert(store.clone(), Timing { begun, held_before, fast, outdated: false });
         self.set_clock(&store);
         let run = async move {
             let mut tally = Tally::default();
@@ -133,7 +133,7 @@ impl Runs {
         }
     }
 
-    /// Takes a run for which something is due.
+    /// Takes a run for which something is due. `held` is for how long the API server has kept us waiting until now.
     pub(super) fn take_due(&mut self, now: Instant, held: Duration) -> Option<(StoreId, Due)> {
         loop {
             let store = self.clock.take_due(now)?;
@@ -166,7 +166,7 @@ impl Runs {
         self.clock.next()
     }
 
-    /// Waits for the end of a run; for ever when none is under way. `held` as for [`Runs::start`].
+    /// Waits for the end of a run; for ever when none is under way. `held` as for [`Runs::take_due`].
     pub(super) async fn next(&mut self, held: impl Fn() -> Duration) -> Finished {
         loop {
             match self.tasks.join_next().await {

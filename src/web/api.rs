@@ -33,6 +33,8 @@ pub struct Fleet {
     pub ready: bool,
     /// Why shops are not asked before they count as READY, if they are not.
     pub not_asked: Option<String>,
+    /// Until when no request is sent because the API server asked for that.
+    pub held_until: Option<String>,
 }
 
 /// What `/api/v1/stores/<name>` answers.
@@ -78,8 +80,10 @@ impl Stores {
 
 impl Fleet {
     fn of(report: &FleetReport) -> Self {
-        let FleetReport { revision, frozen, removals_refused, problems, ready, not_asked } = report.clone();
-        Self { revision, frozen, removals_refused, problems, ready, not_asked }
+        let FleetReport { revision, frozen, removals_refused, problems, ready, not_asked, held_until } =
+            report.clone();
+        let held_until = held_until.map(rfc3339);
+        Self { revision, frozen, removals_refused, problems, ready, not_asked, held_until }
     }
 }
 

@@ -70,10 +70,16 @@ fn head(html: &mut Html, picture: &Picture) {
 
 /// Says above everything else what holds the whole fleet back.
 fn banners(html: &mut Html, fleet: &FleetReport) {
-    let FleetReport { revision: _, frozen, removals_refused, problems, ready, not_asked } = fleet;
+    let FleetReport { revision: _, frozen, removals_refused, problems, ready, not_asked, held_until } = fleet;
     if let Some(reason) = frozen {
         html.markup("<section class=\"banner bad\"><h2>Newer commits are not followed</h2><p>");
         html.text(reason).markup("</p></section>\n");
+    }
+    if let Some(until) = held_until {
+        html.markup("<section class=\"banner info\"><h2>The API server asked us to wait</h2><p>It has more requests than \
+                     it can take; none is sent until ");
+        moment(html, *until, rfc3339(*until));
+        html.markup(".</p></section>\n");
     }
     if let Some(reason) = removals_refused {
         html.markup("<section class=\"banner warn\"><h2>Removals are refused</h2><p>");

@@ -1,0 +1,583 @@
+//! Keeps to what the API server can take: a layer around every request of the client.
+//!
+//! An answer 429, or 503 with `Retry-After`, holds back every further request of the daemon (open watches go on) until
+//! the time it names, and the refused request is sent again then. Afterwards half as many requests as before may be
+//! under way at once, and one more with each round of good answers. kube's own retries are switched off: they know
+//! one request each, so that a hundred of them would come back together, again and again.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
+use kube::client::Body;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tower::{BoxError, Layer, Service, ServiceExt};
+
+/// How long an answer may take to begin, waiting for our turn not counted.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a request counts as one of those under way. What hangs in one namespace must not use up the places of all.
+const PLACE_LIMIT: Duration = Duration::from_secs(1);
+
+/// The wait when the server names none.
+const USUAL_WAIT: Duration = Duration::from_secs(1);
+
+/// The shortest wait, and the longest: after that it is tried whether the server still means it.
+const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+
+/// How often a refused request is sent again; client-go does it as often.
+const SENT_AGAIN: usize = 10;
+
+/// By how much of a wait those who waited come back one after the other.
+const SPREAD: f64 = 0.2;
+
+/// How fresh a good answer has to be to prove that the server serves others.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// No answer began in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", ANSWER_LIMIT.as_secs())]
+pub(super) struct NoAnswer;
+
+/// How the API server is asked at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaceReport {
+    /// Until when every request waits, if they do.
+    pub held_until: Option<std::time::Instant>,
+    /// How many requests may be under way at once.
+    pub at_once: usize,
+    /// How many answers have told us to wait.
+    pub refusals: u64,
+}
+
+/// Decides when requests are sent. Cloned handles share what was learnt.
+#[derive(Clone)]
+pub struct Pace(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    room: Semaphore,
+    news: watch::Sender<PaceReport>,
+}
+
+/// What was learnt from answers. Pure: the time comes in.
+struct State {
+    /// The newest wait for all, over or not: when it began and when it ends.
+    held: Option<(Instant, Instant)>,
+    /// How long the waits before that took together.
+    held_before: Duration,
+    /// Namespaces that wait alone, and until when.
+    alone: HashMap<Arc<str>, Instant>,
+    /// Namespaces whose last request had no answer in time: their requests take no place.
+    hanging: HashSet<Arc<str>>,
+    /// The newest good answers, of two namespaces.
+    served: [Option<(Arc<str>, Instant)>; 2],
+    most: usize,
+    at_once: usize,
+    /// Good answers since `at_once` changed.
+    good: usize,
+    /// Places to take away as they become free.
+    owed: usize,
+    refusals: u64,
+    tickets: u32,
+}
+
+impl State {
+    fn new(most: usize) -> Self {
+        Self {
+            held: None,
+            held_before: Duration::ZERO,
+            alone: HashMap::new(),
+            hanging: HashSet::new(),
+            served: [None, None],
+            most,
+            at_once: most,
+            good: 0,
+            owed: 0,
+            refusals: 0,
+            tickets: 0,
+        }
+    }
+
+    fn report(&self, now: Instant) -> PaceReport {
+        let held_until = self.held.map(|(_, until)| until).filter(|until| *until > now);
+        PaceReport {
+            held_until: held_until.map(Instant::into_std),
+            at_once: self.at_once,
+            refusals: self.refusals,
+        }
+    }
+
+    /// Until when a request of this namespace has to wait.
+    fn held_until(&self, now: Instant, namespace: Option<&Arc<str>>) -> Option<Instant> {
+        let alone = namespace.and_then(|namespace| self.alone.get(namespace)).copied();
+        let until = self.held.map(|(_, until)| until).max(alone)?;
+        (until > now).then_some(until)
+    }
+
+    /// The same, with those who wait one after the other.
+    fn turn(&mut self, now: Instant, namespace: Option<&Arc<str>>) -> Option<Instant> {
+        let until = self.held_until(now, namespace)?;
+        self.tickets = self.tickets.wrapping_add(1);
+        // Multiples of the golden ratio spread evenly, however many there are.
+        let share = (f64::from(self.tickets) * 0.618_033_988_749_895).fract();
+        Some(until + (until - now).mul_f64(SPREAD * share))
+    }
+
+    /// For how long all requests have had to wait until now.
+    fn held(&self, now: Instant) -> Duration {
+        let newest = self
+            .held
+            .map_or(Duration::ZERO, |(since, until)| until.min(now).saturating_duration_since(since));
+        self.held_before + newest
+    }
+
+    /// The server told a request to wait. Its own words about overload are plain text and mean everybody; a JSON
+    /// status may come from what refuses one namespace alone, such as a webhook, while others are served. Returns
+    /// whether a wait for all began.
+    fn refused(&mut self, now: Instant, namespace: Option<&Arc<str>>, wait: Duration, is_text: bool) -> bool {
+        self.refusals += 1;
+        let until = now + wait.clamp(WAITS.0, WAITS.1);
+        if let Some(namespace) = namespace.filter(|namespace| !is_text && self.serves_others(now, namespace))
+        {
+            self.alone.retain(|_, until| *until > now);
+            self.alone.insert(Arc::clone(namespace), until);
+            return false;
+        }
+        if let Some((_, newest)) = self.held.as_mut().filter(|(_, newest)| *newest > now) {
+            *newest = until.max(*newest);
+            return false;
+        }
+        self.held_before = self.held(now);
+        self.held = Some((now, until));
+        let fewer = (self.at_once / 2).max(1);
+        self.owed += self.at_once - fewer;
+        (self.at_once, self.good) = (fewer, 0);
+        true
+    }
+
+    fn serves_others(&self, now: Instant, namespace: &Arc<str>) -> bool {
+        let other = |(served, when): &(Arc<str>, Instant)| served != namespace && now <= *when + FRESH;
+        self.served.iter().flatten().any(other)
+    }
+
+    /// The server answered; returns whether one more request may be under way from now on.
+    fn answered(&mut self, now: Instant, namespace: Option<&Arc<str>>) -> bool {
+        if let Some(namespace) = namespace {
+            if self.served[0].as_ref().is_some_and(|(served, _)| served != namespace) {
+                self.served.swap(0, 1);
+            }
+            self.served[0] = Some((Arc::clone(namespace), now));
+        }
+        self.good += 1;
+        if self.at_once >= self.most || self.good < self.at_once {
+            return false;
+        }
+        (self.at_once, self.good) = (self.at_once + 1, 0);
+        true
+    }
+}
+
+impl Pace {
+    /// Begins with so many requests at once as the most.
+    pub(super) fn new(most: usize) -> Self {
+        let state = State::new(most.max(1));
+        let (news, _) = watch::channel(state.report(Instant::now()));
+        Self(Arc::new(Shared { room: Semaphore::new(state.most), state: Mutex::new(state), news }))
+    }
+
+    /// Tells how the API server is asked, and of each change.
+    pub fn reports(&self) -> watch::Receiver<PaceReport> {
+        self.0.news.subscribe()
+    }
+
+    /// Returns for how long all requests together have had to wait until now.
+    pub fn held(&self) -> Duration {
+        self.state().held(Instant::now())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a request may be sent. A watch takes no place: it would never give it back.
+    async fn turn(&self, namespace: Option<&Arc<str>>, is_watch: bool) -> Option<Place> {
+        loop {
+            let turn = self.state().turn(Instant::now(), namespace);
+            if let Some(until) = turn {
+                tokio::time::sleep_until(until).await;
+                continue;
+            }
+            if is_watch || namespace.is_some_and(|namespace| self.state().hanging.contains(namespace)) {
+                return None;
+            }
+            // It is closed never.
+            let place = self.0.room.acquire().await.ok()?;
+            place.forget();
+            let place = Place(self.clone());
+            if self.state().held_until(Instant::now(), namespace).is_none() {
+                return Some(place);
+            }
+        }
+    }
+
+    /// Waits for an answer to begin; a place is given back when that takes long.
+    async fn answer<T>(
+        &self,
+        place: Option<Place>,
+        namespace: Option<&Arc<str>>,
+        answer: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, BoxError> {
+        let mut answer = pin!(answer);
+        let begun = tokio::time::timeout(PLACE_LIMIT, &mut answer).await;
+        drop(place);
+        if let Some(namespace) = namespace {
+            let mut state = self.state();
+            match begun {
+                Ok(_) => _ = state.hanging.remove(namespace),
+                Err(_) => _ = state.hanging.insert(Arc::clone(namespace)),
+            }
+        }
+        match begun {
+            Ok(answer) => answer,
+            Err(_) => tokio::time::timeout(ANSWER_LIMIT - PLACE_LIMIT, answer)
+                .await
+                .unwrap_or_else(|_| Err(NoAnswer.into())),
+        }
+    }
+
+    /// Learns from an answer; returns whether the request has to be sent again.
+    fn learn<B>(&self, namespace: Option<&Arc<str>>, response: &Response<B>) -> bool {
+        let (now, mut state) = (Instant::now(), self.state());
+        let Some(wait) = asked_to_wait(response) else {
+            if state.answered(now, namespace) {
+                match state.owed {
+                    0 => self.0.room.add_permits(1),
+                    _ => state.owed -= 1,
+                }
+                self.tell(&state, now);
+            }
+            return false;
+        };
+        if state.refused(now, namespace, wait, !is_json(response)) {
+            state.owed -= self.0.room.forget_permits(state.owed);
+            let (at_once, seconds) = (state.at_once, wait.as_secs());
+            tracing::warn!(seconds, at_once, "the API server asks to wait: every request does");
+        }
+        self.tell(&state, now);
+        true
+    }
+
+    fn tell(&self, state: &State, now: Instant) {
+        let _ = self.0.news.send_replace(state.report(now));
+    }
+}
+
+/// A request's place among those under way.
+struct Place(Pace);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        match state.owed {
+            0 => self.0.0.room.add_permits(1),
+            _ => state.owed -= 1,
+        }
+    }
+}
+
+/// Returns how long an answer tells us to wait.
+fn asked_to_wait<B>(response: &Response<B>) -> Option<Duration> {
+    let named = response.headers().get(RETRY_AFTER);
+    let seconds = named.and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
+    match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => Some(seconds.unwrap_or(USUAL_WAIT)),
+        // A date, which only something between the server and us would write, is as good as a second.
+        StatusCode::SERVICE_UNAVAILABLE if named.is_some() => Some(seconds.unwrap_or(USUAL_WAIT)),
+        _ => None,
+    }
+}
+
+fn is_json<B>(response: &Response<B>) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/json"))
+}
+
+/// Finds the namespace that a path is about.
+fn namespace_of(path: &str) -> Option<Arc<str>> {
+    let mut parts = path.split('/');
+    parts.any(|part| part == "namespaces");
+    parts.next().filter(|name| !name.is_empty()).map(Arc::from)
+}
+
+fn is_watch(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|part| part == "watch=true" || part == "watch=1"))
+}
+
+/// Copies a request whose body can be sent twice, as all of ours can.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    *copy.version_mut() = request.version();
+    copy.headers_mut().clone_from(request.headers());
+    copy.extensions_mut().clone_from(request.extensions());
+    Some(copy)
+}
+
+impl<S> Layer<S> for Pace {
+    type Service = Paced<S>;
+
+    fn layer(&self, service: S) -> Paced<S> {
+        Paced { pace: self.clone(), service: Arc::new(tokio::sync::Mutex::new(service)) }
+    }
+}
+
+/// A client that keeps to a pace.
+pub struct Paced<S> {
+    pace: Pace,
+    /// Locked to hand a request over, never while it is answered.
+    service: Arc<tokio::sync::Mutex<S>>,
+}
+
+impl<S, B> Service<Request<Body>> for Paced<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError> + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(send(self.pace.clone(), Arc::clone(&self.service), request))
+    }
+}
+
+/// Sends a request when it may be sent, and again when the server asked for that.
+async fn send<S, B>(
+    pace: Pace,
+    service: Arc<tokio::sync::Mutex<S>>,
+    mut request: Request<Body>,
+) -> Result<Response<B>, BoxError>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
+{
+    let namespace = namespace_of(request.uri().path());
+    let (namespace, is_watch) = (namespace.as_ref(), is_watch(request.uri().query()));
+    let mut left = SENT_AGAIN;
+    loop {
+        let next = copy(&request);
+        let place = pace.turn(namespace, is_watch).await;
+        let answer = {
+            let mut service = service.lock().await;
+            service.ready().await?.call(request)
+        };
+        let response = pace.answer(place, namespace, answer).await?;
+        let refused = pace.learn(namespace, &response);
+        match next.filter(|_| refused && left > 0) {
+            Some(next) => request = next,
+            None => return Ok(response),
+        }
+        left -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tower::service_fn;
+
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn namespace(name: &str) -> Arc<str> {
+        Arc::from(name)
+    }
+
+    #[test]
+    fn a_refusal_holds_everybody_back_until_its_time_and_those_who_wait_come_one_after_the_other() {
+        let (mut state, now) = (State::new(64), Instant::now());
+        assert_eq!(state.turn(now, None), None);
+        assert!(state.refused(now, Some(&namespace("a")), seconds(10), true));
+        let mut turns: Vec<_> = (0..10).map(|_| state.turn(now, Some(&namespace("b"))).unwrap()).collect();
+        turns.sort();
+        assert!(turns[0] >= now + seconds(10) && turns[9] <= now + seconds(12), "{turns:?}");
+        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_millis(20)), "{turns:?}");
+        assert_eq!(state.turn(now + seconds(10), None), None);
+    }
+
+    #[test]
+    fn a_wait_is_neither_too_short_nor_endless() {
+        for (asked, waited) in [(0, Duration::from_millis(250)), (7, seconds(7)), (86_400, seconds(60))] {
+            let (mut state, now) = (State::new(64), Instant::now());
+            state.refused(now, None, seconds(asked), true);
+            assert_eq!(state.held_until(now, None), Some(now + waited));
+        }
+    }
+
+    #[test]
+    fn each_wait_halves_what_is_under_way_once_and_good_answers_bring_it_back_one_by_one() {
+        let (mut state, now) = (State::new(8), Instant::now());
+        state.refused(now, None, seconds(1), true);
+        assert!(!state.refused(now, None, seconds(2), true), "the same wait");
+        assert_eq!((state.at_once, state.owed), (4, 4));
+        assert_eq!(state.held_until(now, None), Some(now + seconds(2)), "the later end counts");
+        state.refused(now + seconds(2), None, seconds(1), true);
+        state.refused(now + seconds(4), None, seconds(1), true);
+        state.refused(now + seconds(6), None, seconds(1), true);
+        assert_eq!((state.at_once, state.owed), (1, 7), "never none");
+        let grown: Vec<_> = (0..40).map(|_| usize::from(state.answered(now, None))).collect();
+        assert_eq!(grown[..6], [1, 0, 1, 0, 0, 1]);
+        assert_eq!((grown.iter().sum::<usize>(), state.at_once), (7, 8), "no more than the most");
+    }
+
+    #[test]
+    fn what_refuses_one_namespace_while_others_are_served_holds_only_that_one_back() {
+        let (mut state, now) = (State::new(8), Instant::now());
+        let (a, b) = (namespace("a"), namespace("b"));
+        state.answered(now, Some(&b));
+        state.answered(now, Some(&a));
+        assert!(!state.refused(now + seconds(1), Some(&a), seconds(5), false));
+        assert_eq!(state.held_until(now + seconds(1), Some(&a)), Some(now + seconds(6)));
+        assert_eq!((state.held_until(now + seconds(1), Some(&b)), state.at_once), (None, 8));
+        // The server's own words about overload mean everybody, and so does a server that serves nobody else.
+        assert!(state.refused(now + seconds(1), Some(&a), seconds(5), true));
+        let mut silent = State::new(8);
+        silent.answered(now, Some(&a));
+        assert!(silent.refused(now + seconds(1), Some(&a), seconds(5), false));
+        assert!(silent.held_until(now + seconds(1), Some(&b)).is_some());
+    }
+
+    #[test]
+    fn the_time_of_all_waits_is_added_up() {
+        let (mut state, now) = (State::new(8), Instant::now());
+        state.refused(now, None, seconds(4), true);
+        assert_eq!(state.held(now + seconds(3)), seconds(3));
+        assert_eq!(state.held(now + seconds(9)), seconds(4));
+        state.refused(now + seconds(10), None, seconds(4), true);
+        assert_eq!(state.held(now + seconds(11)), seconds(5));
+    }
+
+    #[test]
+    fn waits_are_read_from_answers() {
+        let answer = |code: u16, wait: Option<&str>| {
+            let mut response = Response::builder().status(code);
+            if let Some(wait) = wait {
+                response = response.header(RETRY_AFTER, wait);
+            }
+            asked_to_wait(&response.body(()).unwrap())
+        };
+        assert_eq!(answer(429, Some("7")), Some(seconds(7)));
+        assert_eq!(answer(429, None), Some(seconds(1)));
+        assert_eq!(answer(503, Some("Wed, 21 Oct 2026 07:28:00 GMT")), Some(seconds(1)));
+        assert_eq!((answer(503, None), answer(500, Some("7")), answer(200, Some("7"))), (None, None, None));
+    }
+
+    #[test]
+    fn namespaces_are_found_in_paths() {
+        let found = |path| namespace_of(path).map(|name| name.to_string());
+        assert_eq!(found("/api/v1/namespaces/store-a/secrets/b").as_deref(), Some("store-a"));
+        assert_eq!(found("/apis/apps/v1/namespaces/store-a").as_deref(), Some("store-a"));
+        assert_eq!(
+            (found("/api/v1/namespaces"), found("/api/v1/secrets"), found("/version")),
+            (None, None, None)
+        );
+    }
+
+    fn get(path: &str) -> Request<Body> {
+        Request::get(path).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_is_sent_again_when_its_time_has_come_and_keeps_others_waiting_until_then() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&sent);
+        let pace = Pace::new(4);
+        let mut client = pace.layer(service_fn(move |request: Request<Body>| {
+            let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                let refusal = Response::builder().status(429).header(RETRY_AFTER, "0");
+                let served = Response::builder().status(200);
+                Ok::<_, BoxError>(
+                    if first { refusal } else { served }.body(request.uri().to_string()).unwrap(),
+                )
+            }
+        }));
+        let begun = Instant::now();
+        let refused = client.call(get("/a"));
+        let (answer, later) = tokio::join!(refused, async {
+            tokio::time::sleep(WAITS.0 / 5).await;
+            assert_eq!((sent.load(Ordering::SeqCst), pace.held() > Duration::ZERO), (1, true));
+            client.call(get("/b")).await
+        });
+        assert_eq!((answer.unwrap().into_body(), later.unwrap().into_body()), ("/a".into(), "/b".into()));
+        assert!(begun.elapsed() >= WAITS.0 && sent.load(Ordering::SeqCst) == 3);
+        let report = *pace.reports().borrow();
+        assert_eq!(
+            (report.refusals, report.at_once),
+            (1, 3),
+            "two of four, and one more after two good answers"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_for_ever_is_asked_a_bounded_number_of_times() {
+        let pace = Pace::new(4);
+        let refusal = |_: Request<Body>| async {
+            Ok::<_, BoxError>(Response::builder().status(429).header(RETRY_AFTER, "0").body(()).unwrap())
+        };
+        let response = pace.layer(service_fn(refusal)).call(get("/a")).await.unwrap();
+        assert_eq!((response.status().as_u16(), pace.reports().borrow().refusals), (429, 11));
+    }
+
+    #[tokio::test]
+    async fn requests_that_hang_in_one_namespace_leave_their_places_to_others() {
+        let pace = Pace::new(2);
+        let client = || {
+            pace.layer(service_fn(|request: Request<Body>| async move {
+                if request.uri().path().contains("/hangs/") {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, BoxError>(Response::new(()))
+            }))
+        };
+        let hang =
+            |number| tokio::spawn(client().call(get(&format!("/api/v1/namespaces/hangs/pods/{number}"))));
+        let mut hanging: Vec<_> = (0..2).map(hang).collect();
+        tokio::task::yield_now().await;
+        assert_eq!(pace.0.room.available_permits(), 0);
+        client().call(get("/version")).await.unwrap();
+        // Known by now: further ones take no place at all.
+        hanging.extend((2..9).map(hang));
+        tokio::task::yield_now().await;
+        assert_eq!(pace.0.room.available_permits(), 2);
+        hanging.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_dropped_gives_its_place_back() {
+        let pace = Pace::new(1);
+        let never = |_: Request<Body>| std::future::pending::<Result<Response<()>, BoxError>>();
+        let hanging = tokio::spawn(pace.layer(service_fn(never)).call(get("/a")));
+        tokio::task::yield_now().await;
+        assert_eq!(pace.0.room.available_permits(), 0);
+        hanging.abort();
+        assert!(hanging.await.unwrap_err().is_cancelled());
+        assert_eq!(pace.0.room.available_permits(), 1);
+    }
+}
