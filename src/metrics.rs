@@ -34,6 +34,9 @@ const PROBE_BUCKETS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10
 /// Why stores want a run, the most urgent first.
 const WHY: [&str; 3] = ["changed", "moved", "routine"];
 
+/// Seconds: from a commit that changes one file to the first sight of ten thousand.
+const GIT_READ_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
 /// How one run over a store ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
@@ -190,6 +193,8 @@ series! {
     probes: HistogramVec = histograms("storekeeper_probe_duration_seconds", "result", &PROBE_BUCKETS);
     /// Fetches of the watched repository, by result.
     git_fetches: IntCounterVec = counters("storekeeper_git_fetches_total", "result");
+    /// Time in seconds from a fetched commit to its stores in the queue.
+    git_reads: Histogram = histogram("storekeeper_git_read_seconds", &GIT_READ_BUCKETS);
     /// 1 while newer commits are not followed, else 0.
     git_frozen: IntGauge = gauge("storekeeper_git_frozen");
     /// When the newest commit seen was committed, in seconds since 1970; 0 until one is seen.
@@ -296,6 +301,11 @@ impl Metrics {
     /// Counts one fetch of the watched repository.
     pub fn git_fetched(&self, result: GitFetch) {
         self.0.git_fetches.with_label_values(&[result.label()]).inc();
+    }
+
+    /// Observes how long it took from a fetched commit to its stores in the queue.
+    pub fn git_read(&self, took: Duration) {
+        self.0.git_reads.observe(took.as_secs_f64());
     }
 
     /// Sets whether newer commits are not followed.

@@ -10,6 +10,7 @@ mod fields;
 pub mod file;
 mod fleet;
 mod hosts;
+mod known;
 mod path;
 mod problem;
 pub mod schema;
@@ -27,7 +28,7 @@ use serde_json::{Map, Value};
 
 use crate::names::{FLEET_FILE, Host, STORES_FOLDER, StoreId};
 
-pub use self::collect::read;
+pub use self::known::{KnownFiles, read};
 pub use self::path::{VALUES_FOLDER, wants};
 pub use self::problem::Problem;
 
@@ -96,13 +97,40 @@ pub enum FileContent {
     Unreadable(String),
 }
 
+/// Names bytes: the id that git gives to the content of a file. Same id, same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentId(pub [u8; 20]);
+
+/// What a commit's tree says of a path, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// A regular file.
+    File {
+        /// Its content.
+        content: ContentId,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Nothing that can be read, and what it is instead, as in [`FileContent::Unreadable`].
+    Unreadable(String),
+}
+
+/// A watched repository at one commit, as its trees list it: every path that [`wants`] asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The commit.
+    pub revision: Revision,
+    /// What lies at each wanted path.
+    pub files: BTreeMap<String, Listed>,
+}
+
 /// What one commit asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// The commit.
     pub revision: Revision,
     /// What holds for all stores.
-    pub fleet: Fleet,
+    pub fleet: Arc<Fleet>,
     /// Every store that a file names, well or badly. A store that is not in here has no file.
     pub stores: BTreeMap<StoreId, StoreEntry>,
     /// Problems that belong to no store, such as a file whose name can't be a store's.

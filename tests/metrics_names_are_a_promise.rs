@@ -29,7 +29,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 18);
+    assert_eq!(types.len(), 19);
 }
 
 #[test]
@@ -60,6 +60,7 @@ fn each_method_moves_its_own_series() {
     metrics.set_held(true);
     metrics.set_waiting_for_run(900, 2, 1);
     metrics.git_fetched(GitFetch::Failed);
+    metrics.git_read(Duration::from_millis(20));
     metrics.set_git_frozen(true);
     metrics.set_git_observed_commit(1_760_000_000);
     metrics.set_removals_refused(7);
@@ -82,6 +83,8 @@ fn each_method_moves_its_own_series() {
         "storekeeper_stores{state=\"DELETING\"} 1",
         "storekeeper_reconcile_duration_seconds_count{outcome=\"applied\"} 1",
         "storekeeper_git_fetches_total{result=\"failed\"} 1",
+        "storekeeper_git_read_seconds_bucket{le=\"0.01\"} 0",
+        "storekeeper_git_read_seconds_bucket{le=\"0.025\"} 1",
         "storekeeper_git_frozen 1",
         "storekeeper_git_observed_commit_timestamp_seconds 1760000000",
         "storekeeper_removals_refused 7",

@@ -65,7 +65,7 @@ pub(super) struct RunArguments {
     /// How often the repository is asked for news, in seconds; chance moves it by a tenth.
     #[arg(long, env = "STOREKEEPER_POLL_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     poll_seconds: u64,
-    /// A file with the token for an https repository.
+    /// A file with the token for an https repository; it is read before each fetch.
     #[arg(long, env = "STOREKEEPER_GIT_TOKEN_FILE", conflicts_with = "git_ssh_key_file")]
     git_token_file: Option<PathBuf>,
     /// The user name that goes with the token.
@@ -224,6 +224,7 @@ impl RunArguments {
         settings.auth = self.auth()?;
         Ok(SourceOptions {
             settings,
+            token_file: self.git_token_file.clone(),
             mirror: self.state_folder.join("mirror"),
             poll: Duration::from_secs(self.poll_seconds),
         })

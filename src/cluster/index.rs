@@ -110,13 +110,14 @@ impl Index {
         }
     }
 
-    /// Returns the namespaces with a store's name, whoever made them.
-    pub(super) fn namespaces(&self) -> BTreeMap<StoreId, ObservedNamespace> {
+    /// Returns what is wanted of the namespaces with a store's name, whoever made them; copies nothing itself.
+    pub(super) fn namespaces_as<T, C: FromIterator<T>>(
+        &self,
+        wanted: impl Fn(&StoreId, &ObservedNamespace) -> Option<T>,
+    ) -> C {
         let inner = self.lock();
         let stores = inner.stores.iter();
-        stores
-            .filter_map(|(store, entry)| Some((store.clone(), entry.namespace.as_ref()?.value.clone())))
-            .collect()
+        stores.filter_map(|(store, entry)| wanted(store, &entry.namespace.as_ref()?.value)).collect()
     }
 
     /// Returns the stores whose namespaces are such, without copying any.

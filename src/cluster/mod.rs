@@ -113,11 +113,18 @@ impl Cluster {
 
     /// Returns the namespaces that are this source's, by store: found by name, confirmed by identity.
     pub fn our_namespaces(&self) -> BTreeMap<StoreId, ObservedNamespace> {
-        let ours = |store: &StoreId, namespace: &ObservedNamespace| {
-            namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours
-        };
-        let observed = self.index.namespaces().into_iter();
-        observed.filter(|(store, namespace)| ours(store, namespace)).collect()
+        self.our_namespaces_where(|_| true)
+    }
+
+    /// Returns the namespaces that are this source's and whose stores are such, by store.
+    pub fn our_namespaces_where(
+        &self,
+        such: impl Fn(&StoreId) -> bool,
+    ) -> BTreeMap<StoreId, ObservedNamespace> {
+        self.index.namespaces_as(|store, namespace| {
+            let ours = || namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours;
+            (such(store) && ours()).then(|| (store.clone(), namespace.clone()))
+        })
     }
 
     /// Whether a store has a namespace that is this source's.
@@ -136,10 +143,11 @@ impl Cluster {
 
     /// Tells which of this source's stores holds which host now.
     pub fn incumbents(&self) -> BTreeMap<Host, StoreId> {
-        let holders = self.our_namespaces().into_iter().filter_map(|(store, namespace)| {
-            Some((namespace.annotations.get(ANNOTATION_HOST)?.parse().ok()?, store))
-        });
-        holders.collect()
+        self.index.namespaces_as(|store, namespace| {
+            let ours = namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours;
+            let host = namespace.annotations.get(ANNOTATION_HOST).filter(|_| ours)?;
+            Some((host.parse().ok()?, store.clone()))
+        })
     }
 
     /// Finds how the API server serves a kind.

@@ -207,7 +207,7 @@ impl Census {
     }
 }
 
-fn milliseconds(took: Duration) -> u64 {
+pub(super) fn milliseconds(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 

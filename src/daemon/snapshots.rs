@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::source::Sighting;
+use super::conclusions::milliseconds;
+use super::source::{Arrival, Sighting};
 use super::{Daemon, Requested};
 use crate::names::StoreId;
 use crate::report::{StoreReport, StoreState};
@@ -19,9 +20,18 @@ impl Daemon {
                 self.set_frozen(Some(reason));
                 self.on_snapshot(snapshot);
             }
-            Sighting::Snapshot(snapshot) => {
+            Sighting::Snapshot(snapshot, arrival) => {
                 self.set_frozen(None);
-                self.on_snapshot(snapshot);
+                let (commit, stores) = (snapshot.revision.to_string(), snapshot.stores.len());
+                let touched = self.on_snapshot(snapshot);
+                let Arrival { fetched, info, forced, parsed } = arrival;
+                let took = fetched.elapsed();
+                self.metrics.git_read(took);
+                tracing::info!(
+                    git.commit = commit, git.author = %info.author, git.subject = %info.subject,
+                    git.forced = forced, stores, touched, parsed, duration_ms = milliseconds(took),
+                    "a new commit is in force"
+                );
             }
         }
     }
@@ -45,36 +55,10 @@ impl Daemon {
         }
     }
 
-    pub(super) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        let mut touched = BTreeSet::new();
-        for (id, entry) in &snapshot.stores {
-            match entry {
-                StoreEntry::Accepted(store) => {
-                    let known = self.accepted.get(id);
-                    if known.is_none_or(|(known, _)| known.digest() != store.digest()) {
-                        touched.insert(id.clone());
-                    }
-                    let revision = match known {
-                        Some((known, revision)) if known.digest() == store.digest() => revision.clone(),
-                        _ => snapshot.revision.to_string(),
-                    };
-                    self.accepted.insert(id.clone(), (Arc::clone(store), revision));
-                }
-                StoreEntry::Rejected(problems) => {
-                    for problem in problems {
-                        tracing::error!(store.id = %id, git.commit = %snapshot.revision, "rejected: {problem}");
-                    }
-                    touched.insert(id.clone());
-                }
-            }
-        }
+    /// Puts a snapshot in force and returns how many stores it touches.
+    pub(super) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> usize {
+        let mut touched = self.compare(&snapshot);
         self.accepted.retain(|id, _| snapshot.stores.contains_key(id));
-        // A file that was broken before may be as it was before that.
-        let was_rejected = |id: &&StoreId| {
-            let before = self.snapshot.as_ref().and_then(|snapshot| snapshot.stores.get(id));
-            before.is_some_and(|entry| entry.accepted().is_none())
-        };
-        touched.extend(snapshot.stores.keys().filter(was_rejected).cloned());
         self.show_snapshot(&snapshot);
         self.snapshot = Some(snapshot);
         self.plan_removals();
@@ -85,30 +69,69 @@ impl Daemon {
         if !self.is_ready {
             self.first_pass.extend(touched.iter().cloned());
         }
+        let count = touched.len();
         for store in touched {
             self.waits.remove(&store);
             self.runs.overtake(&store);
             self.queue.mark_fresh(&store);
         }
+        count
+    }
+
+    /// Takes over the good versions of all stores, and returns the stores whose files say something else than before.
+    /// Of ten thousand files that say the same each costs a look at a pointer.
+    fn compare(&mut self, snapshot: &Snapshot) -> BTreeSet<StoreId> {
+        let mut touched = BTreeSet::new();
+        for (id, entry) in &snapshot.stores {
+            let before = self.snapshot.as_ref().and_then(|snapshot| snapshot.stores.get(id));
+            match (before, entry) {
+                (Some(StoreEntry::Accepted(before)), StoreEntry::Accepted(store))
+                    if Arc::ptr_eq(before, store) => {}
+                (_, StoreEntry::Accepted(store)) => {
+                    let known = self.accepted.get(id).filter(|(known, _)| known.digest() == store.digest());
+                    // A file that was broken before may be as it was before that: what is shown of it changes.
+                    if known.is_none() || before.is_none_or(|before| before.accepted().is_none()) {
+                        touched.insert(id.clone());
+                    }
+                    let revision = known.map(|(_, revision)| revision.clone());
+                    let revision = revision.unwrap_or_else(|| snapshot.revision.to_string());
+                    self.accepted.insert(id.clone(), (Arc::clone(store), revision));
+                }
+                (Some(StoreEntry::Rejected(before)), StoreEntry::Rejected(problems))
+                    if before == problems => {}
+                (_, StoreEntry::Rejected(problems)) => {
+                    for problem in problems {
+                        tracing::error!(store.id = %id, git.commit = %snapshot.revision, "rejected: {problem}");
+                    }
+                    touched.insert(id.clone());
+                }
+            }
+        }
+        touched
     }
 
     /// Stores that are in the cluster or on the board but in no file.
     pub(super) fn absent_stores(&self) -> Vec<StoreId> {
         let Some(snapshot) = &self.snapshot else { return Vec::new() };
-        let mut stores: Vec<_> = self.context.cluster.our_namespaces().into_keys().collect();
-        stores.extend(self.board.reader().read(|picture| picture.stores.keys().cloned().collect::<Vec<_>>()));
-        stores.retain(|store| !snapshot.stores.contains_key(store));
+        let is_absent = |store: &StoreId| !snapshot.stores.contains_key(store);
+        let mut stores: Vec<_> = self.context.cluster.our_namespaces_where(is_absent).into_keys().collect();
+        self.board.reader().read(|picture| {
+            stores.extend(picture.stores.keys().filter(|store| is_absent(store)).cloned());
+        });
         stores
     }
 
     pub(super) fn show_snapshot(&mut self, snapshot: &Snapshot) {
         let now = (self.context.surroundings.clock)();
-        for id in snapshot.stores.keys() {
-            let known = self.board.reader().read(|picture| picture.stores.contains_key(id));
-            let before = self.snapshot.as_ref().is_some_and(|before| before.stores.contains_key(id));
-            let there = self.context.cluster.namespace(id).filter(|it| it.deleting_since.is_none());
-            if there.is_none() && !(known && before) {
-                self.requested.insert(id.clone(), Requested { since: Instant::now(), failed: false });
+        let was_there = |id: &StoreId| self.snapshot.as_ref().is_some_and(|it| it.stores.contains_key(id));
+        let news: Vec<_> = self.board.reader().read(|picture| {
+            let is_news = |id: &&StoreId| !(was_there(id) && picture.stores.contains_key(*id));
+            snapshot.stores.keys().filter(is_news).cloned().collect()
+        });
+        for id in news {
+            let there = self.context.cluster.namespace(&id).filter(|it| it.deleting_since.is_none());
+            if there.is_none() {
+                self.requested.insert(id, Requested { since: Instant::now(), failed: false });
             }
         }
         self.requested.retain(|id, _| snapshot.stores.contains_key(id));
@@ -117,12 +140,14 @@ impl Daemon {
             picture.fleet.revision = Some(snapshot.revision.to_string());
             picture.fleet.problems = snapshot.problems.iter().map(ToString::to_string).collect();
             for (id, entry) in &snapshot.stores {
-                let report = picture.stores.entry(id.clone()).or_insert_with(|| {
+                if !picture.stores.contains_key(id) {
                     census.moves(None, Some(StoreState::Requested));
-                    StoreReport::new(id.clone(), now)
-                });
-                if let Some(store) = entry.accepted() {
-                    report.display_name = Some(store.display_name.clone());
+                    picture.stores.insert(id.clone(), StoreReport::new(id.clone(), now));
+                }
+                let Some(report) = picture.stores.get_mut(id) else { continue };
+                let name = entry.accepted().map(|store| &store.display_name);
+                if name.is_some() && name != report.display_name.as_ref() {
+                    report.display_name = name.cloned();
                 }
                 report.revision = Some(snapshot.revision.to_string());
             }

@@ -4,17 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Chance;
 use crate::chart::Chart;
-use crate::git::{self, GitError, Mirror, ReadLimits, SourceSettings};
+use crate::git::{self, Auth, CommitInfo, GitError, Mirror, ReadLimits, Secret, SourceSettings};
 use crate::metrics::{GitFetch, Metrics};
 use crate::names::{Host, StoreId};
-use crate::store::{self, Freeze, RepositoryTree, Snapshot};
+use crate::store::{self, Freeze, KnownFiles, Listing, RepositoryTree, Snapshot};
 
 /// How far chance moves a poll, so that many daemons do not poll a forge in step.
 const JITTER: f64 = 0.1;
@@ -26,7 +26,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Sighting {
     /// A usable commit, newer or older than the last one told.
-    Snapshot(Arc<Snapshot>),
+    Snapshot(Arc<Snapshot>, Arrival),
     /// The last good commit of an earlier run, and why nothing newer can be used. One message: a snapshot that is
     /// not known to be frozen would have its removals carried out.
     LastGood(Arc<Snapshot>, String),
@@ -36,11 +36,26 @@ pub(super) enum Sighting {
     Unchanged,
 }
 
+/// How a commit came.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// When all of it had been fetched.
+    pub(super) fetched: Instant,
+    /// Who made it and why.
+    pub(super) info: CommitInfo,
+    /// Whether it replaced history.
+    pub(super) forced: bool,
+    /// How many of its files under `stores/` had to be read; all others were known.
+    pub(super) parsed: usize,
+}
+
 /// How the repository is followed.
 #[derive(Debug, Clone)]
 pub struct SourceOptions {
     /// Where it is and how to log in.
     pub settings: SourceSettings,
+    /// The file that the login's token comes from: read before each fetch, for tokens that rotate.
+    pub token_file: Option<PathBuf>,
     /// The folder for the mirror.
     pub mirror: PathBuf,
     /// How often it is asked for news when nobody nudges.
@@ -55,9 +70,20 @@ pub(super) struct Follower {
     pub(super) chart: Arc<Chart>,
     pub(super) metrics: Metrics,
     pub(super) chance: Chance,
-    /// Which store holds which host in the cluster now.
-    pub(super) incumbents: Arc<dyn Fn() -> BTreeMap<Host, StoreId> + Send + Sync>,
+    pub(super) incumbents: Incumbents,
     pub(super) sightings: UnboundedSender<Sighting>,
+}
+
+/// Tells which store holds which host in the cluster now.
+pub(super) type Incumbents = Arc<dyn Fn() -> BTreeMap<Host, StoreId> + Send + Sync>;
+
+/// Reads the commits of one repository, each by what it changes.
+struct Reading {
+    mirror: Arc<OnceLock<Mirror>>,
+    options: SourceOptions,
+    chart: Arc<Chart>,
+    incumbents: Incumbents,
+    known: KnownFiles,
 }
 
 impl Follower {
@@ -65,14 +91,25 @@ impl Follower {
         let (nudge, mut nudges) = unbounded_channel();
         let _watch = self.watch_local(nudge);
         let (mut told, mut failures) = (None, 0);
+        let reading = Arc::new(Mutex::new(self.reading()));
         loop {
-            let sighting = self.look(&mut told).await;
+            let sighting = self.look(&reading, &mut told).await;
             let failed = matches!(sighting, Sighting::Frozen(_) | Sighting::LastGood(..));
             failures = if failed { failures + 1 } else { 0 };
             if self.sightings.send(sighting).is_err() {
                 return;
             }
             self.pause(failures, &mut nudges).await;
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        Reading {
+            mirror: Arc::clone(&self.mirror),
+            options: self.options.clone(),
+            chart: Arc::clone(&self.chart),
+            incumbents: Arc::clone(&self.incumbents),
+            known: KnownFiles::new(store::Limits::default()),
         }
     }
 
@@ -107,22 +144,20 @@ impl Follower {
     }
 
     /// Looks once, on a thread where blocking is allowed.
-    async fn look(&self, told: &mut Option<String>) -> Sighting {
-        let (mirror, chart) = (Arc::clone(&self.mirror), Arc::clone(&self.chart));
-        let (options, incumbents, before) = (self.options.clone(), (self.incumbents)(), told.clone());
-        let task = tokio::task::spawn_blocking(move || {
-            let mirror = open(&mirror, &options).map_err(|error| failed(&error))?;
-            look(mirror, &chart, &incumbents, before.as_deref())
-        });
-        let found =
-            task.await.unwrap_or_else(|broken| Err(format!("reading the repository broke off: {broken}")));
+    async fn look(&self, reading: &Arc<Mutex<Reading>>, told: &mut Option<String>) -> Sighting {
+        let (reading, before) = (Arc::clone(reading), told.clone());
+        // A look that panicked leaves files unread, which the next one reads.
+        let look = move || reading.lock().unwrap_or_else(PoisonError::into_inner).look(before.as_deref());
+        let found = tokio::task::spawn_blocking(look).await;
+        let found = found.unwrap_or_else(|broken| Err(format!("reading the repository broke off: {broken}")));
         self.count(&found);
         match found {
             Ok(Look::Unchanged) => Sighting::Unchanged,
-            Ok(Look::Snapshot { snapshot, committed }) => {
-                self.metrics.set_git_observed_commit(committed);
+            Ok(Look::Snapshot { snapshot, arrival }) => {
+                let committed = arrival.info.time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+                self.metrics.set_git_observed_commit(i64::try_from(committed).unwrap_or(0));
                 *told = Some(snapshot.revision.to_string());
-                Sighting::Snapshot(snapshot)
+                Sighting::Snapshot(snapshot, arrival)
             }
             Ok(Look::Fallback { snapshot, reason }) => {
                 // Not the revision: when the repository is back, whatever it has is news.
@@ -144,19 +179,11 @@ impl Follower {
     }
 }
 
-fn open<'a>(mirror: &'a OnceLock<Mirror>, options: &SourceOptions) -> Result<&'a Mirror, GitError> {
-    if let Some(mirror) = mirror.get() {
-        return Ok(mirror);
-    }
-    let opened = Mirror::open(&options.mirror, options.settings.clone())?;
-    Ok(mirror.get_or_init(|| opened))
-}
-
 enum Look {
     Unchanged,
     Snapshot {
         snapshot: Arc<Snapshot>,
-        committed: i64,
+        arrival: Arrival,
     },
     /// The newest state is unusable, but an earlier run remembered a good commit.
     Fallback {
@@ -165,62 +192,77 @@ enum Look {
     },
 }
 
-/// Fetches and reads. `before` is the commit told last; none at the start.
-fn look(
-    mirror: &Mirror,
-    chart: &Chart,
-    incumbents: &BTreeMap<Host, StoreId>,
-    before: Option<&str>,
-) -> Result<Look, String> {
-    let newest = fetch_and_read(mirror, chart, incumbents, before);
-    match newest {
-        Ok(look) => Ok(look),
-        Err(reason) if before.is_some() => Err(reason),
-        Err(reason) => match last_good(mirror, chart, incumbents) {
-            Some(snapshot) => Ok(Look::Fallback { snapshot, reason }),
-            None => Err(reason),
-        },
+impl Reading {
+    /// Fetches and reads. `before` is the commit told last; none at the start.
+    fn look(&mut self, before: Option<&str>) -> Result<Look, String> {
+        let mirror = Arc::clone(&self.mirror);
+        let mirror = open(&mirror, &self.options).map_err(|error| failed(&error))?;
+        match self.fetch_and_read(mirror, before) {
+            Ok(look) => Ok(look),
+            Err(reason) if before.is_some() => Err(reason),
+            Err(reason) => match self.last_good(mirror) {
+                Some(snapshot) => Ok(Look::Fallback { snapshot, reason }),
+                None => Err(reason),
+            },
+        }
+    }
+
+    fn fetch_and_read(&mut self, mirror: &Mirror, before: Option<&str>) -> Result<Look, String> {
+        self.renew_token(mirror)?;
+        let head = mirror.fetch().map_err(|error| failed(&error))?;
+        let fetched = Instant::now();
+        if before == Some(head.commit.as_str()) {
+            return Ok(Look::Unchanged);
+        }
+        let snapshot = self.read(mirror, &head.commit)?;
+        mirror.mark_good(&head.commit).map_err(|error| failed(&error))?;
+        let info = mirror.commit_info(&head.commit).map_err(|error| failed(&error))?;
+        let arrival = Arrival { fetched, info, forced: head.forced, parsed: self.known.parsed() };
+        Ok(Look::Snapshot { snapshot, arrival })
+    }
+
+    /// Tokens rotate: the file says what is right now.
+    fn renew_token(&self, mirror: &Mirror) -> Result<(), String> {
+        let (Some(path), Auth::Token { username, token: _ }) =
+            (&self.options.token_file, &self.options.settings.auth)
+        else {
+            return Ok(());
+        };
+        let token = std::fs::read_to_string(path)
+            .map_err(|error| format!("failed to read the token in {}: {error}", path.display()))?;
+        let auth = Auth::Token { username: username.clone(), token: Secret::new(&token) };
+        mirror.set_auth(auth).map_err(|error| failed(&error))
+    }
+
+    fn last_good(&mut self, mirror: &Mirror) -> Option<Arc<Snapshot>> {
+        let commit = mirror.last_good().ok()??;
+        let snapshot = self.read(mirror, &commit).ok()?;
+        tracing::warn!(git.commit = %commit, "the last good commit stays in force");
+        Some(snapshot)
+    }
+
+    fn read(&mut self, mirror: &Mirror, commit: &str) -> Result<Arc<Snapshot>, String> {
+        let Self { chart, incumbents, known, mirror: _, options: _ } = self;
+        let revision = commit.parse().map_err(|error| format!("failed to read commit {commit}: {error}"))?;
+        let snapshot = (|| {
+            let blobs = mirror.blobs()?;
+            let listed =
+                blobs.list(commit, &store::wants, &|path| known.listed(path), &ReadLimits::default());
+            let listing = Listing { revision, files: listed? };
+            let mut contents = |_: &str, id| blobs.content(id);
+            known.read(&listing, &mut contents, &|path| chart.file(path), &**incumbents)
+        })();
+        let snapshot = snapshot.map_err(|error| failed(&error))?;
+        snapshot.map(Arc::new).map_err(|freeze| format!("commit {commit} can't be used: {freeze}"))
     }
 }
 
-fn fetch_and_read(
-    mirror: &Mirror,
-    chart: &Chart,
-    incumbents: &BTreeMap<Host, StoreId>,
-    before: Option<&str>,
-) -> Result<Look, String> {
-    let head = mirror.fetch().map_err(|error| failed(&error))?;
-    if before == Some(head.commit.as_str()) {
-        return Ok(Look::Unchanged);
+fn open<'a>(mirror: &'a OnceLock<Mirror>, options: &SourceOptions) -> Result<&'a Mirror, GitError> {
+    if let Some(mirror) = mirror.get() {
+        return Ok(mirror);
     }
-    let snapshot = read(mirror, &head.commit, chart, incumbents)?;
-    mirror.mark_good(&head.commit).map_err(|error| failed(&error))?;
-    let info = mirror.commit_info(&head.commit).map_err(|error| failed(&error))?;
-    let committed = info.time.duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs());
-    tracing::info!(
-        git.commit = %head.commit, git.author = %info.author, git.subject = %info.subject, git.forced = head.forced,
-        stores = snapshot.stores.len(), "a new commit is in force"
-    );
-    Ok(Look::Snapshot { snapshot: Arc::new(snapshot), committed: i64::try_from(committed).unwrap_or(0) })
-}
-
-fn last_good(mirror: &Mirror, chart: &Chart, incumbents: &BTreeMap<Host, StoreId>) -> Option<Arc<Snapshot>> {
-    let commit = mirror.last_good().ok()??;
-    let snapshot = read(mirror, &commit, chart, incumbents).ok()?;
-    tracing::warn!(git.commit = %commit, "the last good commit stays in force");
-    Some(Arc::new(snapshot))
-}
-
-fn read(
-    mirror: &Mirror,
-    commit: &str,
-    chart: &Chart,
-    incumbents: &BTreeMap<Host, StoreId>,
-) -> Result<Snapshot, String> {
-    let files = mirror.read(commit, &store::wants, &ReadLimits::default()).map_err(|error| failed(&error))?;
-    let revision = commit.parse().map_err(|error| format!("failed to read commit {commit}: {error}"))?;
-    let tree = RepositoryTree { revision, files };
-    snapshot(&tree, chart, incumbents).map_err(|freeze| format!("commit {commit} can't be used: {freeze}"))
+    let opened = Mirror::open(&options.mirror, options.settings.clone())?;
+    Ok(mirror.get_or_init(|| opened))
 }
 
 /// Reads a tree with the value files of this chart.

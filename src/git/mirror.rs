@@ -156,13 +156,18 @@ impl Mirror {
         let _place = self.place.read().unwrap_or_else(PoisonError::into_inner);
         let path = repository_path(&self.folder);
         let result = open_repository(&path).map_err(Failure::Git).and_then(|repository| work(&repository));
-        result.map_err(|failure| match failure {
+        result.map_err(|failure| self.failed(failure))
+    }
+
+    /// Turns a failure into an error; damage is remembered.
+    pub(super) fn failed(&self, failure: Failure) -> GitError {
+        match failure {
             Failure::Known(error) => error,
             Failure::Git(error) => {
                 self.damaged.store(true, Ordering::Relaxed);
                 GitError::Corrupt { folder: self.folder.clone(), reason: one_line(error.message(), 200) }
             }
-        })
+        }
     }
 
     pub(super) fn current_auth(&self) -> Auth {

@@ -18,7 +18,7 @@ mod watch;
 pub use error::{ErrorKind, GitError, ShownHostKey};
 pub use fetch::Head;
 pub use mirror::{CommitInfo, Mirror};
-pub use read::ReadLimits;
+pub use read::{Blobs, ReadLimits};
 pub use settings::{
     Auth, DEFAULT_MAX_FETCH_BYTES, DEFAULT_TIMEOUT, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings,
 };

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::sync::{PoisonError, RwLockReadGuard};
 
-use git2::{ObjectType, Odb, Repository, Tree, TreeEntry};
+use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
 use super::error::{GitError, human_bytes};
-use super::mirror::{Failure, Mirror, find_commit};
-use crate::store::FileContent;
+use super::mirror::{Failure, Mirror, find_commit, open_repository, repository_path};
+use crate::store::{ContentId, FileContent, Listed};
 
 /// What git calls the kinds of tree entries.
 const MODE_KIND: i32 = 0o170_000;
@@ -49,47 +50,99 @@ impl Default for ReadLimits {
 }
 
 impl Mirror {
-    /// Reads the wanted files of a commit, by path.
-    ///
-    /// `wants` is asked with each path; for a folder, to know whether to look inside, with a path that ends in
-    /// `/`. Links, submodules, files over the size limit, Git LFS pointers and names that no file may have come
-    /// back as [`FileContent::Unreadable`]. A commit with an empty tree has no files, which is not an error here.
+    /// Opens the mirror for reading. While this is held no rebuilt repository takes the mirror's place.
+    pub fn blobs(&self) -> Result<Blobs<'_>, GitError> {
+        let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
+        let repository =
+            open_repository(&repository_path(&self.folder)).map_err(|error| self.failed(error.into()))?;
+        Ok(Blobs { mirror: self, repository, _place: place })
+    }
+
+    /// Reads the wanted files of a commit, by path: what [`Blobs::list`] lists, with the bytes.
     pub fn read(
         &self,
         commit: &str,
         wants: &dyn Fn(&str) -> bool,
         limits: &ReadLimits,
     ) -> Result<BTreeMap<String, FileContent>, GitError> {
-        self.with_repository(|repository| {
-            let commit = find_commit(repository, commit)?;
+        let blobs = self.blobs()?;
+        let listed = blobs.list(commit, wants, &|_| None, limits)?;
+        let read = |(path, listed)| match listed {
+            Listed::File { content, size: _ } => blobs.content(content).map(|content| (path, content)),
+            Listed::Unreadable(why) => Ok((path, FileContent::Unreadable(why))),
+        };
+        listed.into_iter().map(read).collect()
+    }
+}
+
+/// The object database of a mirror, opened.
+pub struct Blobs<'m> {
+    mirror: &'m Mirror,
+    repository: Repository,
+    _place: RwLockReadGuard<'m, ()>,
+}
+
+impl Blobs<'_> {
+    /// Lists the wanted files of a commit, by path, from its trees alone.
+    ///
+    /// `wants` is asked with each path; for a folder, to know whether to look inside, with a path that ends in
+    /// `/`. Links, submodules, files over the size limit and names that no file may have come back as
+    /// [`Listed::Unreadable`]. `known` may say what a path was listed as before: for the same content its size is
+    /// not looked up again. A commit with an empty tree has no files, which is not an error here.
+    pub fn list<'k>(
+        &self,
+        commit: &str,
+        wants: &dyn Fn(&str) -> bool,
+        known: &dyn Fn(&str) -> Option<&'k Listed>,
+        limits: &ReadLimits,
+    ) -> Result<BTreeMap<String, Listed>, GitError> {
+        let walked = find_commit(&self.repository, commit).and_then(|commit| {
             let mut walk = Walk {
-                repository,
-                objects: repository.odb()?,
+                repository: &self.repository,
+                objects: self.repository.odb()?,
                 commit: commit.id().to_string(),
                 wants,
+                known,
                 limits,
                 entries_seen: 0,
-                bytes_read: 0,
+                bytes_listed: 0,
                 files: BTreeMap::new(),
             };
             walk.folder("", &commit.tree()?, 0)?;
             Ok(walk.files)
-        })
+        });
+        walked.map_err(|failure| self.mirror.failed(failure))
+    }
+
+    /// Reads the content of a listed file. A Git LFS pointer is [`FileContent::Unreadable`].
+    pub fn content(&self, id: ContentId) -> Result<FileContent, GitError> {
+        let read = || -> Result<FileContent, git2::Error> {
+            let objects = self.repository.odb()?;
+            let object = objects.read(Oid::from_bytes(&id.0)?)?;
+            let bytes = object.data();
+            if bytes.len() <= LFS_POINTER_MAX && bytes.starts_with(LFS_POINTER_START) {
+                let reason = "a Git LFS pointer, whose content is not fetched; commit the file itself";
+                return Ok(FileContent::Unreadable(reason.to_owned()));
+            }
+            Ok(FileContent::Bytes(bytes.to_vec()))
+        };
+        read().map_err(|error| self.mirror.failed(error.into()))
     }
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'k> {
     repository: &'a Repository,
     objects: Odb<'a>,
     commit: String,
     wants: &'a dyn Fn(&str) -> bool,
+    known: &'a dyn Fn(&str) -> Option<&'k Listed>,
     limits: &'a ReadLimits,
     entries_seen: usize,
-    bytes_read: u64,
-    files: BTreeMap<String, FileContent>,
+    bytes_listed: u64,
+    files: BTreeMap<String, Listed>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn folder(&mut self, prefix: &str, tree: &Tree<'_>, depth: usize) -> Result<(), Failure> {
         for entry in tree {
             self.entries_seen += 1;
@@ -100,13 +153,13 @@ impl Walk<'_> {
             let path = format!("{prefix}{name}");
             if let Some(problem) = problem {
                 if (self.wants)(&path) {
-                    self.add(path, FileContent::Unreadable(problem.to_owned()))?;
+                    self.add(path, Listed::Unreadable(problem.to_owned()))?;
                 }
             } else if entry.filemode_raw() & MODE_KIND == MODE_FOLDER {
                 self.subfolder(&path, &entry, depth + 1)?;
             } else if (self.wants)(&path) {
-                let content = self.content(&entry)?;
-                self.add(path, content)?;
+                let listed = self.listed(&path, &entry)?;
+                self.add(path, listed)?;
             }
         }
         Ok(())
@@ -120,53 +173,56 @@ impl Walk<'_> {
         let max_depth = self.limits.max_depth;
         if depth > max_depth {
             let reason = format!("a folder inside {max_depth} others, which is deeper than the limit");
-            return self.add(path.to_owned(), FileContent::Unreadable(reason));
+            return self.add(path.to_owned(), Listed::Unreadable(reason));
         }
         let tree = self.repository.find_tree(entry.id())?;
         self.folder(&inside, &tree, depth)
     }
 
-    fn content(&mut self, entry: &TreeEntry<'_>) -> Result<FileContent, Failure> {
-        let unreadable = |reason: &str| Ok(FileContent::Unreadable(reason.to_owned()));
+    fn listed(&mut self, path: &str, entry: &TreeEntry<'_>) -> Result<Listed, Failure> {
+        let unreadable = |reason: &str| Ok(Listed::Unreadable(reason.to_owned()));
         match entry.filemode_raw() & MODE_KIND {
             MODE_FILE => {}
             MODE_LINK => return unreadable("a symbolic link, which is not followed"),
             MODE_SUBMODULE => return unreadable("a submodule, which is not fetched"),
             _ => return unreadable("neither a file nor a folder"),
         }
-        // The size comes first and costs nothing: a file over the limit is never brought into memory.
-        let (size, kind) = self.objects.read_header(entry.id())?;
-        if kind != ObjectType::Blob {
-            return unreadable("neither a file nor a folder");
-        }
-        let (size, limit) = (size as u64, self.limits.max_file_bytes);
+        let mut id = [0; 20];
+        id.copy_from_slice(entry.id().as_bytes());
+        let content = ContentId(id);
+        let size = match (self.known)(path) {
+            Some(Listed::File { content: known, size }) if *known == content => *size,
+            _ => {
+                // The size comes first and costs little: a file over the limit is never brought into memory.
+                let (size, kind) = self.objects.read_header(entry.id())?;
+                if kind != ObjectType::Blob {
+                    return unreadable("neither a file nor a folder");
+                }
+                size as u64
+            }
+        };
+        let limit = self.limits.max_file_bytes;
         if size > limit {
             let reason = format!("{}, larger than the limit of {}", human_bytes(size), human_bytes(limit));
-            return Ok(FileContent::Unreadable(reason));
+            return Ok(Listed::Unreadable(reason));
         }
-        self.bytes_read += size;
-        if self.bytes_read > self.limits.max_total_bytes {
+        self.bytes_listed += size;
+        if self.bytes_listed > self.limits.max_total_bytes {
             let limit = self.limits.max_total_bytes;
             return Err(GitError::TooLarge { commit: self.commit.clone(), limit }.into());
         }
-        let object = self.objects.read(entry.id())?;
-        let bytes = object.data();
-        if bytes.len() <= LFS_POINTER_MAX && bytes.starts_with(LFS_POINTER_START) {
-            return unreadable("a Git LFS pointer, whose content is not fetched; commit the file itself");
-        }
-        Ok(FileContent::Bytes(bytes.to_vec()))
+        Ok(Listed::File { content, size })
     }
 
-    fn add(&mut self, path: String, content: FileContent) -> Result<(), Failure> {
+    fn add(&mut self, path: String, listed: Listed) -> Result<(), Failure> {
         if self.files.len() >= self.limits.max_files {
             return Err(self.too_many(self.limits.max_files, "files"));
         }
         match self.files.entry(path) {
-            btree_map::Entry::Vacant(vacant) => drop(vacant.insert(content)),
+            btree_map::Entry::Vacant(vacant) => drop(vacant.insert(listed)),
             // Only a hand-made tree names a path twice, and programs differ in which one they take.
             btree_map::Entry::Occupied(mut occupied) => {
-                occupied
-                    .insert(FileContent::Unreadable("listed more than once in the commit's tree".to_owned()));
+                occupied.insert(Listed::Unreadable("listed more than once in the commit's tree".to_owned()));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Reading the fleet file and the value files that it names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
@@ -11,7 +11,7 @@ use super::file::{FLEET_FIELDS, VALUE_FILE};
 use super::problem::quote;
 use super::shop::{OWNED_BY_EACH_STORE, header, host, refuse_owned, shape};
 use super::yaml::{Node, Position, Source};
-use super::{DeletionBudget, Fleet, Freeze, Limits, Problem, RepositoryTree, ValueFile, values};
+use super::{DeletionBudget, FileContent, Fleet, Freeze, Limits, Problem, ValueFile, values};
 use crate::names::{FLEET_FILE, Host, STORE_ID_MAX, StoreId};
 
 /// The longest domain in characters: the longest store name and a dot fit before it in a host of 253.
@@ -19,13 +19,13 @@ const DOMAIN_MAX: usize = 253 - STORE_ID_MAX - 1;
 
 static VALUE_FILE_SHAPE: LazyLock<Regex> = LazyLock::new(|| shape(VALUE_FILE));
 
-/// Reads the fleet file of a tree, and the value files.
+/// Reads the fleet file, and the value files that it names.
 pub(super) fn read<'chart>(
-    tree: &RepositoryTree,
+    files: &BTreeMap<String, FileContent>,
     chart_file: &dyn Fn(&str) -> Option<&'chart [u8]>,
     limits: &Limits,
 ) -> Result<Fleet, Freeze> {
-    let content = tree.files.get(FLEET_FILE).ok_or(Freeze::NoFleetFile)?;
+    let content = files.get(FLEET_FILE).ok_or(Freeze::NoFleetFile)?;
     let source = Source::new(FLEET_FILE, content, limits).map_err(|problem| Freeze::Fleet(vec![problem]))?;
     let mut reader = Reader::new(source, FLEET_FIELDS, limits);
     let draft = reader.document(limits).and_then(|root| fleet(&mut reader, &root));
@@ -36,7 +36,7 @@ pub(super) fn read<'chart>(
     let mut base = values.clone();
     let mut problems = Vec::new();
     for (value_file, at) in &value_files {
-        match layer(tree, chart_file, value_file, limits) {
+        match layer(files, chart_file, value_file, limits) {
             Ok(Some(layer)) => values::merge(&mut base, &layer),
             Ok(None) => problems.push(source.problem(*at, &absent(value_file))),
             Err(more) => problems.extend(more),
@@ -153,7 +153,7 @@ fn approved(reader: &mut Reader<'_>, node: &Node) -> BTreeSet<StoreId> {
 
 /// Reads one value file; nothing when there is no such file.
 fn layer<'chart>(
-    tree: &RepositoryTree,
+    files: &BTreeMap<String, FileContent>,
     chart_file: &dyn Fn(&str) -> Option<&'chart [u8]>,
     value_file: &ValueFile,
     limits: &Limits,
@@ -161,7 +161,7 @@ fn layer<'chart>(
     let name = value_file.to_string();
     let (source, owned): (_, &[_]) = match value_file {
         ValueFile::Repository(path) => {
-            let Some(content) = tree.files.get(path) else { return Ok(None) };
+            let Some(content) = files.get(path) else { return Ok(None) };
             (Source::new(&name, content, limits), OWNED_BY_EACH_STORE)
         }
         ValueFile::Chart(path) => {

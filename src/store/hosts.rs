@@ -1,6 +1,6 @@
 //! One host, one store: who gets a host that two files claim.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Problem;
 use super::shop::Draft;
@@ -13,40 +13,17 @@ use crate::names::{Host, StoreId};
 /// reason, stays in the cluster as it is, and so does its hold on its old host; that is why this repeats until
 /// nothing changes.
 pub(super) fn conflicts(
-    drafts: &BTreeMap<StoreId, Draft>,
+    drafts: &BTreeMap<&StoreId, &Draft>,
     rejected: &BTreeMap<StoreId, String>,
     incumbents: &BTreeMap<Host, StoreId>,
 ) -> BTreeMap<StoreId, Problem> {
     let mut losers: BTreeMap<StoreId, Problem> = BTreeMap::new();
-    let mut claims: BTreeMap<&Host, Vec<&Draft>> = BTreeMap::new();
-    for draft in drafts.values() {
-        claims.entry(&draft.host).or_default().push(draft);
-    }
+    let mut claims: Vec<&Draft> = drafts.values().copied().collect();
+    claims.sort_by(|a, b| a.store.host.cmp(&b.store.host));
     loop {
         let before = losers.len();
-        for (host, claimants) in &claims {
-            let holder = incumbents.get(*host);
-            let stuck: BTreeSet<&StoreId> = rejected.keys().chain(losers.keys()).collect();
-            let lost: Vec<(StoreId, Problem)> = match holder {
-                Some(holder) if claimants.iter().any(|draft| draft.id == *holder) => {
-                    let file = drafts.get(holder).map_or("", |draft| draft.file.as_str());
-                    let others = claimants.iter().filter(|draft| draft.id != *holder);
-                    others.map(|draft| (draft.id.clone(), held(draft, holder, file))).collect()
-                }
-                Some(holder) if stuck.contains(holder) => {
-                    let file = rejected.get(holder).map(String::as_str);
-                    let file = file.or_else(|| drafts.get(holder).map(|draft| draft.file.as_str()));
-                    let file = file.unwrap_or_default();
-                    claimants
-                        .iter()
-                        .map(|draft| (draft.id.clone(), stuck_holder(draft, holder, file)))
-                        .collect()
-                }
-                _ if claimants.len() > 1 => {
-                    claimants.iter().map(|draft| (draft.id.clone(), shared(draft, claimants))).collect()
-                }
-                _ => Vec::new(),
-            };
+        for claimants in claims.chunk_by(|a, b| a.store.host == b.store.host) {
+            let lost = contest(claimants, drafts, rejected, &losers, incumbents);
             for (id, problem) in lost {
                 losers.entry(id).or_insert(problem);
             }
@@ -57,33 +34,60 @@ pub(super) fn conflicts(
     }
 }
 
+/// Finds which of the stores that claim one host can't have it.
+fn contest(
+    claimants: &[&Draft],
+    drafts: &BTreeMap<&StoreId, &Draft>,
+    rejected: &BTreeMap<StoreId, String>,
+    losers: &BTreeMap<StoreId, Problem>,
+    incumbents: &BTreeMap<Host, StoreId>,
+) -> Vec<(StoreId, Problem)> {
+    let file = |holder| drafts.get(holder).map(|draft| draft.store.file.as_str());
+    let lost = |draft: &&Draft, problem| (draft.store.id.clone(), problem);
+    match incumbents.get(&claimants[0].store.host) {
+        Some(holder) if claimants.iter().any(|draft| draft.store.id == *holder) => {
+            let others = claimants.iter().filter(|draft| draft.store.id != *holder);
+            let file = file(holder).unwrap_or_default();
+            others.map(|draft| lost(draft, held(draft, holder, file))).collect()
+        }
+        Some(holder) if rejected.contains_key(holder) || losers.contains_key(holder) => {
+            let file = rejected.get(holder).map(String::as_str).or_else(|| file(holder)).unwrap_or_default();
+            claimants.iter().map(|draft| lost(draft, stuck_holder(draft, holder, file))).collect()
+        }
+        _ if claimants.len() > 1 => {
+            claimants.iter().map(|draft| lost(draft, shared(draft, claimants))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn held(draft: &Draft, holder: &StoreId, file: &str) -> Problem {
     let message = format!(
         "host `{}` belongs to the store `{holder}` (`{file}`), which runs with it: {}",
-        draft.host,
+        draft.store.host,
         remedy(draft)
     );
-    draft.host_problem.saying(&message)
+    draft.host_problem(&message)
 }
 
 fn stuck_holder(draft: &Draft, holder: &StoreId, file: &str) -> Problem {
     let message = format!(
         "host `{}` is still held by the store `{holder}`, whose file was rejected: correct `{file}` first, or {}",
-        draft.host,
+        draft.store.host,
         remedy(draft)
     );
-    draft.host_problem.saying(&message)
+    draft.host_problem(&message)
 }
 
 fn shared(draft: &Draft, claimants: &[&Draft]) -> Problem {
-    let others: Vec<&&Draft> = claimants.iter().filter(|other| other.id != draft.id).collect();
-    let named = others.iter().take(2).map(|other| format!("`{}` line {}", other.file, other.host_at.line));
+    let others: Vec<&&Draft> = claimants.iter().filter(|other| other.store.id != draft.store.id).collect();
+    let named = others.iter().take(2).map(|other| format!("`{}` line {}", other.store.file, other.host_line));
     let mut named = named.collect::<Vec<_>>().join(", ");
     if others.len() > 2 {
         named = format!("{named} and {} more", others.len() - 2);
     }
-    let message = format!("host `{}` is claimed by {named} too: {}", draft.host, remedy(draft));
-    draft.host_problem.saying(&message)
+    let message = format!("host `{}` is claimed by {named} too: {}", draft.store.host, remedy(draft));
+    draft.host_problem(&message)
 }
 
 fn remedy(draft: &Draft) -> &'static str {

@@ -55,11 +55,6 @@ impl Problem {
             ..Self::of_file(file, message)
         }
     }
-
-    /// Returns a problem of the same place that says something else.
-    pub(super) fn saying(&self, message: &str) -> Self {
-        Self { message: clean(message, MESSAGE_MAX), ..self.clone() }
-    }
 }
 
 impl fmt::Display for Problem {

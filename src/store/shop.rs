@@ -1,7 +1,7 @@
 //! Reading one store file.
 
 use std::net::IpAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use super::fields::{Reader, Section, lookup, plain_text};
 use super::file::{DIGEST, REPOSITORY, STORE_FIELDS, TAG};
 use super::problem::{is_unprintable, quote};
 use super::yaml::{Node, Position, Source};
-use super::{FileContent, Image, Limits, Problem};
+use super::{FileContent, Fleet, Image, Limits, Problem, Store, values};
 use crate::names::{API_VERSION, Host, StoreId};
 
 /// The longest display name in characters.
@@ -28,21 +28,40 @@ pub(super) fn shape(pattern: &str) -> Regex {
 /// A store file read on its own: what still is open is whether another file claims the same host.
 #[derive(Debug)]
 pub(super) struct Draft {
-    pub id: StoreId,
-    pub display_name: String,
-    pub host: Host,
-    /// Where the host is set; where the name is set when the host is the default.
-    pub host_at: Position,
+    pub store: Arc<Store>,
     /// Whether the file leaves the host to the default.
     pub host_is_default: bool,
-    /// The host's problem, should another store have it: made here, where the text of the file is at hand.
-    pub host_problem: Problem,
-    pub image: Image,
-    pub values: Map<String, Value>,
-    pub file: String,
+    /// The line where the host is set; where the name is set when the host is the default.
+    pub host_line: usize,
+    host_column: usize,
+    /// That line, for the problem that there is should another store have the host. The text of the file is at
+    /// hand only while it is read.
+    host_snippet: Option<Box<str>>,
+}
+
+impl Draft {
+    /// Makes a problem of the place where the host is set.
+    pub fn host_problem(&self, message: &str) -> Problem {
+        let snippet = self.host_snippet.as_deref();
+        Problem::at(&self.store.file, self.host_line, self.host_column, message, snippet)
+    }
+
+    /// Makes the store follow a fleet file that may have changed. It stays the same one when nothing of it did.
+    pub fn follow(&mut self, fleet: &Fleet) {
+        let default = self.host_is_default.then(|| default_host(&self.store.id, &fleet.domain)).flatten();
+        let moved = default.filter(|host| *host != self.store.host);
+        if moved.is_none() && Arc::ptr_eq(&self.store.base, &fleet.base) {
+            return;
+        }
+        let store = Arc::make_mut(&mut self.store);
+        store.host = moved.unwrap_or_else(|| store.host.clone());
+        store.base = Arc::clone(&fleet.base);
+        store.digest = values::digest(&store.id, &store.merged());
+    }
 }
 
 /// What a store file gave.
+#[derive(Debug)]
 pub(super) struct Outcome {
     /// The store, or why there is none.
     pub draft: Result<Draft, Vec<Problem>>,
@@ -55,7 +74,7 @@ pub(super) fn read(
     file: &str,
     content: &FileContent,
     id: &StoreId,
-    domain: &Host,
+    fleet: &Fleet,
     limits: &Limits,
 ) -> Outcome {
     let source = match Source::new(file, content, limits) {
@@ -68,7 +87,8 @@ pub(super) fn read(
     };
     let claims = lookup(&root, "metadata").and_then(|metadata| lookup(metadata, "name")).and_then(plain_text);
     let claims = claims.and_then(|name| name.parse().ok());
-    let draft = store(&mut reader, &root, id, domain).map(|parts| parts.into_draft(&source, id.clone()));
+    let parts = store(&mut reader, &root, id, &fleet.domain);
+    let draft = parts.map(|parts| parts.into_draft(&source, id.clone(), fleet));
     let draft = match draft {
         Some(draft) if reader.is_clean() => Ok(draft),
         _ => Err(reader.into_problems()),
@@ -86,21 +106,25 @@ struct Parts {
 }
 
 impl Parts {
-    fn into_draft(self, source: &Source<'_>, id: StoreId) -> Draft {
+    fn into_draft(self, source: &Source<'_>, id: StoreId, fleet: &Fleet) -> Draft {
         let Self { name_at, display_name, host, host_at, image, values } = self;
         let at = host_at.unwrap_or(name_at);
+        let display_name = display_name.unwrap_or_else(|| id.to_string());
+        let (file, base) = (source.file.to_owned(), Arc::clone(&fleet.base));
+        let mut store = Store { id, display_name, host, image, values, file, base, digest: String::new() };
+        store.digest = values::digest(&store.id, &store.merged());
         Draft {
-            display_name: display_name.unwrap_or_else(|| id.to_string()),
-            id,
-            host,
-            host_at: at,
+            store: Arc::new(store),
             host_is_default: host_at.is_none(),
-            host_problem: source.problem(at, ""),
-            image,
-            values,
-            file: source.file.to_owned(),
+            host_line: at.line,
+            host_column: at.column,
+            host_snippet: source.problem(at, "").snippet.map(String::into_boxed_str),
         }
     }
+}
+
+fn default_host(id: &StoreId, domain: &Host) -> Option<Host> {
+    format!("{id}.{domain}").parse().ok()
 }
 
 /// Checks `apiVersion` and `kind`. When they say that this is something else, nothing more is worth reading.
@@ -136,11 +160,10 @@ fn expect_constant(reader: &mut Reader<'_>, top: &Section<'_>, field: &str, expe
 fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, domain: &Host) -> Option<Parts> {
     let top = header(reader, root, "Store")?;
     let name_at = name(reader, &top, id);
-    let default_host = format!("{id}.{domain}").parse().ok();
     let mut parts = Parts {
         name_at: name_at.unwrap_or(root.at),
         display_name: None,
-        host: default_host?,
+        host: default_host(id, domain)?,
         host_at: None,
         image: Image::default(),
         values: Map::new(),
