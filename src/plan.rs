@@ -3,7 +3,9 @@
 //! The daemon, `storekeeper plan` and, later, the pull-request preview call the same functions. Nothing here
 //! reads a clock, a cluster or a file.
 
+mod immutable;
 mod inventory;
+mod record;
 mod removals;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,9 @@ use crate::names::{
 };
 use crate::report::Workload;
 
+pub use immutable::{Treatment, immutable_field, treatment};
 pub use inventory::{Inventory, InventoryEntry};
+pub use record::{Applied, achieved, partly_achieved};
 pub use removals::{Removals, removals, shortened_list};
 
 /// What the cluster holds of one store, from the watch caches. A copy shares everything large with the cache.
@@ -251,7 +255,11 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     let unrecorded =
         |step: &Step| matches!(step, Step::Apply { manifest, .. } if !is_recorded(manifest, observed));
     if applies.iter().flatten().any(unrecorded) || !prunes.is_empty() {
-        waves.push(vec![Step::RecordIntent(intent(desired, observed))]);
+        let intent = intent(desired, observed);
+        // After a run that failed, all of it stands there already.
+        if observed.inventory.as_deref() != Some(&intent) {
+            waves.push(vec![Step::RecordIntent(intent)]);
+        }
     }
     waves.extend(applies);
     waves.extend(prunes);
@@ -260,11 +268,6 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     } else {
         StorePlan::Sync(waves)
     }
-}
-
-/// Whether carrying these waves out drops claims of the inventory, so that it has to be recorded anew afterwards.
-pub fn records_intent(waves: &[Vec<Step>]) -> bool {
-    waves.iter().flatten().any(|step| matches!(step, Step::RecordIntent(_)))
 }
 
 /// Tells without rendering whether a store is as the last run left it and that run had the same inputs.
@@ -482,21 +485,47 @@ mod tests {
         assert!(!is_fast(&observed, &inputs("2")), "git wants something else");
     }
 
+    fn intent_of(plan: &StorePlan) -> Option<&Inventory> {
+        let StorePlan::Sync(waves) = plan else { panic!("{plan:?}") };
+        waves.iter().flatten().find_map(|step| match step {
+            Step::RecordIntent(intent) => Some(intent),
+            _ => None,
+        })
+    }
+
     #[test]
-    fn what_drops_claims_is_recorded_anew_though_the_same_objects_are_left() {
+    fn what_drops_claims_is_recorded_before_and_healing_claims_nothing_new() {
         let wanted = manifests(&[("ConfigMap", "a", "1")]);
         let mut observed = after(&wanted, &inputs("1"));
         // Ours by its field manager, and in no inventory: the record before the prune and after it are the same.
         let mut stray = after(&manifests(&[("ConfigMap", "stray", "1")]), &inputs("1"));
         objects(&mut observed).append(objects(&mut stray));
-        let StorePlan::Sync(waves) = plan(&wanted, &inputs("1"), &observed) else { panic!() };
-        assert!(records_intent(&waves));
+        assert!(intent_of(&plan(&wanted, &inputs("1"), &observed)).is_some());
         objects(&mut observed).retain(|key, _| key.name == "a");
         for object in objects(&mut observed).values_mut() {
             object.owned_fields = None;
         }
-        let StorePlan::Sync(waves) = plan(&wanted, &inputs("1"), &observed) else { panic!() };
-        assert!(!records_intent(&waves), "healing claims nothing new");
+        assert!(intent_of(&plan(&wanted, &inputs("1"), &observed)).is_none());
+    }
+
+    #[test]
+    fn what_a_failed_run_achieved_is_left_alone_by_the_next_and_nothing_is_claimed_of_the_rest() {
+        let before = after(&manifests(&[("ConfigMap", "a", "1"), ("Service", "b", "1")]), &inputs("1"));
+        let wanted = manifests(&[("ConfigMap", "a", "2"), ("Service", "b", "2"), ("Ingress", "c", "2")]);
+        let first = plan(&wanted, &inputs("2"), &before);
+        let intent = intent_of(&first).unwrap();
+        let fields = Some(inputs("fields of a"));
+        let applied = Applied::from([(wanted[0].key.clone(), fields)]);
+        let partly = partly_achieved(intent, &wanted, &applied);
+        assert_eq!(partly.inputs, None, "it does not look converged");
+        let claims: Vec<_> = partly.objects.iter().map(|entry| entry.manifest.is_some()).collect();
+        assert_eq!(claims, [true, false, false]);
+
+        let mut observed = ObservedStore { inventory: Some(Arc::new(partly)), ..before };
+        objects(&mut observed).get_mut(&wanted[0].key).unwrap().owned_fields = fields;
+        let next = plan(&wanted, &inputs("2"), &observed);
+        assert_eq!(lines(&next), ["~ Service/b", "+ Ingress/c"], "not even the intent is written again");
+        assert!(!is_fast(&observed, &inputs("2")));
     }
 
     #[test]

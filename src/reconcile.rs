@@ -9,7 +9,6 @@ mod conclude;
 mod past;
 mod render;
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +17,16 @@ use futures::FutureExt;
 
 use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
-use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner, Resource};
+use crate::manifest::{Fingerprint, Manifest, ManifestError, Owner, Resource};
 use crate::names::{SourceId, StoreId};
 use crate::plan::{
-    self, DesiredStore, Inventory, InventoryEntry, NamespaceSpec, ObservedStore, Ownership, StorePlan,
+    self, Applied, DesiredStore, Inventory, NamespaceSpec, ObservedStore, Ownership, StorePlan,
 };
 use crate::report::{ProbeTarget, ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
+use act::Acted;
+pub use act::{StepError, StepsFailed};
 pub use conclude::Question;
 use conclude::conclude;
 pub use past::{Past, PastError};
@@ -167,6 +168,9 @@ pub enum RunError {
     /// The API server refused or did not answer.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Steps of the plan did not succeed.
+    #[error(transparent)]
+    Steps(Box<StepsFailed>),
     /// The namespace comes and goes faster than a run looks.
     #[error("plan the store: namespace {namespace} changed at each look")]
     Unsettled {
@@ -190,6 +194,7 @@ impl RunError {
         match self {
             Self::Cluster(ClusterError::Refused { retry_after, .. })
             | Self::Render(RenderFailure::LookUp(ClusterError::Refused { retry_after, .. })) => *retry_after,
+            Self::Steps(failed) => failed.retry_after(),
             _ => 0,
         }
     }
@@ -262,15 +267,53 @@ async fn sync(
         StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
         StorePlan::Sync(waves) => waves,
     };
+    let acted = act::carry_out(&context.cluster, owner, &observed, waves, tally).await;
     // What was observed before is not what is recorded now, once an intent was.
-    let intended = plan::records_intent(&waves);
-    let applied = act::carry_out(&context.cluster, owner, waves, tally).await?;
+    let recorded = acted.intent.as_ref().or(observed.inventory.as_deref());
+    if acted.failed.is_some() || !acted.replaced.is_empty() {
+        remember(context, owner, recorded, &manifests, &acted.applied).await;
+        return unfinished(acted);
+    }
     let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
-    let inventory = achieved(&desired, probe, &observed, &applied);
-    if intended || observed.inventory.as_deref() != Some(&inventory) {
+    let inventory = plan::achieved(&desired, probe, &observed, &acted.applied);
+    if recorded != Some(&inventory) {
         context.cluster.record(owner, &inventory).await?;
     }
     conclude(context, owner, Done::Applied, memory).await
+}
+
+/// Writes down what a run achieved that did not reach its end, so that the next one leaves it alone. When that fails too,
+/// the next one does a little more than it must.
+async fn remember(
+    context: &Context,
+    owner: Owner<'_>,
+    recorded: Option<&Inventory>,
+    manifests: &[Manifest],
+    applied: &Applied,
+) {
+    let Some(recorded) = recorded else { return };
+    let partly = plan::partly_achieved(recorded, manifests, applied);
+    if partly != *recorded
+        && let Err(error) = context.cluster.record(owner, &partly).await
+    {
+        tracing::warn!(store.id = %owner.store, %error, "failed to write down what a failed run achieved");
+    }
+}
+
+/// Concludes a run that did not reach its end: objects are to be made anew, the namespace goes, or steps failed.
+fn unfinished(acted: Acted) -> Result<Conclusion, RunError> {
+    match acted.failed {
+        Some(failed) if failed.is_namespace_going() => {
+            let reason = "its namespace is being deleted; the store is made anew afterwards".to_owned();
+            Ok(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason))
+        }
+        Some(failed) => Err(RunError::Steps(Box::new(failed))),
+        None => {
+            let reason = format!("namespace: waiting: {}", acted.replaced.join("; "));
+            let step = Some(Step::Namespace);
+            Ok(Conclusion { step, ..Conclusion::new(Done::Waiting, Some(StoreState::Provisioning), reason) })
+        }
+    }
 }
 
 /// A plan with what it was made from.
@@ -356,51 +399,6 @@ fn kinds_of(manifests: &[Manifest]) -> Vec<Resource> {
     kinds.sort();
     kinds.dedup();
     kinds
-}
-
-/// What the namespace holds once every step has succeeded.
-fn achieved(
-    desired: &DesiredStore<'_>,
-    probe: Option<ProbeTarget>,
-    observed: &ObservedStore,
-    applied: &BTreeMap<ObjectKey, Option<Fingerprint>>,
-) -> Inventory {
-    let old = observed.inventory.as_deref();
-    let objects: Vec<_> = desired
-        .manifests
-        .iter()
-        .map(|manifest| {
-            let before = old.and_then(|inventory| inventory.get(&manifest.key));
-            let (fingerprint, fields) = match applied.get(&manifest.key) {
-                Some(fields) => (Some(manifest.fingerprint), *fields),
-                None => match before {
-                    Some(entry) => (entry.manifest, entry.fields),
-                    None => (None, None),
-                },
-            };
-            InventoryEntry {
-                key: manifest.key.clone(),
-                version: manifest.resource.version.as_str().into(),
-                manifest: fingerprint,
-                fields,
-            }
-        })
-        .collect();
-    let unchanged =
-        old.is_some_and(|old| old.inputs.as_ref() == Some(desired.inputs) && old.objects == objects);
-    let revision = match old {
-        Some(old) if unchanged => old.revision.clone(),
-        _ => desired.revision.to_owned(),
-    };
-    let url = crate::manifest::url(desired.manifests, desired.host);
-    let inputs = Some(*desired.inputs);
-    // Another release of storekeeper, the same objects: what was READY still is.
-    let ready = match old {
-        Some(old) if old.was_ready() && old.objects == objects => inputs,
-        Some(old) => old.ready,
-        None => None,
-    };
-    Inventory { inputs, revision, url, probe, ready, objects }
 }
 
 /// Concludes that the namespace is on its way out, in its controller's own words where it has some.

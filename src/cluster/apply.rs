@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::follow::METADATA;
 use super::index::{Feed, Origin, owned_fields};
+use super::mask::Mask;
 use super::seen::Seen;
 use super::{Cluster, ClusterError, NAMESPACES, bounded, collection};
 use crate::manifest::{Fingerprint, Manifest, Owner};
@@ -72,7 +73,10 @@ impl Cluster {
         }
         let is_secret = manifest.key.kind == "Secret";
         let answer = self.answer(act, request).await;
-        let made = answer.map_err(|error| if is_secret { error.without_content() } else { error })?;
+        let made = answer.map_err(|error| {
+            let error = error.masked(&Mask::of(&manifest.body));
+            if is_secret { error.without_content() } else { error }
+        })?;
         let feed = Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() };
         self.index.put(Origin::Answer, &feed, &made);
         Ok(owned_fields(&made))

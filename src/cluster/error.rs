@@ -1,5 +1,6 @@
 //! Why the API server did not do what was asked.
 
+use super::mask::Mask;
 use super::pace::{ANSWER_LIMIT, NoAnswer};
 
 /// A failed act on the cluster; fits "failed to {error}".
@@ -21,6 +22,8 @@ pub enum ClusterError {
         message: String,
         /// How long it asks to wait before the next try, in seconds; 0 when it does not say.
         retry_after: u32,
+        /// What it says of single fields.
+        causes: Vec<RefusalCause>,
     },
     /// No answer came, or none that makes sense.
     #[error("{act}: {detail}")]
@@ -46,6 +49,20 @@ pub enum ClusterError {
     },
 }
 
+/// Why the API server may refuse without having looked at what is in an object.
+const SAFE_REASONS: [&str; 3] = ["Forbidden", "NotFound", "Conflict"];
+
+/// What the API server says of one field, or of one circumstance, in a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalCause {
+    /// The field's path; empty when it is about none.
+    pub field: String,
+    /// One word, such as `FieldValueInvalid` or `NamespaceTerminating`.
+    pub reason: String,
+    /// The API server's own words.
+    pub message: String,
+}
+
 impl ClusterError {
     /// Makes a closure for `map_err` that names what was asked.
     pub(super) fn request(act: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
@@ -56,7 +73,8 @@ impl ClusterError {
                 code: status.code,
                 reason: status.reason.clone(),
                 retry_after: status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
-                message: one_line(&status.message),
+                causes: causes(&status),
+                message: one_line(&Mask::default().clean(&status.message)),
             },
             kube::Error::Service(error) if error.is::<NoAnswer>() => {
                 Self::TimedOut { act, seconds: ANSWER_LIMIT.as_secs() }
@@ -76,15 +94,47 @@ impl ClusterError {
         self.reason() == Some("AlreadyExists")
     }
 
-    /// Leaves out the server's sentence, which may repeat what was sent: for Secrets. (Argo CD echoed a
-    /// refused Secret into its status, CVE-2025-23216.)
+    /// Returns whether a namespace on its way out refused to take anything new.
+    pub fn is_namespace_going(&self) -> bool {
+        let Self::Refused { causes, .. } = self else { return false };
+        causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+    }
+
+    /// Returns what the API server says of single fields when it found the object itself wrong; else nothing.
+    pub fn invalid_fields(&self) -> &[RefusalCause] {
+        match self {
+            Self::Refused { reason, causes, .. } if reason == "Invalid" => causes,
+            _ => &[],
+        }
+    }
+
+    /// Takes out of the server's words what was sent and is nobody's business: a refusal may repeat the object.
+    pub(super) fn masked(mut self, mask: &Mask) -> Self {
+        match &mut self {
+            Self::Refused { message, causes, .. } => {
+                *message = mask.clean(message);
+                for cause in causes {
+                    cause.message = mask.clean(&cause.message);
+                }
+            }
+            Self::Unreachable { detail, .. } => *detail = mask.clean(detail),
+            Self::Settings(_) | Self::TimedOut { .. } | Self::Changed { .. } => {}
+        }
+        self
+    }
+
+    /// Leaves out the server's sentence where it may repeat what was sent: for Secrets. (Argo CD echoed a refused
+    /// Secret into its status, CVE-2025-23216.) Who may not, what is full and what is going is said without looking at
+    /// the data; a policy that quotes it is masked before.
     pub(super) fn without_content(self) -> Self {
         match self {
-            Self::Refused { act, code, reason, retry_after, .. } => {
+            Self::Refused { ref reason, .. } if SAFE_REASONS.contains(&reason.as_str()) => self,
+            Self::Refused { act, code, reason, retry_after, causes, .. } => {
                 let message = format!(
                     "the API server refused it with code {code} (its words are withheld, they may hold secret data)"
                 );
-                Self::Refused { act, code, reason, message, retry_after }
+                let causes = causes.into_iter().map(RefusalCause::without_content).collect();
+                Self::Refused { act, code, reason, message, retry_after, causes }
             }
             Self::Unreachable { act, .. } => {
                 Self::Unreachable { act, detail: "no answer that makes sense".to_owned() }
@@ -96,6 +146,25 @@ impl ClusterError {
     fn reason(&self) -> Option<&str> {
         if let Self::Refused { reason, .. } = self { Some(reason) } else { None }
     }
+}
+
+impl RefusalCause {
+    /// Keeps which field it is, and of the words only that it can't be changed.
+    fn without_content(self) -> Self {
+        let message = if self.message.contains("immutable") { "field is immutable" } else { "" };
+        Self { message: message.to_owned(), ..self }
+    }
+}
+
+fn causes(status: &kube::core::Status) -> Vec<RefusalCause> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .map(|cause| RefusalCause {
+            field: one_line(&cause.field),
+            reason: one_line(&cause.reason),
+            message: one_line(&Mask::default().clean(&cause.message)),
+        })
+        .collect()
 }
 
 /// Joins an error and its sources into one line, leaving out what a source only repeats.
@@ -121,17 +190,38 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn refused(kind: &str, reason: &str, message: &str) -> ClusterError {
+        let cause = json!({"reason": "FieldValueInvalid", "message": message, "field": "data"});
+        let status = json!({"status": "Failure", "code": 422, "reason": reason, "message": message,
+            "details": {"causes": [cause]}});
+        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        ClusterError::request(format!("apply {kind}/x"))(kube::Error::Api(Box::new(status)))
+    }
 
     #[test]
     fn a_refused_secret_does_not_reach_the_message() {
-        let error = ClusterError::Refused {
-            act: "apply Secret/x".to_owned(),
-            code: 422,
-            reason: "Invalid".to_owned(),
-            message: "invalid value canary-123".to_owned(),
-            retry_after: 0,
-        };
-        assert!(!error.without_content().to_string().contains("canary"));
+        let error = refused("Secret", "Invalid", "invalid value canary-123").without_content();
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        let immutable = refused("Secret", "Invalid", "Forbidden: field is immutable when `immutable` is set");
+        let immutable = immutable.without_content();
+        assert_eq!(immutable.invalid_fields()[0].message, "field is immutable");
+    }
+
+    #[test]
+    fn who_may_not_write_a_secret_is_told_why() {
+        let words =
+            "secrets \"x\" is forbidden: exceeded quota: store, requested: secrets=1, used: secrets=3";
+        let error = refused("Secret", "Forbidden", words).without_content();
+        assert!(error.to_string().contains("exceeded quota: store"), "{error}");
+    }
+
+    #[test]
+    fn only_an_invalid_object_has_invalid_fields() {
+        assert_eq!(refused("Job", "Invalid", "field is immutable").invalid_fields()[0].field, "data");
+        assert!(refused("Job", "Forbidden", "field is immutable").invalid_fields().is_empty());
     }
 }

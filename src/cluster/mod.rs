@@ -7,7 +7,7 @@
 //! - `apply`, `delete`, `lookup`: one verb each
 //! - `pace`: when requests are sent, and how many at once
 //! - `symptoms`: why a store does not come up
-//! - `error`: why the API server did not do what was asked
+//! - `error`: why the API server did not do what was asked; `mask`: what its sentences must not show
 
 mod apply;
 mod changes;
@@ -16,6 +16,7 @@ mod error;
 mod follow;
 mod index;
 mod lookup;
+mod mask;
 mod pace;
 mod resources;
 mod seen;
@@ -39,7 +40,7 @@ use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
 use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 
 pub use changes::Changes;
-pub use error::ClusterError;
+pub use error::{ClusterError, RefusalCause};
 use index::Index;
 pub use pace::{Pace, PaceReport};
 use resources::ResourceTable;

@@ -1,50 +1,164 @@
 //! Carries a plan out: the waves one after the other, the steps of a wave side by side.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use futures::StreamExt;
 
 use super::Tally;
 use crate::cluster::{Cluster, ClusterError};
-use crate::manifest::{Fingerprint, ObjectKey, Owner};
-use crate::plan::{Cause, Step};
+use crate::manifest::{ObjectKey, Owner};
+use crate::plan::{self, Applied, Cause, Inventory, ObservedStore, Step, Treatment};
 
 /// How many requests of one store may be under way at once.
 const STEPS_AT_ONCE: usize = 8;
 
-/// Carries the waves out and returns, for each applied object, the fields that are ours now. A wave with a
-/// failure is finished, so that independent objects get theirs, and no further one is begun.
+/// How many names of steps that were not tried a message carries.
+const MOST_NAMES: usize = 5;
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Acted {
+    /// For each applied object, the fields that are ours now.
+    pub(super) applied: Applied,
+    /// What was recorded before the first change, if anything was to change.
+    pub(super) intent: Option<Inventory>,
+    /// Objects that were deleted so that they can be made anew, each with why.
+    pub(super) replaced: Vec<String>,
+    /// What did not succeed.
+    pub(super) failed: Option<StepsFailed>,
+}
+
+/// Why a step did not succeed; fits "failed to {error}".
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The API server refused or did not answer.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A field can't be changed on an object that exists, and making it anew would lose something.
+    #[error("change {object}: `{field}` can't be changed in place ({words}); {advice}")]
+    Immutable {
+        /// Kind and name.
+        object: String,
+        /// The field's path.
+        field: String,
+        /// The API server's own words.
+        words: String,
+        /// What a person can do.
+        advice: String,
+    },
+}
+
+impl StepError {
+    /// Whether later waves wait for it. A change that can't be made leaves an object as it was, which works as it did:
+    /// the rest of the store goes on.
+    fn stops(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+}
+
+/// Steps of one run that did not succeed; fits "failed to {error}".
+#[derive(Debug)]
+pub struct StepsFailed {
+    /// The first of them, in the order of the plan.
+    pub first: StepError,
+    /// Further ones.
+    pub further: Vec<StepError>,
+    /// What was not tried because of them.
+    pub untried: Vec<String>,
+}
+
+impl std::error::Error for StepsFailed {}
+
+impl fmt::Display for StepsFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        for error in &self.further {
+            write!(f, "; and to {error}")?;
+        }
+        if !self.untried.is_empty() {
+            let names: Vec<_> = self.untried.iter().map(String::as_str).collect();
+            write!(f, "; not tried before this is mended: {}", plan::shortened_list(&names, MOST_NAMES))?;
+        }
+        Ok(())
+    }
+}
+
+impl StepsFailed {
+    /// Returns how long the API server asks to wait before the next try, in seconds.
+    pub fn retry_after(&self) -> u32 {
+        let waits = self.errors().map(|error| match error {
+            StepError::Cluster(ClusterError::Refused { retry_after, .. }) => *retry_after,
+            _ => 0,
+        });
+        waits.max().unwrap_or(0)
+    }
+
+    /// Returns whether it failed because the namespace has begun to go.
+    pub(super) fn is_namespace_going(&self) -> bool {
+        let is_going =
+            |error: &StepError| matches!(error, StepError::Cluster(error) if error.is_namespace_going());
+        self.errors().any(is_going)
+    }
+
+    fn errors(&self) -> impl Iterator<Item = &StepError> {
+        std::iter::once(&self.first).chain(&self.further)
+    }
+}
+
+/// Carries the waves out. A wave with a failure is finished, so that independent objects get theirs, and no further one
+/// is begun; nothing is pruned before everything is applied, because what stays as it was may need it.
 pub(super) async fn carry_out(
     cluster: &Cluster,
     owner: Owner<'_>,
+    observed: &ObservedStore,
     waves: Vec<Vec<Step>>,
     tally: &mut Tally,
-) -> Result<BTreeMap<ObjectKey, Option<Fingerprint>>, ClusterError> {
-    let mut applied = BTreeMap::new();
+) -> Acted {
+    let (mut acted, mut failures, mut untried) = (Acted::default(), Vec::new(), Vec::new());
     for wave in waves {
-        let acts = futures::stream::iter(wave.into_iter().map(|step| take(cluster, owner, step)));
-        let results: Vec<_> = acts.buffer_unordered(STEPS_AT_ONCE).collect().await;
-        let mut failures = Vec::new();
+        let prunes = wave.iter().any(|step| matches!(step, Step::Prune { .. }));
+        if failures.iter().any(StepError::stops) || prunes && !failures.is_empty() {
+            untried.extend(wave.iter().filter_map(subject));
+            continue;
+        }
+        if prunes && !acted.replaced.is_empty() {
+            continue;
+        }
+        let acts = futures::stream::iter(wave.into_iter().map(|step| take(cluster, owner, observed, step)));
+        // In the order of the plan, so that the same trouble has the same words each time.
+        let results: Vec<_> = acts.buffered(STEPS_AT_ONCE).collect().await;
         for result in results {
             match result {
-                Ok(taken) => {
-                    tally.steps += 1;
-                    tally.healed += usize::from(taken.healed);
-                    tally.created |= taken.created;
-                    applied.extend(taken.applied);
-                }
+                Ok(taken) => acted.add(taken, tally),
                 Err(error) => failures.push(error),
             }
         }
-        let mut failures = failures.into_iter();
-        if let Some(first) = failures.next() {
-            for further in failures {
-                tracing::warn!(error = %further, "a further step of the same wave failed");
-            }
-            return Err(first);
-        }
     }
-    Ok(applied)
+    let mut failures = failures.into_iter();
+    acted.failed = failures.next().map(|first| StepsFailed { first, further: failures.collect(), untried });
+    acted
+}
+
+impl Acted {
+    fn add(&mut self, taken: Taken, tally: &mut Tally) {
+        let Taken { created, healed, applied, intent, replaced } = taken;
+        tally.steps += 1;
+        tally.healed += usize::from(healed);
+        tally.created |= created;
+        self.applied.extend(applied);
+        self.intent = intent.or(self.intent.take());
+        self.replaced.extend(replaced);
+    }
+}
+
+/// Names what a step is about, for those who wait for it.
+fn subject(step: &Step) -> Option<String> {
+    match step {
+        Step::CreateNamespace(spec) | Step::ApplyNamespace(spec) => Some(format!("Namespace/{}", spec.name)),
+        Step::RecordIntent(_) => None,
+        Step::Apply { manifest, .. } => Some(manifest.key.to_string()),
+        Step::Prune { key, .. } => Some(format!("the removal of {key}")),
+    }
 }
 
 /// What a step did.
@@ -52,10 +166,17 @@ pub(super) async fn carry_out(
 struct Taken {
     created: bool,
     healed: bool,
-    applied: Option<(ObjectKey, Option<Fingerprint>)>,
+    applied: Applied,
+    intent: Option<Inventory>,
+    replaced: Option<String>,
 }
 
-async fn take(cluster: &Cluster, owner: Owner<'_>, step: Step) -> Result<Taken, ClusterError> {
+async fn take(
+    cluster: &Cluster,
+    owner: Owner<'_>,
+    observed: &ObservedStore,
+    step: Step,
+) -> Result<Taken, StepError> {
     let namespace = owner.store.namespace();
     let mut taken = Taken::default();
     match step {
@@ -64,13 +185,66 @@ async fn take(cluster: &Cluster, owner: Owner<'_>, step: Step) -> Result<Taken, 
             taken.created = true;
         }
         Step::ApplyNamespace(spec) => cluster.apply_namespace(&spec).await?,
-        Step::RecordIntent(inventory) => cluster.record(owner, &inventory).await?,
-        Step::Apply { manifest, cause } => {
-            let fields = cluster.apply(&manifest, &namespace).await?;
-            taken.healed = matches!(cause, Cause::Deleted | Cause::Drifted);
-            taken.applied = Some((manifest.key, fields));
+        Step::RecordIntent(inventory) => {
+            cluster.record(owner, &inventory).await?;
+            taken.intent = Some(inventory);
         }
+        Step::Apply { manifest, cause } => match cluster.apply(&manifest, &namespace).await {
+            Ok(fields) => {
+                taken.healed = matches!(cause, Cause::Deleted | Cause::Drifted);
+                taken.applied.insert(manifest.key, fields);
+            }
+            Err(error) => {
+                taken.replaced = Some(replace(cluster, &namespace, observed, &manifest.key, error).await?);
+            }
+        },
         Step::Prune { key, uid } => cluster.prune(&key, &namespace, &uid).await?,
     }
     Ok(taken)
+}
+
+/// Deletes an object whose change was refused, if it is one that is made anew; its end starts the run that does so.
+async fn replace(
+    cluster: &Cluster,
+    namespace: &str,
+    observed: &ObservedStore,
+    key: &ObjectKey,
+    error: ClusterError,
+) -> Result<String, StepError> {
+    let fields = error.invalid_fields().iter().map(|cause| (cause.field.as_str(), cause.message.as_str()));
+    let Some((field, words)) = plan::immutable_field(fields) else { return Err(error.into()) };
+    let (object, field, words) = (key.to_string(), field.to_owned(), words.to_owned());
+    match plan::treatment(key, observed.objects.get(key), namespace) {
+        Treatment::Recreate { uid } => {
+            cluster.prune(key, namespace, &uid).await?;
+            Ok(format!("{object} is made anew, because its `{field}` can't be changed in place"))
+        }
+        Treatment::Refuse { advice } => Err(StepError::Immutable { object, field, words, advice }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_what_failed_with_it_and_what_was_not_tried() {
+        let refused = |object: &str| StepError::Immutable {
+            object: object.to_owned(),
+            field: "spec".to_owned(),
+            words: "field is immutable".to_owned(),
+            advice: "take it back".to_owned(),
+        };
+        let failed = StepsFailed {
+            first: refused("Job/a"),
+            further: vec![refused("Job/b")],
+            untried: (0..7).map(|n| format!("Ingress/{n}")).collect(),
+        };
+        assert_eq!(
+            failed.to_string(),
+            "change Job/a: `spec` can't be changed in place (field is immutable); take it back; and to change Job/b: \
+             `spec` can't be changed in place (field is immutable); take it back; not tried before this is mended: \
+             Ingress/0, Ingress/1, Ingress/2, Ingress/3, Ingress/4 and 2 more"
+        );
+    }
 }

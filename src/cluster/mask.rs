@@ -1,0 +1,215 @@
+//! Takes out of the API server's sentences what must not be shown: values that were sent, dumps of whole objects, and
+//! logins in addresses. Pure.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+/// What stands in the place of what was taken out.
+const HIDDEN: &str = "***";
+
+/// Shorter entries of data are words like `on` and `80`: masking them would only spoil the sentence.
+const SHORTEST_ENTRY: usize = 4;
+
+/// The same for variables and arguments, which hold more of such words and fewer secrets.
+const SHORTEST_ARGUMENT: usize = 6;
+
+/// The values of an object that nobody may read in a message.
+#[derive(Debug, Default)]
+pub(super) struct Mask {
+    /// Longest first, so that a part of one does not leave the rest of it standing.
+    values: Vec<String>,
+}
+
+impl Mask {
+    /// Collects the values of environment variables, command lines, and of the data of Secrets and ConfigMaps. What the
+    /// object itself is called stays.
+    pub(super) fn of(object: &Value) -> Self {
+        let (mut entries, mut arguments) = (Vec::new(), Vec::new());
+        for part in ["data", "stringData", "binaryData"] {
+            texts(object.get(part), &mut |text| {
+                entries.push(text.to_owned());
+                let decoded =
+                    BASE64_STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+                entries.extend(decoded);
+            });
+        }
+        containers(object, &mut |container| {
+            for part in ["command", "args"] {
+                texts(container.get(part), &mut |text| arguments.push(text.to_owned()));
+            }
+            let variables = container.get("env").and_then(Value::as_array).into_iter().flatten();
+            for variable in variables {
+                texts(variable.get("value"), &mut |text| arguments.push(text.to_owned()));
+            }
+        });
+        let called = |value: &str| {
+            let names = ["/metadata/name", "/metadata/namespace", "/kind"];
+            names.iter().filter_map(|name| object.pointer(name)?.as_str()).any(|name| name.contains(value))
+        };
+        entries.retain(|value| value.len() >= SHORTEST_ENTRY);
+        arguments.retain(|value| value.len() >= SHORTEST_ARGUMENT);
+        let found: BTreeSet<_> =
+            entries.into_iter().chain(arguments).filter(|value| !called(value)).collect();
+        let mut values: Vec<_> = found.into_iter().collect();
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Self { values }
+    }
+
+    /// Returns the text without them.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let mut text = without_dumps(text);
+        for value in &self.values {
+            // As it is, and as Go quotes it.
+            let quoted = Value::from(value.as_str()).to_string();
+            for form in [&quoted[1..quoted.len() - 1], value.as_str()] {
+                if text.contains(form) {
+                    text = text.replace(form, HIDDEN);
+                }
+            }
+        }
+        without_logins(&text)
+    }
+}
+
+fn texts(value: Option<&Value>, found: &mut impl FnMut(&str)) {
+    match value {
+        Some(Value::String(text)) => found(text),
+        Some(Value::Array(items)) => items.iter().for_each(|item| texts(Some(item), found)),
+        Some(Value::Object(map)) => map.values().for_each(|item| texts(Some(item), found)),
+        Some(Value::Number(number)) => found(&number.to_string()),
+        Some(Value::Bool(_) | Value::Null) | None => {}
+    }
+}
+
+/// Finds containers at any depth: a `CronJob` hides them deeper than a Deployment.
+fn containers(value: &Value, found: &mut impl FnMut(&Value)) {
+    match value {
+        Value::Object(map) => {
+            for (key, inner) in map {
+                if matches!(key.as_str(), "containers" | "initContainers") {
+                    inner.as_array().into_iter().flatten().for_each(&mut *found);
+                } else {
+                    containers(inner, found);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| containers(item, found)),
+        _ => {}
+    }
+}
+
+/// Cuts what follows `Invalid value: ` when it is a dump of an object or a list: the API server repeats a Job's whole
+/// template there, environment included. The same for a difference between two versions of a claim.
+fn without_dumps(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text.split("\n@@").next().unwrap_or(text);
+    while let Some(start) = ["Invalid value: ", "valueUnstructured", "got "]
+        .iter()
+        .filter_map(|lead| rest.find(lead).map(|at| at + lead.len()))
+        .min()
+    {
+        clean.push_str(&rest[..start]);
+        rest = &rest[start..];
+        if rest.starts_with(['{', '[']) {
+            clean.push_str("{...}");
+            rest = &rest[dump_length(rest)..];
+        }
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// How long a value in braces or brackets is, texts in quotes respected; all of it when it has no end.
+fn dump_length(text: &str) -> usize {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '{' | '[' if !quoted => depth += 1,
+            '}' | ']' if !quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Cuts user and password out of addresses: `postgres://medusa:secret@db/` becomes `postgres://***@db/`.
+fn without_logins(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        clean.push_str(before);
+        let end =
+            after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'')).unwrap_or(after.len());
+        rest = match after[..end].rfind('@') {
+            Some(login) => {
+                clean.push_str(HIDDEN);
+                &after[login..]
+            }
+            None => after,
+        };
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_dump_of_a_jobs_template_is_cut_and_the_reason_stays() {
+        let words = r#"Job.batch "d" is invalid: spec.template.spec: Invalid value: {"Env":[{"Name":"P","Value":"a}\"b"}]}: field is immutable"#;
+        assert_eq!(
+            Mask::default().clean(words),
+            r#"Job.batch "d" is invalid: spec.template.spec: Invalid value: {...}: field is immutable"#
+        );
+        let endless = Mask::default().clean("Invalid value: {\"Env\":[{\"Value\":\"canary");
+        assert_eq!(endless, "Invalid value: {...}");
+        let difference = Mask::default().clean("spec is immutable after creation\n@@ -1 +1 @@\n- \"canary\"");
+        assert_eq!(difference, "spec is immutable after creation");
+    }
+
+    #[test]
+    fn a_wrong_type_is_said_without_the_value() {
+        let words = r"failed to create typed patch object: .data.a: expected string, got &value.valueUnstructured{Value:1234}";
+        assert_eq!(
+            Mask::default().clean(words),
+            "failed to create typed patch object: .data.a: expected string, got &value.valueUnstructured{...}"
+        );
+    }
+
+    #[test]
+    fn what_was_sent_as_a_variable_an_argument_or_data_does_not_come_back() {
+        let container = json!({"name": "c", "args": ["--key=canary-args"],
+            "env": [{"name": "A", "value": "canary-env \"quoted\""}, {"name": "B", "value": "on"}]});
+        let template = json!({"spec": {"initContainers": [container]}});
+        let object = json!({"data": {"p": "Y2FuYXJ5LWRhdGE="}, "stringData": {"q": "canary-text"},
+            "spec": {"jobTemplate": {"spec": {"template": template}}}});
+        let mask = Mask::of(&object);
+        let words = r#"denied: canary-env \"quoted\", canary-env "quoted", --key=canary-args, canary-text, canary-data, Y2FuYXJ5LWRhdGE=, on"#;
+        assert_eq!(mask.clean(words), "denied: ***, ***, ***, ***, ***, ***, on");
+    }
+
+    #[test]
+    fn a_login_in_an_address_is_cut() {
+        let words = "can't reach postgresql://medusa:p@ss@db:5432/x, see https://example.com/a@b";
+        assert_eq!(
+            Mask::default().clean(words),
+            "can't reach postgresql://***@db:5432/x, see https://example.com/a@b"
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! What becomes of a change that the API server refuses because the field can't change on an object that exists.
+//!
+//! Kinds that hold nothing but what is rendered are made anew; where data would go or be orphaned, or work would be
+//! done twice, the change is refused with what to do.
+
+use super::ObservedObject;
+use crate::manifest::{ObjectKey, Uid};
+
+/// What to do about an object whose change is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Treatment {
+    /// Delete exactly this object; once it is gone, it is applied anew.
+    Recreate {
+        /// The identity that the server checks.
+        uid: Uid,
+    },
+    /// Leave it as it is.
+    Refuse {
+        /// What a person can do.
+        advice: String,
+    },
+}
+
+/// Kinds, by group, that are made anew: all they hold is rendered.
+const RECREATED: [(&str, &str); 7] = [
+    ("apps", "DaemonSet"),
+    ("apps", "Deployment"),
+    ("", "ConfigMap"),
+    ("", "ResourceQuota"),
+    ("", "Service"),
+    ("policy", "PodDisruptionBudget"),
+    ("rbac.authorization.k8s.io", "RoleBinding"),
+];
+
+/// How the API server and its validation rules say that a field can't change.
+const WORDS: [&str; 4] = ["immutable", "may not change", "cannot change", "updates to statefulset spec"];
+
+/// Finds the field that can't change among what the API server says of single fields: pairs of path and words.
+pub fn immutable_field<'a>(
+    mut fields: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Option<(&'a str, &'a str)> {
+    fields.find(|(_, words)| WORDS.iter().any(|known| words.contains(known)))
+}
+
+/// Decides about an object whose change is refused; `observed` is what the watch knows of it.
+pub fn treatment(key: &ObjectKey, observed: Option<&ObservedObject>, namespace: &str) -> Treatment {
+    let refuse = |advice: String| Treatment::Refuse { advice };
+    let (kind, name) = (key.kind.to_lowercase(), &key.name);
+    let delete = format!("`kubectl -n {namespace} delete {kind}/{name}`");
+    match key.kind.as_str() {
+        "StatefulSet" => {
+            return refuse(format!(
+                "its volumes hold data, so it is left as it is: take the change back in git, or run {} and it is made \
+                 anew around its pods and claims (which keep their size: enlarge a claim by itself)",
+                format_args!("`kubectl -n {namespace} delete {kind}/{name} --cascade=orphan`")
+            ));
+        }
+        "PersistentVolumeClaim" => {
+            return refuse(
+                "it holds data, so it is left as it is: take the change back in git, or render a claim of another name \
+                 and move the data"
+                    .to_owned(),
+            );
+        }
+        "Secret" => {
+            return refuse(format!(
+                "what it holds may be in use, so it is left as it is: take the change back in git, or render a Secret of \
+                 another name; {delete} only if nothing was made with it"
+            ));
+        }
+        "Job" => {
+            return refuse(format!(
+                "a Job that has begun is not run a second time: name it by a hash of its content, so that a change is a \
+                 new Job, or take the change back in git; {delete} has it run again"
+            ));
+        }
+        _ => {}
+    }
+    let known = observed.filter(|object| !object.keep && !object.deleting);
+    match known {
+        Some(object) if RECREATED.contains(&(key.group.as_str(), key.kind.as_str())) => {
+            Treatment::Recreate { uid: object.uid.clone() }
+        }
+        _ => refuse(format!(
+            "it is left as it is: take the change back in git, or run {delete} and it is made anew"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(group: &str, kind: &str) -> ObjectKey {
+        ObjectKey::new(group, kind, "x")
+    }
+
+    fn observed() -> ObservedObject {
+        ObservedObject {
+            uid: Uid::new("u"),
+            version: 1,
+            owned_fields: None,
+            other_writer: None,
+            deleting: false,
+            keep: false,
+            workload: None,
+        }
+    }
+
+    fn advice(group: &str, kind: &str, observed: Option<&ObservedObject>) -> String {
+        match treatment(&key(group, kind), observed, "store-acme") {
+            Treatment::Refuse { advice } => advice,
+            Treatment::Recreate { .. } => panic!("{kind} is made anew"),
+        }
+    }
+
+    #[test]
+    fn what_holds_nothing_but_what_is_rendered_is_made_anew() {
+        for (group, kind) in RECREATED {
+            let expected = Treatment::Recreate { uid: Uid::new("u") };
+            assert_eq!(treatment(&key(group, kind), Some(&observed()), "store-acme"), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn where_data_would_go_or_work_be_done_twice_the_change_is_refused_with_what_to_do() {
+        let set = advice("apps", "StatefulSet", Some(&observed()));
+        assert!(set.contains("`kubectl -n store-acme delete statefulset/x --cascade=orphan`"), "{set}");
+        assert!(advice("", "PersistentVolumeClaim", Some(&observed())).contains("another name"));
+        assert!(advice("", "Secret", Some(&observed())).contains("Secret of another name"));
+        let job = advice("batch", "Job", Some(&observed()));
+        assert!(job.contains("a hash of its content"), "{job}");
+        assert!(advice("example.com", "Deployment", Some(&observed())).contains("delete deployment/x"));
+    }
+
+    #[test]
+    fn an_object_that_nobody_has_seen_or_that_must_be_kept_is_not_deleted() {
+        let kept = ObservedObject { keep: true, ..observed() };
+        let going = ObservedObject { deleting: true, ..observed() };
+        for object in [None, Some(&kept), Some(&going)] {
+            assert!(advice("", "Service", object).contains("it is left as it is"));
+        }
+    }
+
+    #[test]
+    fn the_field_is_found_by_the_words_of_a_real_api_server() {
+        for words in [
+            "Invalid value: {...}: field is immutable",
+            "Forbidden: field is immutable when `immutable` is set",
+            "Invalid value: {...}: cannot change roleRef",
+            "Invalid value: [\"None\"]: may not change once set",
+            "Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden",
+            "Forbidden: spec is immutable after creation except resources.requests",
+        ] {
+            let fields = [("spec.ports", "Required value"), ("spec", words)];
+            assert_eq!(immutable_field(fields.into_iter()), Some(("spec", words)));
+        }
+        assert_eq!(immutable_field([("spec", "Forbidden: may not be set")].into_iter()), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! What the inventory says after a run, whether it reached its end or not.
+
+use std::collections::BTreeMap;
+
+use super::{DesiredStore, Inventory, InventoryEntry, ObservedStore};
+use crate::manifest::{self, Fingerprint, Manifest, ObjectKey};
+use crate::report::ProbeTarget;
+
+/// The fields that are ours after an apply, by object.
+pub type Applied = BTreeMap<ObjectKey, Option<Fingerprint>>;
+
+/// What the namespace holds once every step has succeeded.
+pub fn achieved(
+    desired: &DesiredStore<'_>,
+    probe: Option<ProbeTarget>,
+    observed: &ObservedStore,
+    applied: &Applied,
+) -> Inventory {
+    let old = observed.inventory.as_deref();
+    let objects: Vec<_> = desired
+        .manifests
+        .iter()
+        .map(|manifest| {
+            let before = old.and_then(|inventory| inventory.get(&manifest.key));
+            let (fingerprint, fields) = match applied.get(&manifest.key) {
+                Some(fields) => (Some(manifest.fingerprint), *fields),
+                None => match before {
+                    Some(entry) => (entry.manifest, entry.fields),
+                    None => (None, None),
+                },
+            };
+            InventoryEntry {
+                key: manifest.key.clone(),
+                version: manifest.resource.version.as_str().into(),
+                manifest: fingerprint,
+                fields,
+            }
+        })
+        .collect();
+    let unchanged =
+        old.is_some_and(|old| old.inputs.as_ref() == Some(desired.inputs) && old.objects == objects);
+    let revision = match old {
+        Some(old) if unchanged => old.revision.clone(),
+        _ => desired.revision.to_owned(),
+    };
+    let url = manifest::url(desired.manifests, desired.host);
+    let inputs = Some(*desired.inputs);
+    // Another release of storekeeper, the same objects: what was READY still is.
+    let ready = match old {
+        Some(old) if old.was_ready() && old.objects == objects => inputs,
+        Some(old) => old.ready,
+        None => None,
+    };
+    Inventory { inputs, revision, url, probe, ready, objects }
+}
+
+/// What the namespace holds after a run that did not reach its end: what was recorded before it, with claims about what
+/// was applied and confirmed. The next try then leaves that alone. Nothing is claimed of the rest, and no inputs are
+/// named: the store is not as git wants it.
+pub fn partly_achieved(before: &Inventory, manifests: &[Manifest], applied: &Applied) -> Inventory {
+    let mut inventory = before.clone();
+    for entry in &mut inventory.objects {
+        let manifest = manifests.iter().find(|manifest| manifest.key == entry.key);
+        if let (Some(manifest), Some(fields)) = (manifest, applied.get(&entry.key)) {
+            entry.version = manifest.resource.version.as_str().into();
+            entry.manifest = Some(manifest.fingerprint);
+            entry.fields = *fields;
+        }
+    }
+    inventory
+}

@@ -1,0 +1,153 @@
+//! A change of a field that can't change is carried out by making the object anew where nothing is lost, and refused
+//! with what to do where data would go or work be done twice; the rest of the store goes on.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+#[path = "common/turned_chart.rs"]
+mod turned_chart;
+
+use common::daemon::Daemon;
+use common::{World, until};
+use serde_json::{Value, json};
+
+/// Kinds of the chart that hold nothing but what is rendered.
+const RECREATED: [(&str, &str, &str); 6] = [
+    ("apps/v1", "Deployment", "web"),
+    ("apps/v1", "DaemonSet", "agent"),
+    ("v1", "Service", "web"),
+    ("v1", "ConfigMap", "frozen"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "reader"),
+    ("v1", "ResourceQuota", "pods"),
+];
+
+/// Kinds of the chart where data would go or work be done twice.
+const REFUSED: [(&str, &str, &str); 4] = [
+    ("apps/v1", "StatefulSet", "database"),
+    ("batch/v1", "Job", "migrate"),
+    ("v1", "PersistentVolumeClaim", "pictures"),
+    ("v1", "Secret", "frozen"),
+];
+
+fn start(world: &World) -> Daemon {
+    let chart = turned_chart::write(world.folder.path());
+    let (url, folder) = (world.repository.url(), world.folder.path());
+    let more = ["--probe", "objects", "--chart", chart.to_str().unwrap()];
+    Daemon::start_on("127.0.0.1:0", folder, &url, &world.source, &world.cluster.kubeconfig, &more)
+}
+
+/// Writes the store with these values, pushes, and returns the commit.
+fn push(world: &World, values: &[(&str, &str)]) -> String {
+    let lines: Vec<_> = values.iter().map(|(key, value)| format!("    {key}: {value}\n")).collect();
+    world.write_store("acme", "Acme");
+    let text = std::fs::read_to_string(world.repository.checkout.join(world.file("acme"))).unwrap();
+    world.repository.write(&world.file("acme"), &format!("{text}  values:\n{}", lines.concat()));
+    world.repository.push("turn")
+}
+
+fn uid(world: &World, (version, kind, name): (&str, &str, &str)) -> Value {
+    let object = world.cluster.get(version, kind, &world.namespace("acme"), name);
+    object.unwrap_or_else(|| panic!("{kind}/{name} is not there"))["metadata"]["uid"].clone()
+}
+
+/// Waits until a store is applied at a commit and READY.
+fn until_ready_at(world: &World, daemon: &Daemon, commit: &str) {
+    until(&format!("acme is READY at {commit}"), || {
+        let shown = daemon.store(&world.store("acme"))?;
+        (shown["state"] == "READY" && shown["appliedRevision"] == commit).then_some(())
+    });
+}
+
+#[test]
+fn what_holds_nothing_but_what_is_rendered_is_made_anew() {
+    let world = World::new();
+    let daemon = start(&world);
+    let first = push(&world, &[("recreated", "one")]);
+    until_ready_at(&world, &daemon, &first);
+    let before = RECREATED.map(|object| uid(&world, object));
+    let kept = REFUSED.map(|object| uid(&world, object));
+
+    let second = push(&world, &[("recreated", "two")]);
+    until_ready_at(&world, &daemon, &second);
+    for (object, before) in RECREATED.into_iter().zip(before) {
+        assert_ne!(uid(&world, object), before, "{object:?} was made anew");
+    }
+    assert_eq!(REFUSED.map(|object| uid(&world, object)), kept, "nothing else was");
+    let namespace = world.namespace("acme");
+    let service = world.cluster.get("v1", "Service", &namespace, "web").unwrap();
+    assert_eq!(service["spec"]["clusterIP"], "None");
+    let deployment = world.cluster.get("apps/v1", "Deployment", &namespace, "web").unwrap();
+    assert_eq!(deployment["spec"]["selector"]["matchLabels"]["turn"], "two");
+}
+
+#[test]
+fn a_crash_while_an_object_is_made_anew_is_continued() {
+    let world = World::new();
+    let daemon = start(&world);
+    let first = push(&world, &[("recreated", "one")]);
+    until_ready_at(&world, &daemon, &first);
+    let namespace = world.namespace("acme");
+    let hold = |on: bool| {
+        let finalizers = if on { json!(["example.com/hold"]) } else { json!([]) };
+        let patch = json!({ "metadata": { "finalizers": finalizers } });
+        world.cluster.patch("v1", "ConfigMap", &namespace, "frozen", &patch);
+    };
+    hold(true);
+    let second = push(&world, &[("recreated", "two")]);
+    until("the store waits for the end of what is made anew", || {
+        let shown = daemon.store(&world.store("acme"))?;
+        let reason = shown["reason"].as_str()?;
+        let waits = reason.contains("waiting for the deletion of ConfigMap/frozen");
+        (shown["state"] == "PROVISIONING" && waits).then_some(())
+    });
+    daemon.kill();
+    hold(false);
+    let daemon = start(&world);
+    until_ready_at(&world, &daemon, &second);
+    let map = world.cluster.get("v1", "ConfigMap", &namespace, "frozen").unwrap();
+    assert_eq!(map["data"]["turn"], "two");
+}
+
+#[test]
+fn where_data_would_go_or_work_be_done_twice_the_change_is_refused_and_the_rest_goes_on() {
+    let world = World::new();
+    let daemon = start(&world);
+    let first = push(&world, &[("refused", "one")]);
+    until_ready_at(&world, &daemon, &first);
+    let before = REFUSED.map(|object| uid(&world, object));
+
+    let second = push(&world, &[("refused", "two"), ("free", "two")]);
+    let shown = world.until_state(&daemon, "acme", "FAILED");
+    let reason = shown["reason"].as_str().unwrap();
+    for words in [
+        "change Secret/frozen: `data` can't be changed in place",
+        "change PersistentVolumeClaim/pictures: `spec` can't be changed in place",
+        "change StatefulSet/database: `spec` can't be changed in place",
+        "delete statefulset/database --cascade=orphan",
+        "change Job/migrate: `spec.template` can't be changed in place",
+        "name it by a hash of its content",
+    ] {
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+    let log = std::fs::read_to_string(&daemon.log).unwrap();
+    assert!(!reason.contains("canary") && !log.contains("canary"), "what was sent is not said: {reason}");
+    assert_eq!(REFUSED.map(|object| uid(&world, object)), before, "all of them are what they were");
+    let namespace = world.namespace("acme");
+    let last = world.cluster.get("batch/v1", "CronJob", &namespace, "last").unwrap();
+    assert_eq!(last["spec"]["jobTemplate"]["metadata"]["labels"]["turn"], "two", "the rest went on");
+
+    let failed_runs = || {
+        let (_, text) = daemon.get("/metrics");
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix("storekeeper_reconcile_duration_seconds_count{outcome=\"failed\"} ")
+        });
+        line.map_or(0.0, |number| number.parse::<f64>().unwrap())
+    };
+    until("it is tried again", || (failed_runs() >= 2.0).then_some(()));
+    let applied = daemon.lines().filter(|line| line["message"] == "applied" && line["git.commit"] == second);
+    assert_eq!(applied.count(), 1, "what was applied is not applied again");
+
+    let third = push(&world, &[("refused", "one"), ("free", "two")]);
+    until_ready_at(&world, &daemon, &third);
+    assert_eq!(REFUSED.map(|object| uid(&world, object)), before);
+}
