@@ -1,7 +1,6 @@
 //! Values with methods: what Go has as structs in a template's context, such as `.Files` or the result of `now`.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -24,7 +23,7 @@ pub(crate) enum Object {
     /// `.Capabilities.KubeVersion`.
     KubeVersion { version: String, normalized: String, major: String, minor: String },
     /// `.Capabilities.APIVersions`.
-    ApiVersions(Rc<[String]>),
+    ApiVersions(Arc<[String]>),
     /// The result of `now` and `toDate`.
     Time(Moment),
     /// The result of `semver`.

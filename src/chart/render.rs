@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use serde_json::{Map, Value as Json};
@@ -43,7 +43,7 @@ pub struct Capabilities {
     /// The version of Kubernetes, such as `v1.37.0`.
     pub kube_version: String,
     /// The API versions the cluster serves, such as `apps/v1`, and kinds, such as `apps/v1/Deployment`.
-    pub api_versions: Vec<String>,
+    pub api_versions: Arc<[String]>,
 }
 
 impl Capabilities {
@@ -173,7 +173,7 @@ fn capabilities_value(capabilities: &Capabilities) -> Value {
     let minor = parts.next().unwrap_or_default().to_owned();
     Value::object(Object::Capabilities {
         kube_version: Value::object(Object::KubeVersion { version, normalized, major, minor }),
-        api_versions: Value::object(Object::ApiVersions(api_versions.iter().cloned().collect())),
+        api_versions: Value::object(Object::ApiVersions(Arc::clone(api_versions))),
     })
 }
 

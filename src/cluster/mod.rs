@@ -23,7 +23,7 @@ mod seen;
 mod symptoms;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -169,7 +169,7 @@ impl Cluster {
 
     /// Returns the server's version and every `group/version` and `group/version/Kind` it serves, as charts
     /// ask for them.
-    pub fn served(&self) -> (String, BTreeSet<String>) {
+    pub fn served(&self) -> (String, Arc<[String]>) {
         resources::read(&self.table).served()
     }
 

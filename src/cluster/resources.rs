@@ -1,7 +1,7 @@
 //! Which kinds the API server serves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::Client;
 use kube::discovery::{Discovery, Scope};
@@ -14,6 +14,8 @@ use crate::manifest::{Fingerprint, Resource};
 pub(super) struct ResourceTable {
     server_version: String,
     resources: BTreeMap<(String, String), Resource>,
+    /// Every `group/version` and `group/version/Kind`, sorted; shared with everyone who renders.
+    served: Arc<[String]>,
     fingerprint: Fingerprint,
 }
 
@@ -41,7 +43,8 @@ impl ResourceTable {
         let names: Vec<_> = resources.keys().map(|(version, kind)| format!("{version}/{kind}")).collect();
         let described = format!("{}\n{}", version.git_version, names.join("\n"));
         let fingerprint = Fingerprint::of_bytes(described.as_bytes());
-        Ok(Self { server_version: version.git_version, resources, fingerprint })
+        let served = served(&resources);
+        Ok(Self { server_version: version.git_version, resources, served, fingerprint })
     }
 
     pub(super) fn get(&self, api_version: &str, kind: &str) -> Option<Resource> {
@@ -57,14 +60,16 @@ impl ResourceTable {
         self.fingerprint
     }
 
-    pub(super) fn served(&self) -> (String, BTreeSet<String>) {
-        let mut names = BTreeSet::new();
-        for (api_version, kind) in self.resources.keys() {
-            names.insert(api_version.clone());
-            names.insert(format!("{api_version}/{kind}"));
-        }
-        (self.server_version.clone(), names)
+    pub(super) fn served(&self) -> (String, Arc<[String]>) {
+        (self.server_version.clone(), Arc::clone(&self.served))
     }
+}
+
+fn served(resources: &BTreeMap<(String, String), Resource>) -> Arc<[String]> {
+    let names = resources
+        .keys()
+        .flat_map(|(api_version, kind)| [api_version.clone(), format!("{api_version}/{kind}")]);
+    names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 pub(super) fn read(table: &RwLock<ResourceTable>) -> RwLockReadGuard<'_, ResourceTable> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Context;
 use crate::chart::{Capabilities, Chart, LookupQuery, Release, RenderError, RenderLimits, RenderRequest};
@@ -14,8 +15,8 @@ use crate::names::{INVENTORY_NAME, StoreId};
 use crate::plan::ObservedStore;
 use crate::store::Store;
 
-/// How often a chart may come up with look-ups that depend on the answers of others.
-const LOOKUP_ROUNDS: usize = 8;
+/// How many different objects a chart may look up in one rendering. Each is a request.
+const LOOKUPS_MAX: usize = 100;
 
 /// Why a store could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +42,9 @@ pub enum RenderFailure {
         /// Kind and name.
         object: String,
     },
-    /// The chart's look-ups never end.
-    #[error("render the chart: it still asked for new objects after {LOOKUP_ROUNDS} rounds of look-ups")]
-    EndlessLookUps,
+    /// The chart looks up more than it may.
+    #[error("render the chart: it looks up more than {LOOKUPS_MAX} objects")]
+    TooManyLookUps,
 }
 
 /// Returns seconds since 1970.
@@ -64,51 +65,67 @@ pub struct Surroundings {
 /// Tells charts what the cluster serves.
 fn capabilities(cluster: &Cluster) -> Capabilities {
     let (version, served) = cluster.served();
-    Capabilities::new(&version, served)
+    Capabilities { kube_version: version, api_versions: served }
 }
 
-/// Renders a store as the cluster would hold it. The rendering itself is pure: it runs with the answers known
-/// so far, and again when it asked for more.
+/// Renders a store as the cluster would hold it.
 pub(super) async fn render(
     context: &Context,
     store: &Arc<Store>,
     observed: &ObservedStore,
 ) -> Result<Vec<(String, Value)>, RenderFailure> {
     let namespace = store.id.namespace();
-    let attempt = Arc::new(Attempt {
+    let attempt = Attempt {
         chart: Arc::clone(&context.chart),
         store: Arc::clone(store),
         surroundings: context.surroundings.clone(),
         capabilities: capabilities(&context.cluster),
         has_namespace: observed.namespace.is_some(),
         is_upgrade: observed.inventory.is_some(),
-    });
-    let mut answers = BTreeMap::new();
-    for _ in 0..LOOKUP_ROUNDS {
-        let attempt = Arc::clone(&attempt);
-        // On a thread of its own: a chart may compute for a second, and the page must not stand still.
-        let task = tokio::task::spawn_blocking(move || {
-            let (rendered, asked) = attempt.render(&answers);
-            (rendered, asked, answers)
-        });
-        let (rendered, asked, known) = match task.await {
-            Ok(done) => done,
-            Err(broken) => std::panic::resume_unwind(broken.into_panic()),
-        };
-        if asked.is_empty() {
-            return Ok(rendered?);
+    };
+    let namespace = &namespace;
+    answering(attempt, move |query| async move {
+        let LookupQuery { api_version, kind, namespace: _, name } = &query;
+        let found = context.cluster.look_up(api_version, kind, namespace, name).await?;
+        match found {
+            Some(object) => Ok(object),
+            None => check_absence(&query, observed).map(|()| nothing()),
         }
-        answers = known;
-        for query in asked {
-            let (version, kind, name) = (&query.api_version, &query.kind, &query.name);
-            let found = context.cluster.look_up(version, kind, &namespace, name).await?;
-            if found.is_none() {
-                check_absence(&query, observed)?;
-            }
-            answers.insert(query, found.unwrap_or_else(nothing));
+    })
+    .await
+}
+
+/// Renders once, on a thread of its own, and answers its look-ups as they come. The thread computes (a chart may do so
+/// for a second, and the page must not stand still) and waits while an answer is on its way. When an answer fails or the
+/// run is given up, nobody listens any more: what is left of the rendering finds nothing, and is thrown away.
+async fn answering<Answer>(
+    attempt: Attempt,
+    look_up: impl Fn(LookupQuery) -> Answer,
+) -> Result<Vec<(String, Value)>, RenderFailure>
+where
+    Answer: Future<Output = Result<Value, RenderFailure>>,
+{
+    let (questions, mut asked) = mpsc::channel(1);
+    let rendering = tokio::task::spawn_blocking(move || attempt.render(&questions));
+    let mut count = 0;
+    while let Some(Question { query, answer }) = asked.recv().await {
+        count += 1;
+        if count > LOOKUPS_MAX {
+            return Err(RenderFailure::TooManyLookUps);
         }
+        // It can't have gone: it waits for this.
+        let _ = answer.send(look_up(query).await?);
     }
-    Err(RenderFailure::EndlessLookUps)
+    match rendering.await {
+        Ok(rendered) => Ok(rendered?),
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+/// A look-up of a rendering under way.
+struct Question {
+    query: LookupQuery,
+    answer: oneshot::Sender<Value>,
 }
 
 /// Doubts that an object is absent which the chart looks up: what generates a password when it finds none would
@@ -144,30 +161,31 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Renders once and returns, besides, the look-ups that had no answer yet.
-    fn render(&self, answers: &BTreeMap<LookupQuery, Value>) -> (Rendered, Vec<LookupQuery>) {
+    /// Renders; waits where it looks something up. A question is asked once, so that all of a rendering sees the same.
+    fn render(&self, questions: &mpsc::Sender<Question>) -> Rendered {
         let namespace = self.store.id.namespace();
-        let asked = RefCell::new(Vec::new());
+        let answers = RefCell::new(BTreeMap::<LookupQuery, Value>::new());
         let lookup = |query: &LookupQuery| {
             // A store sees its own namespace and nothing else; before that exists there is nothing to see.
             if query.namespace != namespace || !self.has_namespace {
                 return nothing();
             }
-            answers.get(query).cloned().unwrap_or_else(|| {
-                asked.borrow_mut().push(query.clone());
-                nothing()
-            })
+            if let Some(known) = answers.borrow().get(query) {
+                return known.clone();
+            }
+            let found = ask(questions, query).unwrap_or_else(nothing);
+            answers.borrow_mut().insert(query.clone(), found.clone());
+            found
         };
-        let rendered = with_chart(
-            &self.chart,
-            &self.store,
-            self.is_upgrade,
-            &self.capabilities,
-            &lookup,
-            &self.surroundings,
-        );
-        (rendered, asked.into_inner())
+        with_chart(&self.chart, &self.store, self.is_upgrade, &self.capabilities, &lookup, &self.surroundings)
     }
+}
+
+/// Asks and waits; none when the run was given up.
+fn ask(questions: &mpsc::Sender<Question>, query: &LookupQuery) -> Option<Value> {
+    let (answer, answered) = oneshot::channel();
+    questions.blocking_send(Question { query: query.clone(), answer }).ok()?;
+    answered.blocking_recv().ok()
 }
 
 /// Renders a store without a cluster, as `helm template` does: every look-up finds nothing.
@@ -197,4 +215,99 @@ fn with_chart(
 
 fn release(store: &StoreId, is_upgrade: bool) -> Release {
     Release { name: store.to_string(), namespace: store.namespace(), is_upgrade, revision: 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::names::Host;
+    use crate::store::{FileContent, Limits, RepositoryTree, Revision};
+
+    fn store() -> Arc<Store> {
+        let bytes = |text: &str| FileContent::Bytes(text.as_bytes().to_vec());
+        let fleet = "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec: {domain: example.com}\n";
+        let file = "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata: {name: acme}\n";
+        let files = [("storekeeper.yaml", fleet), ("stores/acme.yaml", file)];
+        let files = files.map(|(path, text)| (path.to_owned(), bytes(text))).into();
+        let tree = RepositoryTree { revision: Revision::working_tree(), files };
+        let incumbents = BTreeMap::<Host, StoreId>::new();
+        let snapshot = crate::store::read(&tree, &|_| None, &incumbents, &Limits::default()).unwrap();
+        Arc::clone(snapshot.stores.values().next().unwrap().accepted().unwrap())
+    }
+
+    /// A rendering of this template, and how often it began: each takes entropy once.
+    fn attempt(template: &str, has_namespace: bool) -> (Attempt, Arc<AtomicUsize>) {
+        let files = [
+            ("Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n".to_owned()),
+            ("templates/a.yaml", format!("{{{{ $_ := randAlphaNum 1 }}}}\n{template}\n")),
+        ];
+        let files = files.map(|(path, text)| (path.to_owned(), text.into_bytes())).into();
+        let renderings = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&renderings);
+        let entropy = move |bytes: &mut [u8]| {
+            count.fetch_add(1, Ordering::SeqCst);
+            bytes.fill(7);
+        };
+        let attempt = Attempt {
+            chart: Arc::new(Chart::load(files).unwrap()),
+            store: store(),
+            surroundings: Surroundings { clock: Arc::new(|| 0), entropy: Arc::new(entropy) },
+            capabilities: Capabilities::default(),
+            has_namespace,
+            is_upgrade: true,
+        };
+        (attempt, renderings)
+    }
+
+    const CHAIN: &str = "first: {{ (lookup \"v1\" \"Secret\" \"store-acme\" \"one\").next }}\n\
+        second: {{ (lookup \"v1\" \"Secret\" \"store-acme\" (lookup \"v1\" \"Secret\" \"store-acme\" \"one\").next).next }}\n\
+        other: {{ lookup \"v1\" \"Secret\" \"store-bonsai\" \"one\" | toJson }}";
+
+    #[tokio::test]
+    async fn look_ups_that_depend_on_each_other_are_answered_within_one_rendering() {
+        let (attempt, renderings) = attempt(CHAIN, true);
+        let asked = RefCell::new(Vec::new());
+        let rendered = answering(attempt, async |query| {
+            asked.borrow_mut().push(query.name.clone());
+            Ok(json!({"next": format!("{}-two", query.name)}))
+        });
+        let rendered = rendered.await.unwrap();
+        assert_eq!(rendered[0].1, json!({"first": "one-two", "second": "one-two-two", "other": {}}));
+        assert_eq!(
+            asked.into_inner(),
+            ["one", "one-two"],
+            "each is asked once, and none of another namespace"
+        );
+        assert_eq!(renderings.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_before_the_namespace_exists() {
+        let (attempt, _) =
+            attempt("found: {{ lookup \"v1\" \"Secret\" \"store-acme\" \"one\" | toJson }}", false);
+        let rendered = answering(attempt, async |_| panic!("it was asked")).await.unwrap();
+        assert_eq!(rendered[0].1, json!({"found": {}}));
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_fails_fails_the_rendering_and_not_as_something_absent() {
+        let (attempt, _) = attempt(CHAIN, true);
+        let failed = answering(attempt, async |query| {
+            Err(RenderFailure::Contradiction { object: format!("Secret/{}", query.name) })
+        });
+        let error = failed.await.unwrap_err().to_string();
+        assert_eq!(error, "look up Secret/one: the watch knows it, the read finds nothing");
+    }
+
+    #[tokio::test]
+    async fn a_chart_that_looks_up_without_end_is_refused() {
+        let endless = "a: {{ range $i := until 1000 }}{{ lookup \"v1\" \"Secret\" \"store-acme\" (print $i) }}{{ end }}";
+        let (attempt, _) = attempt(endless, true);
+        let error = answering(attempt, async |_| Ok(nothing())).await.unwrap_err();
+        assert_eq!(error.to_string(), "render the chart: it looks up more than 100 objects");
+    }
 }
