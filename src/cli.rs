@@ -81,6 +81,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let serving = tokio::spawn(web::serve(listener, web::router(state), when_stopped(stopped.clone())));
+    let caps = arguments.caps();
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
         source,
@@ -89,6 +90,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         surroundings: surroundings(),
         asking,
         timeouts,
+        caps,
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     serving.await.context("stop serving")?;

@@ -2,6 +2,7 @@
 //! conclusion goes to the board and the metrics. It holds no truth of its own: a restart does what it would
 //! have done without one.
 
+mod admission;
 mod agenda;
 mod asking;
 mod checks;
@@ -25,11 +26,12 @@ use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings};
 use crate::metrics::Metrics;
 use crate::names::StoreId;
-use crate::plan::Removals;
+use crate::plan::{Caps, Removals};
 use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
 use crate::report::{Board, Step, StepTimeouts, StoreState};
 use crate::store::{Snapshot, Store};
 
+use admission::Gate;
 use asking::Asking;
 pub use asking::AskingOptions;
 use conclusions::Census;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub asking: Option<AskingOptions>,
     /// How long a store may be at each step on its way to READY.
     pub timeouts: StepTimeouts,
+    /// How large the fleet may get, and how fast.
+    pub caps: Caps,
 }
 
 /// Runs until `stop` resolves, then finishes or abandons what is under way.
@@ -126,6 +130,7 @@ pub async fn run(
         asking,
         waits: Waits::default(),
         held_until: None,
+        gate: Gate::new(settings.caps),
     };
     daemon.work(&changes, sighted, stop).await;
     following.abort();
@@ -214,6 +219,8 @@ struct Daemon {
     waits: Waits,
     /// Until when the API server wants no request.
     held_until: Option<Instant>,
+    /// New stores, where the operator caps the fleet.
+    gate: Gate,
 }
 
 impl Daemon {
@@ -234,6 +241,9 @@ impl Daemon {
             for store in self.waits.take_due(now) {
                 self.queue.mark_routine(&store);
             }
+            if self.gate.next_due().is_some_and(|due| due <= now) {
+                self.open_gate(now);
+            }
             self.tend_runs(now);
             self.start_runs();
             self.asking.start(&self.context.cluster, now);
@@ -243,6 +253,7 @@ impl Daemon {
                 self.asking.next_due(),
                 self.waits.next_due(),
                 self.held_until,
+                self.gate.next_due(),
             ];
             let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
             tokio::select! {
@@ -349,6 +360,7 @@ impl Daemon {
     }
 
     fn on_change(&mut self, store: &StoreId) {
+        self.note_namespace(store);
         if let Some(waiting) = self.host_waits.remove(store) {
             for store in waiting {
                 self.queue.mark_fresh(&store);

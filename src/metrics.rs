@@ -183,6 +183,8 @@ series! {
     runs: IntGaugeVec = gauges("storekeeper_runs_under_way", "lane");
     /// Stores that wait for a run, by why they want one: git changed, something moved in the cluster, or it is time.
     waiting: IntGaugeVec = gauges("storekeeper_stores_waiting_for_run", "why");
+    /// New stores that the operator's caps keep waiting.
+    waiting_for_admission: IntGauge = gauge("storekeeper_stores_waiting_for_admission");
     /// Requests to the API server that may be under way at once; fewer after it asked us to wait.
     requests_at_once: IntGauge = gauge("storekeeper_api_requests_at_once");
     /// Answers of the API server that told us to wait (429, or 503 with Retry-After).
@@ -280,6 +282,11 @@ impl Metrics {
         for (why, stores) in WHY.into_iter().zip([changed, moved, routine]) {
             self.0.waiting.with_label_values(&[why]).set(whole(stores));
         }
+    }
+
+    /// Sets how many new stores the operator's caps keep waiting.
+    pub fn set_waiting_for_admission(&self, stores: usize) {
+        self.0.waiting_for_admission.set(whole(stores));
     }
 
     /// Sets how many requests may be under way at once, and how many answers have told us to wait until now.

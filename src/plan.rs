@@ -3,6 +3,7 @@
 //! The daemon, `storekeeper plan` and, later, the pull-request preview call the same functions. Nothing here
 //! reads a clock, a cluster or a file.
 
+mod admission;
 mod immutable;
 mod inventory;
 mod record;
@@ -19,6 +20,7 @@ use crate::names::{
 };
 use crate::report::Workload;
 
+pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use immutable::{Treatment, immutable_field, treatment};
 pub use inventory::{Inventory, InventoryEntry};
 pub use record::{Applied, achieved, partly_achieved};

@@ -66,6 +66,8 @@ pub enum Wish {
     Unreadable,
     /// Its file is good, but another store's namespace still holds its host, for this reason.
     HostTaken(String),
+    /// Its file is good, but the operator's caps keep it from being made, for this reason.
+    NotAdmitted(String),
     /// No file names it, and it may go.
     Absent,
     /// No file names it, but nothing is removed for now, for this reason.
@@ -229,7 +231,7 @@ async fn decide(
     }
     let observed = context.cluster.observe(id);
     let waiting = |state, reason| Ok(Conclusion::new(Done::Waiting, state, reason));
-    let unwanted = !matches!(wish, Wish::Unreadable | Wish::HostTaken(_));
+    let unwanted = !matches!(wish, Wish::Unreadable | Wish::HostTaken(_) | Wish::NotAdmitted(_));
     if unwanted && !owns(owner, &observed) {
         return Ok(Conclusion::new(Done::Nothing, None, String::new()));
     }
@@ -247,7 +249,9 @@ async fn decide(
             waiting(Some(StoreState::Failed), reason)
         }
         Wish::AbsentButKept(reason) => refuse_removal(context, owner, &observed, reason).await,
-        Wish::HostTaken(reason) => waiting(Some(StoreState::Requested), reason.clone()),
+        Wish::HostTaken(reason) | Wish::NotAdmitted(reason) => {
+            waiting(Some(StoreState::Requested), reason.clone())
+        }
         Wish::Unreadable | Wish::Present { .. } => waiting(Some(StoreState::Failed), String::new()),
     }
 }

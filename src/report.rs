@@ -109,6 +109,8 @@ pub struct FleetReport {
     pub not_asked: Option<String>,
     /// Until when no request is sent because the API server asked for that, in seconds since 1970.
     pub held_until: Option<i64>,
+    /// How many new stores the operator's caps keep waiting, and which cap, if any.
+    pub admission: Option<String>,
 }
 
 /// Everything that is shown, in one consistent picture.

@@ -29,7 +29,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 19);
+    assert_eq!(types.len(), 20);
 }
 
 #[test]
@@ -58,6 +58,7 @@ fn each_method_moves_its_own_series() {
     metrics.set_pace(32, 5);
     metrics.set_pace(33, 5);
     metrics.set_held(true);
+    metrics.set_waiting_for_admission(4);
     metrics.set_waiting_for_run(900, 2, 1);
     metrics.git_fetched(GitFetch::Failed);
     metrics.git_read(Duration::from_millis(20));
@@ -73,6 +74,7 @@ fn each_method_moves_its_own_series() {
         "storekeeper_api_requests_at_once 33",
         "storekeeper_api_refusals_total 5",
         "storekeeper_api_held 1",
+        "storekeeper_stores_waiting_for_admission 4",
         "stores_created_total 1",
         "provisioning_duration_seconds_bucket{le=\"60\"} 0",
         "provisioning_duration_seconds_bucket{le=\"90\"} 1",

@@ -51,6 +51,7 @@ fn marked(mark: &str) -> Picture {
         ready: false,
         not_asked: some("not_asked"),
         held_until: Some(1_760_000_005),
+        admission: some("admission"),
     };
     Picture { fleet, stores: [store, other].into_iter().map(|store| (store.name.clone(), store)).collect() }
 }

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::cluster::ClusterSettings;
 use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
+use crate::plan::Caps;
 use crate::probe::{ProbeAddress, ProbeSettings, Prober};
 use crate::report::{StepTimeout, StepTimeouts};
 
@@ -89,6 +90,12 @@ pub(super) struct RunArguments {
     /// How many stores may have a run under way at once.
     #[arg(long, env = "STOREKEEPER_CONCURRENCY", default_value_t = 8, value_parser = parse_concurrency)]
     pub(super) concurrency: usize,
+    /// How many stores the cluster may hold of this source; further new ones wait. Without it, any number.
+    #[arg(long, env = "STOREKEEPER_MAX_STORES")]
+    max_stores: Option<usize>,
+    /// How many new stores may be made within any hour; further ones wait. Without it, any number.
+    #[arg(long, env = "STOREKEEPER_MAX_NEW_STORES_PER_HOUR")]
+    max_new_stores_per_hour: Option<usize>,
     #[command(flatten)]
     probe: ProbeArguments,
     #[arg(long, env = "STOREKEEPER_LOG_FORMAT", value_enum, default_value = "json")]
@@ -211,6 +218,10 @@ impl ProbeArguments {
 impl RunArguments {
     pub(super) fn asking(&self) -> anyhow::Result<Option<AskingOptions>> {
         self.probe.asking()
+    }
+
+    pub(super) fn caps(&self) -> Caps {
+        Caps { max_stores: self.max_stores, max_new_stores_per_hour: self.max_new_stores_per_hour }
     }
 
     pub(super) fn timeouts(&self) -> StepTimeouts {

@@ -23,6 +23,10 @@ impl Daemon {
         };
         self.first_pass.remove(&store);
         self.metrics.reconciled(outcome(&result), took);
+        self.note_namespace(&store);
+        if result.is_err() || matches!(wish, Wish::HostTaken(_)) {
+            self.gate.gives_way(&store, Instant::now());
+        }
         let now = (self.context.surroundings.clock)();
         match result {
             Ok(conclusion) => {
@@ -34,7 +38,8 @@ impl Daemon {
                 self.asking.concluded(&store, ask, step.is_some(), Instant::now());
                 let timeout = step.map(|step| self.context.timeouts.of(step));
                 self.waits.concluded(&store, step.zip(timeout), symptoms, Instant::now());
-                let shown = Shown { state, step, reason, next_retry: None };
+                let next_retry = self.gate.turn(&store);
+                let shown = Shown { state, step, reason, next_retry };
                 self.show(&store, &wish, shown, now, took);
             }
             Err(error) => {

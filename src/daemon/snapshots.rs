@@ -62,6 +62,7 @@ impl Daemon {
         self.show_snapshot(&snapshot);
         self.snapshot = Some(snapshot);
         self.plan_removals();
+        self.line_up();
         // Stores without a file: every change of the fleet file may decide about them anew.
         touched.extend(self.absent_stores());
         // A push is how people say "try again".

@@ -14,6 +14,9 @@ impl Daemon {
     pub(super) fn wish(&mut self, store: &StoreId) -> Wish {
         if let Some((good, revision)) = self.accepted.get(store) {
             let (good, revision) = (Arc::clone(good), revision.clone());
+            if let Some(reason) = self.gate.holds_back(store) {
+                return Wish::NotAdmitted(reason);
+            }
             return match self.holder_of_host(&good) {
                 Some(holder) => self.wait_for_host(&good, holder),
                 None => Wish::Present { store: good, revision },

@@ -35,6 +35,8 @@ pub struct Fleet {
     pub not_asked: Option<String>,
     /// Until when no request is sent because the API server asked for that.
     pub held_until: Option<String>,
+    /// How many new stores the operator's caps keep waiting, and which cap, if any.
+    pub admission: Option<String>,
 }
 
 /// What `/api/v1/stores/<name>` answers.
@@ -80,10 +82,18 @@ impl Stores {
 
 impl Fleet {
     fn of(report: &FleetReport) -> Self {
-        let FleetReport { revision, frozen, removals_refused, problems, ready, not_asked, held_until } =
-            report.clone();
+        let FleetReport {
+            revision,
+            frozen,
+            removals_refused,
+            problems,
+            ready,
+            not_asked,
+            held_until,
+            admission,
+        } = report.clone();
         let held_until = held_until.map(rfc3339);
-        Self { revision, frozen, removals_refused, problems, ready, not_asked, held_until }
+        Self { revision, frozen, removals_refused, problems, ready, not_asked, held_until, admission }
     }
 }
 

@@ -70,7 +70,16 @@ fn head(html: &mut Html, picture: &Picture) {
 
 /// Says above everything else what holds the whole fleet back.
 fn banners(html: &mut Html, fleet: &FleetReport) {
-    let FleetReport { revision: _, frozen, removals_refused, problems, ready, not_asked, held_until } = fleet;
+    let FleetReport {
+        revision: _,
+        frozen,
+        removals_refused,
+        problems,
+        ready,
+        not_asked,
+        held_until,
+        admission,
+    } = fleet;
     if let Some(reason) = frozen {
         html.markup("<section class=\"banner bad\"><h2>Newer commits are not followed</h2><p>");
         html.text(reason).markup("</p></section>\n");
@@ -80,6 +89,10 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
                      it can take; none is sent until ");
         moment(html, *until, rfc3339(*until));
         html.markup(".</p></section>\n");
+    }
+    if let Some(reason) = admission {
+        html.markup("<section class=\"banner info\"><h2>New stores wait for their admission</h2><p>");
+        html.text(reason).markup("</p></section>\n");
     }
     if let Some(reason) = removals_refused {
         html.markup("<section class=\"banner warn\"><h2>Removals are refused</h2><p>");
