@@ -213,6 +213,30 @@ pub fn kind_order(kind: &str) -> usize {
     ORDER.iter().position(|known| *known == kind).unwrap_or(ORDER.len())
 }
 
+/// Kinds that nearly every store has. They are watched from the start, so that the first store need not wait for them and
+/// what a crash left of them is seen after a restart.
+pub const USUAL_KINDS: [(&str, &str); 11] = [
+    ("v1", "ConfigMap"),
+    ("v1", "LimitRange"),
+    ("v1", "ResourceQuota"),
+    ("v1", "Secret"),
+    ("v1", "Service"),
+    ("v1", "ServiceAccount"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("batch/v1", "Job"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+];
+
+/// Whether a kind, in any version, is one of the [`USUAL_KINDS`].
+pub fn is_usual(resource: &Resource) -> bool {
+    USUAL_KINDS.iter().any(|(api_version, kind)| {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        group == resource.group && *kind == resource.kind
+    })
+}
+
 fn prepare_one(
     template: &str,
     mut body: Value,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, Uid, kind_order};
+use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, Uid, is_usual, kind_order};
 use crate::names::{
     ANNOTATION_HOST, ANNOTATION_REMOVAL_REFUSED, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE,
     MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
@@ -254,9 +254,7 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     let applies = applies(desired, observed);
     let prunes = prunes(desired, observed);
     let recorded = observed.inventory.as_ref().and_then(|inventory| inventory.inputs.as_ref());
-    let unrecorded =
-        |step: &Step| matches!(step, Step::Apply { manifest, .. } if !is_recorded(manifest, observed));
-    if applies.iter().flatten().any(unrecorded) || !prunes.is_empty() {
+    if needs_intent(&applies, &prunes, observed) {
         let intent = intent(desired, observed);
         // After a run that failed, all of it stands there already.
         if observed.inventory.as_deref() != Some(&intent) {
@@ -272,6 +270,20 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     }
 }
 
+/// Whether a crash in the middle of these waves would leave something that no later run could know. Without an
+/// inventory there are no claims to drop and nothing looks converged; what was applied is known by our field manager's
+/// entry, as long as its kind is watched after a restart.
+fn needs_intent(applies: &[Vec<Step>], prunes: &[Vec<Step>], observed: &ObservedStore) -> bool {
+    let applied = applies.iter().flatten().filter_map(|step| match step {
+        Step::Apply { manifest, .. } => Some(manifest),
+        _ => None,
+    });
+    match &observed.inventory {
+        None => applied.into_iter().any(|manifest| !is_usual(&manifest.resource)),
+        Some(_) => !prunes.is_empty() || applied.into_iter().any(|manifest| !is_recorded(manifest, observed)),
+    }
+}
+
 /// Tells without rendering whether a store is as the last run left it and that run had the same inputs.
 pub fn is_converged(owner: Owner<'_>, host: &Host, inputs: &Fingerprint, observed: &ObservedStore) -> bool {
     let (Some(namespace), Some(inventory)) = (&observed.namespace, &observed.inventory) else { return false };
@@ -284,6 +296,17 @@ pub fn is_converged(owner: Owner<'_>, host: &Host, inputs: &Fingerprint, observe
                 !object.deleting && entry.fields.is_some() && object.owned_fields == entry.fields
             })
         })
+        && !has_strays(inventory, observed)
+}
+
+/// Whether there is something of ours that the inventory does not name: a run that a crash cut off left it, and a later
+/// one did not see it yet.
+fn has_strays(inventory: &Inventory, observed: &ObservedStore) -> bool {
+    let stray = |(key, object): (&ObjectKey, &ObservedObject)| {
+        object.owned_fields.is_some() && !object.keep && !object.deleting && inventory.get(key).is_none()
+    };
+    // Whoever asks has found each line's object: with as many objects, there is no further one.
+    observed.objects.len() > inventory.objects.len() && observed.objects.iter().any(stray)
 }
 
 fn applies(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>> {
@@ -469,13 +492,38 @@ mod tests {
     }
 
     #[test]
-    fn a_new_store_gets_its_namespace_first_and_is_written_down_before_anything_is_applied() {
+    fn a_new_store_gets_its_namespace_first_and_has_no_claims_to_drop() {
         let wanted = manifests(&[("Service", "web", ""), ("Secret", "key", "")]);
         let steps = lines(&plan(&wanted, &inputs("1"), &ObservedStore::default()));
-        assert_eq!(
-            steps,
-            ["+ Namespace/store-acme", "  record what is about to change", "+ Secret/key", "+ Service/web"]
-        );
+        assert_eq!(steps, ["+ Namespace/store-acme", "+ Secret/key", "+ Service/web"]);
+        // Cut off in between, it goes on without a record too.
+        let mut observed = after(&wanted[..1], &inputs("1"));
+        observed.inventory = None;
+        let steps = lines(&plan(&wanted, &inputs("1"), &observed));
+        assert_eq!(steps, ["~ Secret/key", "+ Service/web"]);
+    }
+
+    #[test]
+    fn a_kind_that_a_restart_would_not_watch_is_written_down_before_it_is_applied() {
+        let wanted = manifests(&[("Secret", "key", ""), ("Widget", "w", "")]);
+        let steps = lines(&plan(&wanted, &inputs("1"), &ObservedStore::default()));
+        let intent = "  record what is about to change";
+        assert_eq!(steps, ["+ Namespace/store-acme", intent, "+ Secret/key", "+ Widget/w"]);
+    }
+
+    #[test]
+    fn what_a_cut_off_run_left_is_found_when_it_is_seen_after_the_next_one() {
+        let wanted = manifests(&[("Secret", "key", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        let mut left = after(&manifests(&[("ConfigMap", "left", "")]), &inputs("0"));
+        objects(&mut observed).append(objects(&mut left));
+        assert!(!is_fast(&observed, &inputs("1")), "a stray is no rest");
+        let steps = lines(&plan(&wanted, &inputs("1"), &observed));
+        assert_eq!(steps, ["  record what is about to change", "- ConfigMap/left"]);
+        for object in objects(&mut observed).values_mut().filter(|object| object.uid == Uid::new("u-left")) {
+            object.owned_fields = None;
+        }
+        assert!(is_fast(&observed, &inputs("1")), "a copy of our labels is not ours");
     }
 
     #[test]

@@ -13,27 +13,12 @@ use tokio::task::JoinSet;
 use super::follow::{Depth, News, Source};
 use super::index::{Feed, Index, Origin};
 use super::{Cluster, ClusterError, NAMESPACES, collection};
-use crate::manifest::{Resource, api_version};
+use crate::manifest::{Resource, USUAL_KINDS, api_version};
 use crate::names::{INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
 use crate::report::WORKLOAD_KINDS;
 
 /// How long a run waits for a watch to show its first complete list; the next try finds it further on.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Kinds that nearly every store has: watched from the start, so that the first store need not wait for them.
-const USUAL_KINDS: [(&str, &str); 11] = [
-    ("v1", "ConfigMap"),
-    ("v1", "LimitRange"),
-    ("v1", "ResourceQuota"),
-    ("v1", "Secret"),
-    ("v1", "Service"),
-    ("v1", "ServiceAccount"),
-    ("apps/v1", "Deployment"),
-    ("apps/v1", "StatefulSet"),
-    ("batch/v1", "Job"),
-    ("networking.k8s.io/v1", "Ingress"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
-];
 
 /// How far a watch has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
