@@ -3,6 +3,7 @@
 mod identity;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -46,8 +47,8 @@ pub struct Manifest {
     pub key: ObjectKey,
     /// How the API server serves it.
     pub resource: Resource,
-    /// The object as JSON.
-    pub body: Value,
+    /// The object as JSON; plans and steps share it.
+    pub body: Arc<Value>,
     /// The fingerprint of `body`.
     pub fingerprint: Fingerprint,
 }
@@ -143,11 +144,15 @@ pub enum ManifestError {
     },
 }
 
-impl ManifestError {
-    /// Returns the kind that the cluster does not serve, if that is the error.
-    pub fn unknown_kind(&self) -> Option<&str> {
-        if let Self::UnknownKind { kind, .. } = self { Some(kind) } else { None }
-    }
+/// Whether some rendered object is of a kind that the cluster does not serve, as far as is known.
+pub fn has_unknown_kind(
+    rendered: &[(String, Value)],
+    resolve: &dyn Fn(&str, &str) -> Option<Resource>,
+) -> bool {
+    rendered.iter().any(|(_, body)| {
+        let text = |field: &str| body.get(field).and_then(Value::as_str);
+        text("apiVersion").zip(text("kind")).is_some_and(|(version, kind)| resolve(version, kind).is_none())
+    })
 }
 
 /// Turns rendered objects (template path and JSON) into manifests: checks that each lies in the store's
@@ -271,7 +276,7 @@ fn prepare_one(
     stamp(&mut body, &namespace, owner);
     let key = ObjectKey::new(resource.group.as_str(), kind, name);
     let fingerprint = Fingerprint::of(&body);
-    Ok(Manifest { key, resource, body, fingerprint })
+    Ok(Manifest { key, resource, body: Arc::new(body), fingerprint })
 }
 
 fn check_reserved(manifest: &Manifest, template: &str) -> Result<(), ManifestError> {
@@ -422,7 +427,8 @@ mod tests {
     #[test]
     fn an_unknown_kind_and_a_repeated_object_are_named() {
         let widget = object("example.com/v1", "Widget", &json!({"name": "w"}));
-        assert_eq!(prepare_bodies(vec![widget]).unwrap_err().unknown_kind(), Some("Widget"));
+        assert!(has_unknown_kind(&[("t.yaml".to_owned(), widget.clone())], &resolve));
+        assert!(prepare_bodies(vec![widget]).unwrap_err().to_string().contains("no kind Widget"));
         let secret = object("v1", "Secret", &json!({"name": "a"}));
         let twice = prepare_bodies(vec![secret.clone(), secret]).unwrap_err();
         assert_eq!(

@@ -389,13 +389,10 @@ async fn manifests(
 ) -> Result<Vec<Manifest>, RunError> {
     let rendered = render::render(context, store, observed).await?;
     let resolve = |version: &str, kind: &str| context.cluster.resolve(version, kind);
-    match crate::manifest::prepare(rendered.clone(), owner, &store.host, &resolve) {
-        Err(error) if error.unknown_kind().is_some() => {
-            context.cluster.rediscover().await?;
-            Ok(crate::manifest::prepare(rendered, owner, &store.host, &resolve)?)
-        }
-        result => Ok(result?),
+    if crate::manifest::has_unknown_kind(&rendered, &resolve) {
+        context.cluster.rediscover().await?;
     }
+    Ok(crate::manifest::prepare(rendered, owner, &store.host, &resolve)?)
 }
 
 fn kinds_of(manifests: &[Manifest]) -> Vec<Resource> {

@@ -136,7 +136,7 @@ fn object(manifest: &Manifest) -> (String, Value) {
     let Resource { group, version, plural, .. } = &manifest.resource;
     let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
     let namespace = manifest.body["metadata"]["namespace"].as_str().unwrap();
-    (format!("{root}/namespaces/{namespace}/{plural}/{}", manifest.key.name), manifest.body.clone())
+    (format!("{root}/namespaces/{namespace}/{plural}/{}", manifest.key.name), Value::clone(&manifest.body))
 }
 
 /// Says how the API server serves the kinds of the bench's chart.

@@ -67,7 +67,7 @@ impl Cluster {
     ) -> Result<Option<Fingerprint>, ClusterError> {
         let act = format!("apply {}", manifest.key);
         let request = Request::new(collection(&manifest.resource, Some(namespace)));
-        let mut request = request.patch(&manifest.key.name, &params(), &Patch::Apply(&manifest.body));
+        let mut request = request.patch(&manifest.key.name, &params(), &Patch::Apply(&*manifest.body));
         if let (Ok(request), false) = (&mut request, WORKLOAD_KINDS.contains(&manifest.key.kind.as_str())) {
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA));
         }

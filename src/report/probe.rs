@@ -142,7 +142,7 @@ mod tests {
             plural: "ingresses".into(),
             namespaced: true,
         };
-        Manifest { fingerprint: Fingerprint::of(&body), key, resource, body }
+        Manifest { fingerprint: Fingerprint::of(&body), key, resource, body: body.into() }
     }
 
     #[test]
