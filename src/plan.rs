@@ -360,7 +360,7 @@ fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>
 
 /// The inventory to record before a change: everything that is or may come to be ours, with no claim about
 /// objects that are about to change.
-fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
+pub fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
     let old = observed.inventory.as_deref().cloned().unwrap_or_default();
     let mut objects: Vec<_> = desired
         .manifests

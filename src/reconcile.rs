@@ -274,11 +274,13 @@ async fn sync(
     let acted = act::carry_out(&context.cluster, owner, &observed, waves, tally).await;
     // What was observed before is not what is recorded now, once an intent was.
     let recorded = acted.intent.as_ref().or(observed.inventory.as_deref());
+    let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
     if acted.failed.is_some() || !acted.replaced.is_empty() {
-        remember(context, owner, recorded, &manifests, &acted.applied).await;
+        // A new store has no record before its first change.
+        let recorded = recorded.cloned().unwrap_or_else(|| plan::intent(&desired, &observed));
+        remember(context, owner, &recorded, &manifests, &acted.applied).await;
         return unfinished(acted);
     }
-    let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
     let inventory = plan::achieved(&desired, probe, &observed, &acted.applied);
     if recorded != Some(&inventory) {
         context.cluster.record(owner, &inventory).await?;
@@ -291,11 +293,10 @@ async fn sync(
 async fn remember(
     context: &Context,
     owner: Owner<'_>,
-    recorded: Option<&Inventory>,
+    recorded: &Inventory,
     manifests: &[Manifest],
     applied: &Applied,
 ) {
-    let Some(recorded) = recorded else { return };
     let partly = plan::partly_achieved(recorded, manifests, applied);
     if partly != *recorded
         && let Err(error) = context.cluster.record(owner, &partly).await

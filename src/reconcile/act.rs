@@ -124,10 +124,14 @@ pub(super) async fn carry_out(
         if prunes && !acted.replaced.is_empty() {
             continue;
         }
-        let acts = futures::stream::iter(wave.into_iter().map(|step| take(cluster, owner, observed, step)));
+        let acts = wave
+            .into_iter()
+            .enumerate()
+            .map(|(place, step)| async move { (place, take(cluster, owner, observed, step).await) });
+        let mut results: Vec<_> = futures::stream::iter(acts).buffer_unordered(STEPS_AT_ONCE).collect().await;
         // In the order of the plan, so that the same trouble has the same words each time.
-        let results: Vec<_> = acts.buffered(STEPS_AT_ONCE).collect().await;
-        for result in results {
+        results.sort_by_key(|(place, _)| *place);
+        for (_, result) in results {
             match result {
                 Ok(taken) => acted.add(taken, tally),
                 Err(error) => failures.push(error),
