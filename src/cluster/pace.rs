@@ -245,7 +245,7 @@ impl Pace {
         }
         match begun {
             Ok(answer) => answer,
-            Err(_) => tokio::time::timeout(ANSWER_LIMIT - PLACE_LIMIT, answer)
+            Err(_) => tokio::time::timeout(ANSWER_LIMIT.saturating_sub(PLACE_LIMIT), answer)
                 .await
                 .unwrap_or_else(|_| Err(NoAnswer.into())),
         }

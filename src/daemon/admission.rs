@@ -135,7 +135,7 @@ impl Daemon {
         if self.gate.decided.is_none() {
             for (store, namespace) in self.context.cluster.our_namespaces() {
                 let birth = namespace.created.unwrap_or_default();
-                self.gate.sees(&store, Some((namespace.uid.to_string(), birth)), now);
+                self.gate.sees(&store, Some((namespace.uid.clone(), birth)), now);
             }
         }
         let wanted = |store: &StoreId| self.accepted.contains_key(store);
@@ -150,7 +150,7 @@ impl Daemon {
         }
         let ours = self.context.cluster.is_ours(store);
         let namespace = self.context.cluster.namespace(store).filter(|_| ours);
-        let seen = namespace.map(|it| (it.uid.to_string(), it.created.unwrap_or_default()));
+        let seen = namespace.map(|it| (it.uid.clone(), it.created.unwrap_or_default()));
         self.gate.sees(store, seen, Instant::now());
     }
 
@@ -160,6 +160,10 @@ impl Daemon {
         let before = self.gate.decision.waiting.len();
         for store in self.gate.decide(now, clock) {
             self.queue.mark_fresh(&store);
+            // How long it takes until READY is counted from here: it stood in line for the operator's sake.
+            if let Some(requested) = self.requested.get_mut(&store) {
+                requested.since = now;
+            }
         }
         let waiting = &self.gate.decision.waiting;
         let first = waiting.values().find(|waiting| waiting.before == 0);

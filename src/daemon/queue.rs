@@ -106,10 +106,8 @@ impl Line {
         for urgency in all {
             let index = urgency as usize;
             let passed_over = urgency > turn && !self.waiting[index].is_empty();
-            self.passed_over[index] = match urgency == turn {
-                true => 0,
-                false => self.passed_over[index].saturating_add(passed_over.into()),
-            };
+            let count = self.passed_over[index].saturating_add(passed_over.into());
+            self.passed_over[index] = if urgency == turn { 0 } else { count };
         }
         self.waiting[turn as usize].pop_first().map(|(_, store)| store)
     }

@@ -141,7 +141,7 @@ impl Runs {
             let (after, due) = timing.next();
             let taken = timing.taken(now, held);
             if taken < after {
-                self.clock.set(&store, now + (after - taken));
+                self.clock.set(&store, now + after.saturating_sub(taken));
                 continue;
             }
             if due == Due::SlowDown {
