@@ -1,5 +1,6 @@
 //! Renders a loaded chart: values, contexts, templates in Helm's order, objects out of their output.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
@@ -105,7 +106,7 @@ pub struct RenderedObject {
 pub(crate) fn render(root: &ChartNode, request: &RenderRequest<'_>) -> Result<Rendering, RenderError> {
     check_kube_version(root, request.capabilities)?;
     let chart = dependencies::enabled(root, request.values)?;
-    let coalesced = values::coalesce(&chart, request.values.clone())?;
+    let coalesced = Json::Object(values::coalesce(&chart, request.values.clone())?);
     let violations = violations(&chart, &coalesced, "");
     if !violations.is_empty() {
         return Err(RenderError::Schema(violations));
@@ -115,7 +116,7 @@ pub(crate) fn render(root: &ChartNode, request: &RenderRequest<'_>) -> Result<Re
         release: release_value(&request.release),
         capabilities: capabilities_value(request.capabilities),
     };
-    plan.add(&chart, None, &Value::from_object(&coalesced), &shared);
+    plan.add(&chart, None, &Value::from_json(&coalesced), &shared);
     let templates = plan.order()?;
     let outputs = run(&plan, &templates, request)?;
     collect(outputs, &format!("{}/templates/{NOTES}", chart.name()))
@@ -132,12 +133,12 @@ fn check_kube_version(root: &ChartNode, capabilities: &Capabilities) -> Result<(
 }
 
 /// Validates a chart's values and those of its subcharts.
-fn violations(chart: &ChartNode, values: &Map<String, Json>, path: &str) -> Vec<SchemaViolation> {
+fn violations(chart: &ChartNode, values: &Json, path: &str) -> Vec<SchemaViolation> {
     let schema = chart.content.schema.as_ref();
     let mut found = schema.map(|schema| schema.violations(values, path)).unwrap_or_default();
     for subchart in &chart.dependencies {
         let name = subchart.name();
-        if let Some(Json::Object(below)) = values.get(name) {
+        if let Some(below @ Json::Object(_)) = values.get(name) {
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
             found.extend(violations(subchart, below, &path));
         }
@@ -245,9 +246,9 @@ impl<'c> Plan<'c> {
     /// Sorts the files in Helm's order, the deepest path first and each depth backwards, and collects their
     /// templates: a later one replaces an earlier one, so parents beat subcharts.
     fn order(&mut self) -> Result<Templates, RenderError> {
-        self.files.sort_by(|left, right| {
-            let depth = |path: &str| path.matches('/').count();
-            (depth(&right.path), &right.path).cmp(&(depth(&left.path), &left.path))
+        self.files.sort_by_cached_key(|file| {
+            let depth = file.path.bytes().filter(|byte| *byte == b'/').count();
+            Reverse((depth, file.path.clone()))
         });
         let mut templates: Templates = HashMap::new();
         for file in &self.files {

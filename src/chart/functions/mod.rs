@@ -5,7 +5,8 @@
 //! (`htpasswd`, `bcrypt`, `derivePassword`), AES, `sha1sum`, TOML, base 32, URLs (`urlParse`, `urlJoin`),
 //! `toDecimal`, `shuffle`, `call`, `toDate`, `ago` and durations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -114,30 +115,53 @@ impl Function {
     }
 }
 
-static TABLE: LazyLock<BTreeMap<&'static str, &'static Function>> = LazyLock::new(|| {
-    [
-        builtin::FUNCTIONS,
-        compare::FUNCTIONS,
-        conversion::FUNCTIONS,
-        dictionaries::FUNCTIONS,
-        encoding::FUNCTIONS,
-        lists::FUNCTIONS,
-        logic::FUNCTIONS,
-        math::FUNCTIONS,
-        numbers::FUNCTIONS,
-        paths::FUNCTIONS,
-        random::FUNCTIONS,
-        regular::FUNCTIONS,
-        strings::FUNCTIONS,
-        time::FUNCTIONS,
-        versions::FUNCTIONS,
-        words::FUNCTIONS,
-    ]
-    .into_iter()
-    .flatten()
-    .map(|function| (function.name, function))
-    .collect()
-});
+static TABLE: LazyLock<HashMap<&'static str, &'static Function, BuildHasherDefault<NameHasher>>> =
+    LazyLock::new(|| {
+        [
+            builtin::FUNCTIONS,
+            compare::FUNCTIONS,
+            conversion::FUNCTIONS,
+            dictionaries::FUNCTIONS,
+            encoding::FUNCTIONS,
+            lists::FUNCTIONS,
+            logic::FUNCTIONS,
+            math::FUNCTIONS,
+            numbers::FUNCTIONS,
+            paths::FUNCTIONS,
+            random::FUNCTIONS,
+            regular::FUNCTIONS,
+            strings::FUNCTIONS,
+            time::FUNCTIONS,
+            versions::FUNCTIONS,
+            words::FUNCTIONS,
+        ]
+        .into_iter()
+        .flatten()
+        .map(|function| (function.name, function))
+        .collect()
+    });
+
+/// FNV-1a: the names of functions are short and come from the chart's author, who gains nothing by collisions in a
+/// table that holds only our own names.
+struct NameHasher(u64);
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Finds a function by name.
 pub(crate) fn find(name: &str) -> Option<&'static Function> {

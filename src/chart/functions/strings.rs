@@ -105,6 +105,10 @@ fn displayed(runtime: &mut Runtime<'_>, values: &[Value]) -> Result<Vec<String>,
 }
 
 fn quoted(runtime: &mut Runtime<'_>, values: &[Value], quote: impl Fn(&str) -> String) -> Outcome {
+    if let [Value::String(text)] = values {
+        runtime.budget.produce(argument(values, 0).deep_size()?)?;
+        return Ok(Value::from(quote(text)));
+    }
     let quoted: Vec<String> = displayed(runtime, values)?.iter().map(|text| quote(text)).collect();
     Ok(Value::from(quoted.join(" ")))
 }
