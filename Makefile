@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test e2e bench parity lint clean
+.PHONY: help setup build demo test e2e bench chaos parity lint clean
 
 # Everything that is built lies outside the checkout, by the content it is built from, so that a second clone
 # finds it.
@@ -28,6 +28,9 @@ export IDLE_MINUTES ?= 10
 export PARTS ?=
 # a word: run only the test files whose names contain it
 T ?=
+# how often make chaos kills the daemon at least, and what decides its commits, faults and kill points
+export KILLS ?= 100
+export SEED ?= 1
 # 1: the demo adds, changes and removes a store itself, checks each effect, and ends
 CHECK ?=
 
@@ -37,6 +40,7 @@ help: ## list the commands
 	@echo 'make demo CHECK=1       the demo checks itself and ends'
 	@echo 'make demo NODE=simulated  the quick look: no container runs; NODE=real insists on a real node'
 	@echo 'make e2e SCREENSHOTS=DIR  leaves its screenshots there'
+	@echo 'make chaos KILLS=20 SEED=7  fewer kills, another run; the same seed repeats commits, faults and kill points'
 	@echo 'make test T=word        only the test files whose names contain the word'
 	@echo 'make bench SIZES="10 100" OUT=FILE  some sizes, and where the figures go; IDLE_MINUTES=1 PARTS="edit drift"'
 	@echo 'make ... CLUSTER=current  use the cluster of the current kubeconfig context (asks first)'
@@ -59,6 +63,9 @@ e2e: setup ## everything together: real stores, from a push over a purchase and 
 
 bench: setup ## what it costs: installs against the floor, rest, edits, drift, restart; a table and a JSON file
 	@deploy/make/bench
+
+chaos: setup ## kill the daemon 100 times amid commits, git's and the API server's faults: is the cluster equal to git?
+	@deploy/make/chaos
 
 parity: build ## render the project's charts by ours and by real Helm and compare
 	@deploy/make/test chart_parity

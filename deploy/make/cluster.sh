@@ -66,9 +66,8 @@ remove_devcluster() {
     rmdir "$(dirname "$state")" 2>/dev/null || true
 }
 
-# Keeps what tells why a run failed, before the cluster goes.
+# Keeps what tells why a run failed, before the cluster goes, in the folder that it sets `traces` to.
 keep_traces() {
-    local traces
     traces=$STOREKEEPER_CACHE/failed/$(date +%Y%m%dT%H%M%S)
     mkdir -p "$traces"
     cp -R "$state/logs" "$traces" || true

@@ -43,6 +43,12 @@ pub enum Answer {
     SilentAfterRequest,
     /// With one byte from time to time.
     Dripping,
+    /// By ending each connection at once.
+    #[allow(dead_code, reason = "the chaos tests use it")]
+    HangUp,
+    /// As a git server, each answer only after a while.
+    #[allow(dead_code, reason = "the chaos tests use it")]
+    Slow { root: PathBuf, delay: Duration },
 }
 
 /// A certificate with its key.
@@ -108,6 +114,7 @@ fn rand_serial() -> u32 {
 /// A server that runs until the test ends.
 pub struct Server {
     pub port: u16,
+    answer: Arc<Mutex<Answer>>,
     /// The request lines with the Authorization header, if any.
     pub requests: Arc<Requests>,
     /// How many connections were accepted.
@@ -128,11 +135,18 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(Mutex::new(0));
-        let server = Self { port, requests: Arc::clone(&requests), connections: Arc::clone(&connections) };
+        let answer = Arc::new(Mutex::new(answer));
+        let server = Self {
+            port,
+            answer: Arc::clone(&answer),
+            requests: Arc::clone(&requests),
+            connections: Arc::clone(&connections),
+        };
         thread::spawn(move || {
             for stream in listener.incoming() {
                 *connections.lock().unwrap() += 1;
-                let (acceptor, answer, requests) = (acceptor.clone(), answer.clone(), Arc::clone(&requests));
+                let (acceptor, requests) = (acceptor.clone(), Arc::clone(&requests));
+                let answer = answer.lock().unwrap().clone();
                 thread::spawn(move || {
                     // A client that refuses the certificate or goes away is part of the tests.
                     let _ = serve(stream?, &acceptor, &answer, &requests);
@@ -141,6 +155,12 @@ impl Server {
             }
         });
         server
+    }
+
+    /// Answers connections from now on in another way.
+    #[allow(dead_code, reason = "the chaos tests use it")]
+    pub fn set(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
     }
 
     pub fn requests(&self) -> Vec<(String, Option<String>)> {
@@ -156,6 +176,9 @@ fn serve(
     answer: &Answer,
     requests: &Requests,
 ) -> std::io::Result<()> {
+    if matches!(answer, Answer::HangUp) {
+        return Ok(());
+    }
     if matches!(answer, Answer::SilentBeforeTls) {
         thread::sleep(Duration::from_secs(60));
         return Ok(());
@@ -210,6 +233,12 @@ fn respond(stream: &mut SslStream<TcpStream>, request: &Request, answer: &Answer
             let (status, headers, body) = cgi(root, request);
             write(stream, &status, &headers, &body)
         }
+        Answer::Slow { root, delay } => {
+            thread::sleep(*delay);
+            let (status, headers, body) = cgi(root, request);
+            write(stream, &status, &headers, &body)
+        }
+        Answer::HangUp => Ok(()),
         Answer::SilentBeforeTls | Answer::SilentAfterRequest => {
             thread::sleep(Duration::from_secs(60));
             Ok(())

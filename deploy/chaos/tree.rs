@@ -1,0 +1,192 @@
+//! What git holds after a push, as the harness itself knows it: nothing of the daemon's own reading is used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use super::dice::Dice;
+
+/// The names that stores may have, behind the world's prefix.
+pub const NAMES: [&str; 10] =
+    ["acme", "bonsai", "chocolate", "dahlia", "ember", "fable", "garnet", "hazel", "iris", "jade"];
+
+/// More stores than there are: a budget that never matters.
+pub const AMPLE: usize = 100_000;
+
+/// All files of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tree {
+    pub fleet: Option<Fleet>,
+    /// By name, without the world's prefix.
+    pub stores: BTreeMap<&'static str, StoreFile>,
+}
+
+/// The fleet file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    pub budget: usize,
+    pub approved: BTreeSet<&'static str>,
+    pub broken: bool,
+}
+
+/// A store's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreFile {
+    Good(Settings),
+    Broken(Breakage),
+}
+
+/// What a good file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub title: usize,
+    pub version: usize,
+    pub storefront: bool,
+    pub redis: bool,
+    /// A host of its own, which a renamed store takes with it.
+    pub host: Option<usize>,
+}
+
+/// How a file is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breakage {
+    NotYaml,
+    Empty,
+    UnknownField,
+    /// `stores/<name>.yml`
+    Extension,
+    /// `stores/europe/<name>.yaml`
+    Folder,
+    /// A link to nowhere.
+    Link,
+}
+
+impl Breakage {
+    pub const ALL: [Self; 6] =
+        [Self::NotYaml, Self::Empty, Self::UnknownField, Self::Extension, Self::Folder, Self::Link];
+}
+
+impl Settings {
+    pub fn draw(dice: &mut Dice) -> Self {
+        Self {
+            title: dice.below(5),
+            version: dice.below(3),
+            storefront: dice.percent(80),
+            redis: dice.percent(20),
+            host: dice.percent(30).then(|| dice.below(1_000_000)),
+        }
+    }
+
+    /// Changes one thing.
+    pub fn changed(&self, dice: &mut Dice) -> Self {
+        let mut changed = self.clone();
+        match dice.below(4) {
+            0 => changed.title += 1,
+            1 => changed.version = (changed.version + 1) % 3,
+            2 => changed.storefront = !changed.storefront,
+            _ => changed.redis = !changed.redis,
+        }
+        changed
+    }
+}
+
+/// A file to write; a link has no content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Written {
+    path: String,
+    content: Option<String>,
+}
+
+impl Tree {
+    /// Whether the daemon may act on it at all.
+    pub fn is_usable(&self) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| !fleet.broken)
+    }
+
+    /// Whether no file is this store's, not even a broken one.
+    pub fn lacks(&self, name: &str) -> bool {
+        !self.stores.contains_key(name)
+    }
+
+    /// The settings of a store whose file is good.
+    pub fn good(&self, name: &str) -> Option<&Settings> {
+        match self.stores.get(name) {
+            Some(StoreFile::Good(settings)) => Some(settings),
+            _ => None,
+        }
+    }
+
+    pub fn good_names(&self) -> Vec<&'static str> {
+        self.stores.keys().copied().filter(|name| self.good(name).is_some()).collect()
+    }
+
+    /// Makes a folder hold exactly these files, beside its `.git`.
+    pub fn write(&self, folder: &Path, prefix: &str) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.ends_with(".git") {
+                continue;
+            }
+            if path.is_dir() {
+                fs::remove_dir_all(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+        }
+        for Written { path, content } in self.files(prefix) {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match content {
+                Some(content) => fs::write(&path, content).unwrap(),
+                None => std::os::unix::fs::symlink("nowhere", &path).unwrap(),
+            }
+        }
+    }
+
+    /// Returns the files to write, with the world's prefix.
+    fn files(&self, prefix: &str) -> Vec<Written> {
+        let fleet = self.fleet.iter().map(|fleet| fleet_file(fleet, prefix));
+        let stores =
+            self.stores.iter().map(|(name, file)| store_file(&format!("{prefix}-{name}"), file, prefix));
+        fleet.chain(stores).collect()
+    }
+}
+
+fn fleet_file(fleet: &Fleet, prefix: &str) -> Written {
+    let Fleet { budget, approved, broken } = fleet;
+    let approved: Vec<_> = approved.iter().map(|name| format!("{prefix}-{name}")).collect();
+    let mut text = format!(
+        "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  valueFiles:\n    \
+         - chart:values-local.yaml\n  deletionBudget:\n    maxStores: {budget}\n    approved: [{}]\n",
+        approved.join(", ")
+    );
+    if *broken {
+        text.push_str("  domian: example.com\n");
+    }
+    Written { path: "storekeeper.yaml".to_owned(), content: Some(text) }
+}
+
+fn store_file(name: &str, file: &StoreFile, prefix: &str) -> Written {
+    let path = format!("stores/{name}.yaml");
+    let head = format!("apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata:\n  name: {name}\n");
+    let written = |path: String, content: &str| Written { path, content: Some(content.to_owned()) };
+    match file {
+        StoreFile::Good(settings) => written(path, &format!("{head}{}", spec(settings, prefix))),
+        StoreFile::Broken(Breakage::NotYaml) => written(path, "{{{ not YAML\n"),
+        StoreFile::Broken(Breakage::Empty) => written(path, ""),
+        StoreFile::Broken(Breakage::UnknownField) => written(path, &format!("{head}spec:\n  hots: x\n")),
+        StoreFile::Broken(Breakage::Extension) => written(format!("stores/{name}.yml"), &head),
+        StoreFile::Broken(Breakage::Folder) => written(format!("stores/europe/{name}.yaml"), &head),
+        StoreFile::Broken(Breakage::Link) => Written { path, content: None },
+    }
+}
+
+fn spec(settings: &Settings, prefix: &str) -> String {
+    let Settings { title, version, storefront, redis, host } = settings;
+    let host = host.map(|host| format!("  host: shop-{host}.{prefix}.example.com\n")).unwrap_or_default();
+    format!(
+        "spec:\n  displayName: Shop {title}\n  version: \"2.{version}.0\"\n{host}  values:\n    storefront:\n      \
+         enabled: {storefront}\n    redis:\n      mode: {}\n",
+        if *redis { "embedded" } else { "none" }
+    )
+}
