@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterSettings};
 use crate::daemon::{self, Settings};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::preview::{self, Verdict};
@@ -56,7 +57,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     output::log_to_stderr(arguments.log_format);
     let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let source = arguments.source_options()?;
-    let (asking, timeouts) = (arguments.asking()?, arguments.timeouts());
+    let (asking, timeouts, removals) = (arguments.asking()?, arguments.timeouts(), arguments.removals());
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("listen on {}; choose another address with --listen", arguments.listen))?;
@@ -91,6 +92,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         asking,
         timeouts,
         caps,
+        removals,
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     serving.await.context("stop serving")?;
@@ -110,7 +112,10 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let timeouts = StepTimeouts::default();
     // A folder on disk has no commits to go back to.
     let past = Past::new(Arc::default(), Arc::clone(&chart));
-    let context = reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts, past };
+    // A plan deletes nothing, and what the daemon deleted lately is known to the daemon.
+    let ledger = Ledger::new(std::path::PathBuf::new());
+    let context =
+        reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts, past, ledger };
     let plan = preview::fleet(&context, &snapshot).await;
     output::print_plan(&plan)?;
     Ok(match plan.verdict() {

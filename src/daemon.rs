@@ -7,6 +7,7 @@ mod agenda;
 mod asking;
 mod checks;
 mod conclusions;
+mod exits;
 mod pace;
 mod queue;
 mod runs;
@@ -16,6 +17,7 @@ mod waits;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -24,10 +26,11 @@ use tracing::Instrument;
 
 use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::names::StoreId;
+use crate::names::{Host, StoreId};
 use crate::plan::{Caps, Removals};
-use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
+use crate::reconcile::{Context, Memory, Past, Permit, Surroundings, Wish};
 use crate::report::{Board, Step, StepTimeouts, StoreState};
 use crate::store::{Snapshot, Store};
 
@@ -35,6 +38,7 @@ use admission::Gate;
 use asking::Asking;
 pub use asking::AskingOptions;
 use conclusions::Census;
+use exits::Exits;
 use queue::{Lane, Places, Queue, Urgency};
 use runs::{Cut, Due, Runs};
 use source::{Follower, Sighting};
@@ -71,6 +75,8 @@ pub struct Settings {
     pub timeouts: StepTimeouts,
     /// How large the fleet may get, and how fast.
     pub caps: Caps,
+    /// The file that remembers which stores were deleted lately.
+    pub removals: PathBuf,
 }
 
 /// Runs until `stop` resolves, then finishes or abandons what is under way.
@@ -99,16 +105,13 @@ pub async fn run(
         chart: Arc::clone(&settings.chart),
         metrics: metrics.clone(),
         chance: Arc::clone(&chance),
-        incumbents: {
-            let cluster = cluster.clone();
-            Arc::new(move || cluster.incumbents())
-        },
+        incumbents: incumbents(&cluster),
         sightings,
     };
     let following = tokio::spawn(follower.follow().instrument(tracing::info_span!("git")));
     let Settings { surroundings, timeouts, chart, .. } = settings;
-    let past = Past::new(mirror, Arc::clone(&chart));
-    let context = Context { cluster, chart, source, surroundings, timeouts, past };
+    let (past, ledger) = (Past::new(mirror, Arc::clone(&chart)), Ledger::new(settings.removals));
+    let context = Context { cluster, chart, source, surroundings, timeouts, past, ledger };
     let asking = Asking::new(settings.asking, Arc::clone(&chance));
     board.update(|picture| picture.fleet.not_asked = asking.not_asked());
     let mut daemon = Daemon {
@@ -131,10 +134,17 @@ pub async fn run(
         waits: Waits::default(),
         held_until: None,
         gate: Gate::new(settings.caps),
+        absent: Absent::default(),
     };
     daemon.work(&changes, sighted, stop).await;
     following.abort();
     Ok(())
+}
+
+/// Makes the question which store holds which host.
+fn incumbents(cluster: &Cluster) -> Arc<dyn Fn() -> BTreeMap<Host, StoreId> + Send + Sync> {
+    let cluster = cluster.clone();
+    Arc::new(move || cluster.incumbents())
 }
 
 /// Connects to the cluster and fills the caches; tries for as long as it takes, and says why it waits.
@@ -181,6 +191,7 @@ struct Shown {
     step: Option<Step>,
     reason: String,
     next_retry: Option<i64>,
+    deletes_at: Option<i64>,
 }
 
 /// A store that was never READY.
@@ -221,6 +232,18 @@ struct Daemon {
     held_until: Option<Instant>,
     /// New stores, where the operator caps the fleet.
     gate: Gate,
+    /// Stores without a file, as far as this process knows more of them than the cluster shows.
+    absent: Absent,
+}
+
+#[derive(Default)]
+struct Absent {
+    /// Those on their way out.
+    exits: Exits,
+    /// What may be withdrawn of removals that a run works on.
+    permits: BTreeMap<StoreId, Permit>,
+    /// What the newest good file of each said of its protection.
+    protection: BTreeMap<StoreId, bool>,
 }
 
 impl Daemon {
@@ -238,6 +261,9 @@ impl Daemon {
             if self.held_until.is_some_and(|until| until <= now) {
                 self.show_hold(now);
             }
+            for store in self.absent.exits.take_due(now) {
+                self.queue.mark(&store);
+            }
             for store in self.waits.take_due(now) {
                 self.queue.mark_routine(&store);
             }
@@ -247,15 +273,7 @@ impl Daemon {
             self.tend_runs(now);
             self.start_runs();
             self.asking.start(&self.context.cluster, now);
-            let due = [
-                self.queue.next_due(),
-                self.runs.next_due(),
-                self.asking.next_due(),
-                self.waits.next_due(),
-                self.held_until,
-                self.gate.next_due(),
-            ];
-            let due = due.into_iter().flatten().min().map(tokio::time::Instant::from_std);
+            let due = self.next_due().map(tokio::time::Instant::from_std);
             tokio::select! {
                 () = &mut stop => break,
                 stores = changes.next() => {
@@ -281,6 +299,20 @@ impl Daemon {
             }
         }
         self.stop().await;
+    }
+
+    /// When something is to be done though nothing moves.
+    fn next_due(&self) -> Option<Instant> {
+        let due = [
+            self.queue.next_due(),
+            self.runs.next_due(),
+            self.asking.next_due(),
+            self.waits.next_due(),
+            self.absent.exits.next_due(),
+            self.held_until,
+            self.gate.next_due(),
+        ];
+        due.into_iter().flatten().min()
     }
 
     async fn stop(&mut self) {
@@ -341,6 +373,7 @@ impl Daemon {
             waited: wait.waited,
             symptoms: wait.symptoms,
             look_closer: wait.look_closer,
+            leaving: self.absent.exits.of(store),
         }
     }
 

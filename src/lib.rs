@@ -18,6 +18,7 @@ pub mod report;
 // Edges: one outside system each, blind to each other.
 pub mod cluster;
 pub mod git;
+pub mod ledger;
 pub mod metrics;
 pub mod probe;
 pub mod web;

@@ -201,8 +201,12 @@ series! {
     git_frozen: IntGauge = gauge("storekeeper_git_frozen");
     /// When the newest commit seen was committed, in seconds since 1970; 0 until one is seen.
     git_observed_commit: IntGauge = gauge("storekeeper_git_observed_commit_timestamp_seconds");
-    /// Stores whose removal the deletion budget refuses.
+    /// Stores that are kept though their file is gone, by the deletion budget or their protection.
     removals_refused: IntGauge = gauge("storekeeper_removals_refused");
+    /// Removals under way: stores that may be deleted, or are being deleted, and are not gone.
+    removals_under_way: IntGauge = gauge("storekeeper_removals_under_way");
+    /// When the oldest removal under way began, in seconds since 1970; 0 when none is under way.
+    removal_oldest: IntGauge = gauge("storekeeper_removal_oldest_timestamp_seconds");
     /// Objects put back after somebody else changed or deleted them.
     drift_healed: IntCounter = counter("storekeeper_drift_healed_total");
     /// Always 1; the label says which version runs.
@@ -325,7 +329,13 @@ impl Metrics {
         self.0.git_observed_commit.set(committed);
     }
 
-    /// Sets how many removals the deletion budget refuses.
+    /// Sets how many removals are under way, and since when the oldest is, in seconds since 1970.
+    pub fn set_removals_under_way(&self, stores: usize, oldest: Option<i64>) {
+        self.0.removals_under_way.set(whole(stores));
+        self.0.removal_oldest.set(oldest.unwrap_or(0));
+    }
+
+    /// Sets how many stores without a file are kept.
     pub fn set_removals_refused(&self, stores: usize) {
         self.0.removals_refused.set(whole(stores));
     }

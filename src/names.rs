@@ -41,6 +41,21 @@ pub const ANNOTATION_HOST: &str = "storekeeper.dev/host";
 /// until the fleet file approves it by name or the store's file comes back.
 pub const ANNOTATION_REMOVAL_REFUSED: &str = "storekeeper.dev/removal-refused";
 
+/// On a store's namespace: `true` when its file says `protect: true`. It is read when the file is gone, over restarts
+/// too: such a store is never deleted.
+pub const ANNOTATION_PROTECT: &str = "storekeeper.dev/protect";
+
+/// On a store's namespace: since when no file names the store, as RFC 3339 in UTC. The grace period counts from here,
+/// so a restart begins no new one.
+pub const ANNOTATION_REMOVAL_SINCE: &str = "storekeeper.dev/removal-since";
+
+/// On a store's CronJob, by its chart: with `true` a last Job is made of it before the store is deleted. On that Job:
+/// the removal that it was made for, as [`ANNOTATION_REMOVAL_SINCE`] says it.
+pub const ANNOTATION_FINAL_BACKUP: &str = "storekeeper.dev/final-backup";
+
+/// The Job that is made of it. One name, so that a crash makes no second one.
+pub const FINAL_BACKUP_NAME: &str = "final-backup";
+
 /// On an object: with `keep` it stays when it is no longer rendered. Helm's own annotation, so that charts need
 /// nothing of ours.
 pub const ANNOTATION_RESOURCE_POLICY: &str = "helm.sh/resource-policy";

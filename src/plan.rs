@@ -4,9 +4,12 @@
 //! reads a clock, a cluster or a file.
 
 mod admission;
+mod backup;
 mod immutable;
 mod inventory;
+pub mod moment;
 mod record;
+mod remaining;
 mod removals;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,16 +18,20 @@ use std::sync::Arc;
 
 use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, Uid, is_usual, kind_order};
 use crate::names::{
-    ANNOTATION_HOST, ANNOTATION_REMOVAL_REFUSED, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE,
-    MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
+    ANNOTATION_HOST, ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED, ANNOTATION_REMOVAL_SINCE, Host,
+    LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
 };
 use crate::report::Workload;
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
+pub use backup::{BackupStep, final_backup, wants_final_backup};
 pub use immutable::{Treatment, immutable_field, treatment};
 pub use inventory::{Inventory, InventoryEntry};
 pub use record::{Applied, achieved, partly_achieved};
-pub use removals::{Removals, removals, shortened_list};
+pub use remaining::{Remaining, remaining};
+pub use removals::{
+    Fate, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, removals, shortened_list,
+};
 
 /// What the cluster holds of one store, from the watch caches. A copy shares everything large with the cache.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +86,21 @@ impl ObservedNamespace {
             None => Ownership::Foreign,
         }
     }
+
+    /// Returns since when no file names the store, as it is marked.
+    pub fn removal_since(&self) -> Option<i64> {
+        moment::seconds(self.annotations.get(ANNOTATION_REMOVAL_SINCE)?)
+    }
+
+    /// Whether its removal is marked as refused by the budget.
+    pub fn is_refused(&self) -> bool {
+        self.annotations.contains_key(ANNOTATION_REMOVAL_REFUSED)
+    }
+
+    /// Whether it is marked as protected.
+    pub fn is_protected(&self) -> bool {
+        self.annotations.get(ANNOTATION_PROTECT).is_some_and(|value| value == YES)
+    }
 }
 
 /// One of our objects, by its metadata alone.
@@ -108,6 +130,8 @@ pub struct DesiredStore<'a> {
     pub owner: Owner<'a>,
     /// The host of its Ingress.
     pub host: &'a Host,
+    /// Whether it is kept when its file goes.
+    pub protect: bool,
     /// The fingerprint of everything the rendering depends on.
     pub inputs: &'a Fingerprint,
     /// The commit it comes from.
@@ -130,29 +154,37 @@ pub struct NamespaceSpec {
 }
 
 impl NamespaceSpec {
-    /// Describes the namespace that a store shall have.
-    pub fn new(owner: Owner<'_>, host: &Host) -> Self {
+    /// Describes the namespace that a store with a file shall have.
+    pub fn new(owner: Owner<'_>, host: &Host, protect: bool) -> Self {
         let mut labels: BTreeMap<_, _> =
             owner.labels().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         for label in POD_SECURITY_LABELS {
             labels.insert(label.to_owned(), POD_SECURITY_LEVEL.to_owned());
         }
-        let annotations = BTreeMap::from([(ANNOTATION_HOST.to_owned(), host.to_string())]);
+        let mut annotations = BTreeMap::from([(ANNOTATION_HOST.to_owned(), host.to_string())]);
+        if protect {
+            annotations.insert(ANNOTATION_PROTECT.to_owned(), YES.to_owned());
+        }
         Self { name: owner.store.namespace(), uid: None, labels, annotations }
     }
 
-    /// Describes the namespace of a store whose removal is refused: as it is, with the refusal written down.
-    pub fn refused(owner: Owner<'_>, observed: &ObservedNamespace) -> Self {
+    /// Describes the namespace of a store without a file: as it is, with what is decided about it written down.
+    pub fn absent(owner: Owner<'_>, observed: &ObservedNamespace, marks: &Marks) -> Self {
+        let Marks { since, refused, protected } = marks;
         let ours = |label: &&String| {
             POD_SECURITY_LABELS.contains(&label.as_str())
                 || owner.labels().iter().any(|(key, _)| key == &label.as_str())
         };
         let kept = observed.labels.iter().filter(|(label, _)| ours(label));
         let labels = kept.map(|(label, value)| (label.clone(), value.clone())).collect();
-        let mut annotations = BTreeMap::from([(ANNOTATION_REMOVAL_REFUSED.to_owned(), "true".to_owned())]);
-        if let Some(host) = observed.annotations.get(ANNOTATION_HOST) {
-            annotations.insert(ANNOTATION_HOST.to_owned(), host.clone());
-        }
+        let marks = [
+            (ANNOTATION_HOST, observed.annotations.get(ANNOTATION_HOST).cloned()),
+            (ANNOTATION_PROTECT, protected.then(|| YES.to_owned())),
+            (ANNOTATION_REMOVAL_REFUSED, refused.then(|| YES.to_owned())),
+            (ANNOTATION_REMOVAL_SINCE, since.map(moment::utc)),
+        ];
+        let annotations =
+            marks.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         Self { name: owner.store.namespace(), uid: Some(observed.uid.clone()), labels, annotations }
     }
 
@@ -160,12 +192,37 @@ impl NamespaceSpec {
     pub fn matches(&self, observed: &ObservedNamespace) -> bool {
         let has =
             |all: &BTreeMap<String, String>, (key, value): (&String, &String)| all.get(key) == Some(value);
-        let refused = |all: &BTreeMap<String, String>| all.contains_key(ANNOTATION_REMOVAL_REFUSED);
-        refused(&self.annotations) == refused(&observed.annotations)
-            && self.labels.iter().all(|pair| has(&observed.labels, pair))
+        self.labels.iter().all(|pair| has(&observed.labels, pair))
             && self.annotations.iter().all(|pair| has(&observed.annotations, pair))
+            && self.stale_marks(&observed.annotations).next().is_none()
+    }
+
+    /// Finds the marks among a namespace's annotations that it shall not have.
+    pub fn stale_marks<'a>(
+        &'a self,
+        annotations: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'static str> + 'a {
+        let stale = |mark: &&str| annotations.contains_key(*mark) && !self.annotations.contains_key(*mark);
+        MARKS.into_iter().filter(stale)
     }
 }
+
+/// What is written on the namespace of a store without a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// Since when it has none, in seconds since 1970.
+    pub since: Option<i64>,
+    /// Whether the deletion budget keeps it.
+    pub refused: bool,
+    /// Whether its protection keeps it.
+    pub protected: bool,
+}
+
+/// The annotations whose absence says something too.
+const MARKS: [&str; 3] = [ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED, ANNOTATION_REMOVAL_SINCE];
+
+/// The value of an annotation that only says yes.
+const YES: &str = "true";
 
 /// One act on the cluster.
 #[derive(Debug, Clone)]
@@ -237,7 +294,7 @@ pub enum StorePlan {
 
 /// Plans one store that git wants.
 pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan {
-    let spec = NamespaceSpec::new(desired.owner, desired.host);
+    let spec = NamespaceSpec::new(desired.owner, desired.host, desired.protect);
     let mut waves = Vec::new();
     match &observed.namespace {
         None => waves.push(vec![Step::CreateNamespace(spec)]),
@@ -285,11 +342,16 @@ fn needs_intent(applies: &[Vec<Step>], prunes: &[Vec<Step>], observed: &Observed
 }
 
 /// Tells without rendering whether a store is as the last run left it and that run had the same inputs.
-pub fn is_converged(owner: Owner<'_>, host: &Host, inputs: &Fingerprint, observed: &ObservedStore) -> bool {
+pub fn is_converged(
+    owner: Owner<'_>,
+    (host, protect): (&Host, bool),
+    inputs: &Fingerprint,
+    observed: &ObservedStore,
+) -> bool {
     let (Some(namespace), Some(inventory)) = (&observed.namespace, &observed.inventory) else { return false };
     namespace.deleting_since.is_none()
         && namespace.ownership(owner) == Ownership::Ours
-        && NamespaceSpec::new(owner, host).matches(namespace)
+        && NamespaceSpec::new(owner, host, protect).matches(namespace)
         && inventory.inputs.as_ref() == Some(inputs)
         && inventory.objects.iter().all(|entry| {
             observed.objects.get(&entry.key).is_some_and(|object| {
@@ -431,7 +493,10 @@ mod tests {
     fn plan(manifests: &[Manifest], inputs: &Fingerprint, observed: &ObservedStore) -> StorePlan {
         let (store_id, source, host) = (id("acme"), source(), host());
         let owner = Owner { store: &store_id, source: &source };
-        store(&DesiredStore { owner, host: &host, inputs, revision: "r", manifests }, observed)
+        store(
+            &DesiredStore { owner, host: &host, protect: false, inputs, revision: "r", manifests },
+            observed,
+        )
     }
 
     fn lines(plan: &StorePlan) -> Vec<String> {
@@ -444,7 +509,7 @@ mod tests {
     /// The cluster after a run with these manifests.
     fn after(manifests: &[Manifest], run: &Fingerprint) -> ObservedStore {
         let (store_id, source) = (id("acme"), source());
-        let spec = NamespaceSpec::new(Owner { store: &store_id, source: &source }, &host());
+        let spec = NamespaceSpec::new(Owner { store: &store_id, source: &source }, &host(), false);
         let namespace = ObservedNamespace {
             uid: "n".to_owned(),
             labels: spec.labels,
@@ -488,7 +553,7 @@ mod tests {
 
     fn is_fast(observed: &ObservedStore, run: &Fingerprint) -> bool {
         let (store_id, source) = (id("acme"), source());
-        is_converged(Owner { store: &store_id, source: &source }, &host(), run, observed)
+        is_converged(Owner { store: &store_id, source: &source }, (&host(), false), run, observed)
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What the daemon would do if it ran now with these files: the plan of a whole fleet, by the daemon's own
 //! functions, without acting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::names::StoreId;
-use crate::plan::{self, Removals, StorePlan};
+use crate::plan::{self, Fate, RemovalRules, Removals, StorePlan};
 use crate::reconcile::{self, Context, RunError};
 use crate::store::{Problem, Snapshot, StoreEntry};
 
@@ -15,7 +15,7 @@ pub struct FleetPlan {
     pub stores: BTreeMap<StoreId, Result<StorePlan, RunError>>,
     /// Everything wrong with files, whether they name a store or not.
     pub problems: Vec<Problem>,
-    /// Stores that would be removed, and those whose removal would be refused.
+    /// What would become of stores that no file names. What the daemon deleted lately is not counted here.
     pub removals: Removals,
 }
 
@@ -24,7 +24,7 @@ pub struct FleetPlan {
 pub enum Verdict {
     /// A file is wrong or a store can't be planned.
     Wrong,
-    /// The deletion budget refuses removals.
+    /// The deletion budget, or protection, refuses removals.
     Blocked,
     /// Something would change.
     Changes,
@@ -44,9 +44,9 @@ impl FleetPlan {
         };
         if !self.problems.is_empty() || self.stores.values().any(wrong) {
             Verdict::Wrong
-        } else if !self.removals.refused.is_empty() {
+        } else if self.removals.refusal().is_some() {
             Verdict::Blocked
-        } else if !self.removals.allowed.is_empty() || self.stores.values().any(changes) {
+        } else if !self.removals.fates.is_empty() || self.stores.values().any(changes) {
             Verdict::Changes
         } else {
             Verdict::Nothing
@@ -66,11 +66,15 @@ pub async fn fleet(context: &Context, snapshot: &Snapshot) -> FleetPlan {
             }
         }
     }
-    let present: BTreeSet<_> = snapshot.stores.keys().cloned().collect();
-    let observed = context.cluster.our_namespaces();
-    let budget = &snapshot.fleet.deletion_budget;
-    plan.removals = plan::removals(&present, &observed, &context.source, budget, &BTreeSet::new());
+    let has_file = |store: &StoreId| snapshot.stores.contains_key(store);
+    let (observed, fleet) = context.cluster.without_file(&has_file);
+    let now = (context.surroundings.clock)();
+    plan.removals = plan::removals(
+        &has_file,
+        &observed,
+        &RemovalRules::new(&context.source, &snapshot.fleet, fleet, now),
+    );
     // What is going already is no change to come.
-    plan.removals.allowed.retain(|store| observed[store].deleting_since.is_none());
+    plan.removals.fates.retain(|_, fate| *fate != Fate::Going);
     plan
 }

@@ -7,6 +7,7 @@
 mod act;
 mod conclude;
 mod past;
+mod remove;
 mod render;
 
 use std::panic::AssertUnwindSafe;
@@ -17,11 +18,10 @@ use futures::FutureExt;
 
 use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
+use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::{Fingerprint, Manifest, ManifestError, Owner, Resource};
 use crate::names::{SourceId, StoreId};
-use crate::plan::{
-    self, Applied, DesiredStore, Inventory, NamespaceSpec, ObservedStore, Ownership, StorePlan,
-};
+use crate::plan::{self, Applied, DesiredStore, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTarget, ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
@@ -30,6 +30,7 @@ pub use act::{StepError, StepsFailed};
 pub use conclude::Question;
 use conclude::conclude;
 pub use past::{Past, PastError};
+pub use remove::{Leaving, LeavingMemory, Permit};
 pub use render::{RenderFailure, Surroundings, render_offline};
 
 /// How often a run looks again when the namespace changes under it.
@@ -48,6 +49,8 @@ pub struct Context {
     pub surroundings: Surroundings,
     /// How long a store may be at each step on its way to READY.
     pub timeouts: StepTimeouts,
+    /// Which stores were deleted lately.
+    pub ledger: Ledger,
     /// Stores as earlier commits had them.
     pub past: Past,
 }
@@ -69,11 +72,30 @@ pub enum Wish {
     /// Its file is good, but the operator's caps keep it from being made, for this reason.
     NotAdmitted(String),
     /// No file names it, and it may go.
-    Absent,
+    Absent {
+        /// Since when no file names it, in seconds since 1970.
+        since: i64,
+        /// Whether the fleet file approves it by name.
+        approved: bool,
+        /// Whether that still holds.
+        permit: Permit,
+    },
+    /// No file names it, and it is kept for its grace period. Times are seconds since 1970.
+    InGrace {
+        /// Since when no file names it.
+        since: i64,
+        /// When the grace period is over.
+        until: i64,
+    },
     /// No file names it, but nothing is removed for now, for this reason.
     AbsentForNow(String),
-    /// No file names it, but the deletion budget keeps it, for this reason.
-    AbsentButKept(String),
+    /// No file names it, but the deletion budget or its protection keeps it.
+    AbsentButKept {
+        /// What is written on its namespace.
+        marks: Marks,
+        /// Why, and what to do.
+        reason: String,
+    },
 }
 
 impl Wish {
@@ -96,6 +118,8 @@ pub struct Memory {
     pub symptoms: Vec<Symptom>,
     /// Whether it is time to ask pods and events, should it wait still.
     pub look_closer: bool,
+    /// What is known of its way out.
+    pub leaving: LeavingMemory,
 }
 
 /// How a run ended well.
@@ -113,11 +137,13 @@ pub struct Conclusion {
     pub ask: Option<Question>,
     /// What pods and events tell, if they were asked.
     pub symptoms: Option<Vec<Symptom>>,
+    /// What there is to say of its way out.
+    pub leaving: Leaving,
 }
 
 impl Conclusion {
     fn new(done: Done, state: Option<StoreState>, reason: String) -> Self {
-        Self { done, state, step: None, reason, ask: None, symptoms: None }
+        Self { done, state, step: None, reason, ask: None, symptoms: None, leaving: Leaving::default() }
     }
 }
 
@@ -173,6 +199,9 @@ pub enum RunError {
     /// Steps of the plan did not succeed.
     #[error(transparent)]
     Steps(Box<StepsFailed>),
+    /// What is about to be deleted could not be written down.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The namespace comes and goes faster than a run looks.
     #[error("plan the store: namespace {namespace} changed at each look")]
     Unsettled {
@@ -229,30 +258,12 @@ async fn decide(
     if let Wish::Present { store, revision } = wish {
         return sync(context, owner, (store, revision), memory, tally).await;
     }
-    let observed = context.cluster.observe(id);
-    let waiting = |state, reason| Ok(Conclusion::new(Done::Waiting, state, reason));
-    let unwanted = !matches!(wish, Wish::Unreadable | Wish::HostTaken(_) | Wish::NotAdmitted(_));
-    if unwanted && !owns(owner, &observed) {
-        return Ok(Conclusion::new(Done::Nothing, None, String::new()));
-    }
-    if unwanted && let Some(going) = deleting(&observed) {
-        return Ok(going);
-    }
     match wish {
-        Wish::Absent => {
-            context.cluster.delete_namespace(owner).await?;
-            let reason = "its namespace is being deleted".to_owned();
-            Ok(Conclusion::new(Done::Deleted, Some(StoreState::Deleting), reason))
-        }
-        Wish::AbsentForNow(reason) => {
-            let reason = format!("its file is gone, but nothing is removed for now: {reason}");
-            waiting(Some(StoreState::Failed), reason)
-        }
-        Wish::AbsentButKept(reason) => refuse_removal(context, owner, &observed, reason).await,
         Wish::HostTaken(reason) | Wish::NotAdmitted(reason) => {
-            waiting(Some(StoreState::Requested), reason.clone())
+            Ok(Conclusion::new(Done::Waiting, Some(StoreState::Requested), reason.clone()))
         }
-        Wish::Unreadable | Wish::Present { .. } => waiting(Some(StoreState::Failed), String::new()),
+        Wish::Unreadable => Ok(Conclusion::new(Done::Waiting, Some(StoreState::Failed), String::new())),
+        _ => remove::absent(context, owner, wish, memory).await,
     }
 }
 
@@ -267,14 +278,21 @@ async fn sync(
     let Planned { plan, observed, inputs, manifests, probe } = planned;
     let waves = match plan {
         StorePlan::Converged => return conclude(context, owner, Done::Nothing, memory).await,
-        StorePlan::AwaitDeletion => return Ok(awaiting_deletion(&observed)),
+        StorePlan::AwaitDeletion => return Ok(awaiting_deletion(context, owner, &observed, memory).await),
         StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
         StorePlan::Sync(waves) => waves,
     };
     let acted = act::carry_out(&context.cluster, owner, &observed, waves, tally).await;
     // What was observed before is not what is recorded now, once an intent was.
     let recorded = acted.intent.as_ref().or(observed.inventory.as_deref());
-    let desired = DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &manifests };
+    let desired = DesiredStore {
+        owner,
+        host: &store.host,
+        protect: store.protect,
+        inputs: &inputs,
+        revision,
+        manifests: &manifests,
+    };
     if acted.failed.is_some() || !acted.replaced.is_empty() {
         // A new store has no record before its first change.
         let recorded = recorded.cloned().unwrap_or_else(|| plan::intent(&desired, &observed));
@@ -340,11 +358,17 @@ pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -
         let observed = context.cluster.observe(&store.id);
         let unrendered =
             |plan, observed| Planned { plan, observed, inputs, manifests: Vec::new(), probe: None };
-        if plan::is_converged(owner, &store.host, &inputs, &observed) {
+        if plan::is_converged(owner, (&store.host, store.protect), &inputs, &observed) {
             return Ok(unrendered(StorePlan::Converged, observed));
         }
-        let mut desired =
-            DesiredStore { owner, host: &store.host, inputs: &inputs, revision, manifests: &[] };
+        let mut desired = DesiredStore {
+            owner,
+            host: &store.host,
+            protect: store.protect,
+            inputs: &inputs,
+            revision,
+            manifests: &[],
+        };
         // Before anything is rendered or read: what isn't ours is none of our business.
         match plan::store(&desired, &observed) {
             StorePlan::Converged | StorePlan::Sync(_) => {}
@@ -403,38 +427,24 @@ fn kinds_of(manifests: &[Manifest]) -> Vec<Resource> {
     kinds
 }
 
-/// Concludes that the namespace is on its way out, in its controller's own words where it has some.
-fn deleting(observed: &ObservedStore) -> Option<Conclusion> {
-    let namespace = observed.namespace.as_ref().filter(|namespace| namespace.deleting_since.is_some())?;
-    let reason = namespace.held_by.clone().unwrap_or_else(|| "its namespace is being deleted".to_owned());
-    Some(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason))
-}
-
-fn awaiting_deletion(observed: &ObservedStore) -> Conclusion {
-    let reason = deleting(observed).map(|conclusion| conclusion.reason).unwrap_or_default();
-    let reason = format!("{reason}; the store is made anew afterwards");
-    Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason)
+/// A store whose file came back while its namespace is going is made anew when that is gone.
+async fn awaiting_deletion(
+    context: &Context,
+    owner: Owner<'_>,
+    observed: &ObservedStore,
+    memory: &Memory,
+) -> Conclusion {
+    let going = observed.namespace.as_ref().and_then(|it| Some((it, it.deleting_since?)));
+    let Some(going) = going else {
+        return Conclusion::new(Done::Waiting, Some(StoreState::Deleting), String::new());
+    };
+    let mut conclusion = remove::going(context, owner, going, memory).await;
+    conclusion.reason.push_str("; the store is made anew afterwards");
+    conclusion
 }
 
 fn owns(owner: Owner<'_>, observed: &ObservedStore) -> bool {
     observed.namespace.as_ref().is_some_and(|namespace| namespace.ownership(owner) == Ownership::Ours)
-}
-
-/// Writes the refusal down where a restart finds it.
-async fn refuse_removal(
-    context: &Context,
-    owner: Owner<'_>,
-    observed: &ObservedStore,
-    reason: &str,
-) -> Result<Conclusion, RunError> {
-    if let Some(namespace) = &observed.namespace {
-        let spec = NamespaceSpec::refused(owner, namespace);
-        if !spec.matches(namespace) {
-            context.cluster.apply_namespace(&spec).await?;
-        }
-    }
-    let reason = format!("its file is gone, but it is kept: {reason}");
-    Ok(Conclusion::new(Done::Refused, Some(StoreState::Failed), reason))
 }
 
 fn not_ours(owner: Owner<'_>, ownership: &Ownership) -> RunError {

@@ -39,7 +39,7 @@ pub enum StoreState {
     Degraded,
     /// Something is wrong; the reason says what, and when the next try comes.
     Failed,
-    /// Its file is gone and its namespace is being deleted.
+    /// Its file is gone, and it is being deleted or will be.
     Deleting,
 }
 
@@ -90,6 +90,8 @@ pub struct StoreReport {
     pub next_retry: Option<i64>,
     /// When the shop itself last answered as a shopper needs it.
     pub answered: Option<i64>,
+    /// When it is deleted, while its file is gone and its grace period lasts.
+    pub deletes_at: Option<i64>,
 }
 
 /// What holds for the fleet as a whole.
@@ -166,6 +168,7 @@ impl StoreReport {
             last_error: None,
             next_retry: None,
             answered: None,
+            deletes_at: None,
         }
     }
 

@@ -177,6 +177,8 @@ pub struct Store {
     pub image: Image,
     /// The chart values that its file sets under `spec.values`.
     pub values: Map<String, Value>,
+    /// Whether it is kept when its file goes.
+    pub protect: bool,
     /// The path of its file.
     pub file: String,
     base: Arc<Map<String, Value>>,
@@ -218,10 +220,17 @@ pub struct Fleet {
     pub values: Map<String, Value>,
     /// The value files that it names, in the order in which they are merged.
     pub value_files: Vec<ValueFile>,
-    /// How many stores one commit may delete.
+    /// How many stores may be deleted without anybody naming them.
     pub deletion_budget: DeletionBudget,
+    /// How long a store whose file is gone is kept before it is deleted, in seconds.
+    pub deletion_grace_seconds: u32,
     /// Fleet values with the value files merged over them: what all stores share.
     pub base: Arc<Map<String, Value>>,
+}
+
+impl Fleet {
+    /// The grace period in seconds when the fleet file says nothing: time to notice and to revert.
+    pub const DEFAULT_GRACE_SECONDS: u32 = 300;
 }
 
 /// A value file that the fleet file names.
@@ -245,8 +254,12 @@ impl fmt::Display for ValueFile {
 /// How many stores may be deleted without anybody naming them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletionBudget {
-    /// The number of stores that may be on their way out at once; more are refused.
+    /// The number of stores that may go within the window; more are refused.
     pub max_stores: u32,
+    /// The part of the fleet that may go within the window, in percent, rounded up to whole stores.
+    pub max_percent: u32,
+    /// How long a deleted store counts, in minutes.
+    pub window_minutes: u32,
     /// Stores whose deletion git acknowledges: they don't count.
     pub approved: BTreeSet<StoreId>,
 }
@@ -254,11 +267,22 @@ pub struct DeletionBudget {
 impl DeletionBudget {
     /// The number of stores when the fleet file says nothing.
     pub const DEFAULT_MAX_STORES: u32 = 3;
+
+    /// The percentage when the fleet file says nothing: half of a small fleet is a mistake more often than a wish.
+    pub const DEFAULT_MAX_PERCENT: u32 = 50;
+
+    /// The window in minutes when the fleet file says nothing.
+    pub const DEFAULT_WINDOW_MINUTES: u32 = 60;
 }
 
 impl Default for DeletionBudget {
     fn default() -> Self {
-        Self { max_stores: Self::DEFAULT_MAX_STORES, approved: BTreeSet::new() }
+        Self {
+            max_stores: Self::DEFAULT_MAX_STORES,
+            max_percent: Self::DEFAULT_MAX_PERCENT,
+            window_minutes: Self::DEFAULT_WINDOW_MINUTES,
+            approved: BTreeSet::new(),
+        }
     }
 }
 

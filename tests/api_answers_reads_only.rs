@@ -62,6 +62,7 @@ fn fleet() -> Board {
             last_error: Some("Job/migrate: BackoffLimitExceeded".to_owned()),
             next_retry: Some(NOW + 60),
             answered: Some(NOW - 600),
+            deletes_at: Some(NOW + 300),
         };
         let fresh = StoreReport::new("fresh".parse().unwrap(), NOW);
         picture.stores = BTreeMap::from([(acme.name.clone(), acme), (fresh.name.clone(), fresh)]);

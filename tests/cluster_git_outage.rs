@@ -70,6 +70,6 @@ fn a_broken_fleet_file_freezes_and_prunes_nothing() {
             world.repository.write("storekeeper.yaml", "kind: [");
             world.repository.push("break the fleet file");
         },
-        |world| world.write_fleet("deletionBudget:\n    maxStores: 2"),
+        |world| world.write_fleet("deletionBudget: {maxStores: 2, maxPercent: 100, windowMinutes: 0}"),
     );
 }

@@ -29,7 +29,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 20);
+    assert_eq!(types.len(), 22);
 }
 
 #[test]
@@ -65,6 +65,7 @@ fn each_method_moves_its_own_series() {
     metrics.set_git_frozen(true);
     metrics.set_git_observed_commit(1_760_000_000);
     metrics.set_removals_refused(7);
+    metrics.set_removals_under_way(2, Some(1_760_000_009));
     metrics.drift_healed();
     let exposition = metrics.reader().encode();
     for line in [
@@ -90,6 +91,8 @@ fn each_method_moves_its_own_series() {
         "storekeeper_git_frozen 1",
         "storekeeper_git_observed_commit_timestamp_seconds 1760000000",
         "storekeeper_removals_refused 7",
+        "storekeeper_removals_under_way 2",
+        "storekeeper_removal_oldest_timestamp_seconds 1760000009",
         "storekeeper_drift_healed_total 1",
     ] {
         assert!(exposition.lines().any(|found| found == line), "missing {line} in\n{exposition}");

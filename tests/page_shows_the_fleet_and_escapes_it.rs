@@ -41,6 +41,7 @@ fn marked(mark: &str) -> Picture {
         last_error: some("last_error"),
         next_retry: Some(NOW + 30),
         answered: Some(NOW - 12),
+        deletes_at: Some(NOW + 250),
     };
     let other = StoreReport { name: "other".parse().unwrap(), url: some("not_a_link"), ..store.clone() };
     let fleet = FleetReport {

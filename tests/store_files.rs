@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use storekeeper::names::{Host, StoreId};
 use storekeeper::store::{
-    FileContent, Freeze, Limits, Problem, RepositoryTree, Snapshot, StoreEntry, ValueFile, read, wants,
+    DeletionBudget, FileContent, Freeze, Limits, Problem, RepositoryTree, Snapshot, StoreEntry, ValueFile,
+    read, wants,
 };
 
 const FLEET: &str = "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n";
@@ -102,7 +103,11 @@ fn a_name_is_all_that_a_store_needs() {
     assert_eq!(acme.host.as_str(), "acme.shops.example.com");
     let expected = json!({"store": {"id": "acme", "displayName": "acme", "host": "acme.shops.example.com"}});
     assert_eq!(Value::Object(acme.merged()), expected);
-    assert_eq!(snapshot.fleet.deletion_budget.max_stores, 3);
+    assert!(!acme.protect);
+    assert_eq!(snapshot.fleet.deletion_grace_seconds, 300);
+    let DeletionBudget { max_stores, max_percent, window_minutes, approved } =
+        &snapshot.fleet.deletion_budget;
+    assert_eq!((*max_stores, *max_percent, *window_minutes, approved.len()), (3, 50, 60, 0));
 }
 
 #[test]
@@ -412,7 +417,7 @@ fn what_concerns_the_whole_fleet_freezes_it() {
     let mut out = String::new();
     let acme = store("acme", "");
     let fleet = |spec: &str| format!("{FLEET}{spec}");
-    let cases: [(&str, Vec<(&str, String)>); 21] = [
+    let cases: [(&str, Vec<(&str, String)>); 23] = [
         ("empty tree", vec![("README.md", String::new())]),
         ("no fleet file", vec![("stores/acme.yaml", acme.clone())]),
         ("yml", vec![("storekeeper.yml", FLEET.to_owned()), ("stores/acme.yaml", acme.clone())]),
@@ -480,6 +485,19 @@ fn what_concerns_the_whole_fleet_freezes_it() {
                 "storekeeper.yaml",
                 fleet("  deletionBudget: {maxStores: -1, approved: [Acme, bonsai, bonsai, 12]}\n"),
             )],
+        ),
+        (
+            "limits of removals that are too large",
+            vec![(
+                "storekeeper.yaml",
+                fleet(
+                    "  deletionBudget: {maxPercent: 101, windowMinutes: 43201}\n  deletionGracePeriodSeconds: 2592001\n",
+                ),
+            )],
+        ),
+        (
+            "a grace period with a unit",
+            vec![("storekeeper.yaml", fleet("  deletionGracePeriodSeconds: 5m\n"))],
         ),
         (
             "budget as text",

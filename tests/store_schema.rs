@@ -186,6 +186,8 @@ fn reader_and_schema_agree_on_stores() {
         "values: {}",
         "values: {a: null, b: [1, 2.5, x], c: {d: true}}",
         "values: {store: {currency: eur}}",
+        "protect: true",
+        "protect: false",
     ];
     let bad = [
         "[]",
@@ -221,6 +223,9 @@ fn reader_and_schema_agree_on_stores() {
         "values: null",
         "values: text",
         "values: true",
+        "protect: 'true'",
+        "protect: 1",
+        "protect: null",
     ];
     let schema = schema::store();
     let long = format!("displayName: {}", "x".repeat(101));
@@ -270,6 +275,10 @@ fn reader_and_schema_agree_on_the_fleet() {
         "domain: a.b\n  deletionBudget: {}",
         "domain: a.b\n  deletionBudget: {maxStores: 0, approved: [acme, '12']}",
         "domain: a.b\n  deletionBudget: {maxStores: 4294967295}",
+        "domain: a.b\n  deletionBudget: {maxPercent: 0, windowMinutes: 0}",
+        "domain: a.b\n  deletionBudget: {maxPercent: 100, windowMinutes: 43200}",
+        "domain: a.b\n  deletionGracePeriodSeconds: 0",
+        "domain: a.b\n  deletionGracePeriodSeconds: 2592000",
     ];
     let bad = [
         "{}",
@@ -299,6 +308,13 @@ fn reader_and_schema_agree_on_the_fleet() {
         "domain: a.b\n  deletionBudget: {maxStores: 4294967296}",
         "domain: a.b\n  deletionBudget: {maxStores: '3'}",
         "domain: a.b\n  deletionBudget: {max: 3}",
+        "domain: a.b\n  deletionBudget: {maxPercent: 101}",
+        "domain: a.b\n  deletionBudget: {maxPercent: 50%}",
+        "domain: a.b\n  deletionBudget: {windowMinutes: 43201}",
+        "domain: a.b\n  deletionBudget: {windowMinutes: null}",
+        "domain: a.b\n  deletionGracePeriodSeconds: 5m",
+        "domain: a.b\n  deletionGracePeriodSeconds: -1",
+        "domain: a.b\n  deletionGracePeriodSeconds: 2592001",
         "domain: a.b\n  deletionBudget: {approved: acme}",
         "domain: a.b\n  deletionBudget: {approved: [Acme]}",
         "domain: a.b\n  deletionBudget: {approved: [acme, acme]}",

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 7] = [
     &["main", "cli"],
     &["daemon", "preview"],
     &["reconcile"],
-    &["cluster", "git", "metrics", "probe", "web"],
+    &["cluster", "git", "ledger", "metrics", "probe", "web"],
     &["plan", "report"],
     &["chart"],
     &["store", "manifest", "names"],

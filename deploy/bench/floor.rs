@@ -126,7 +126,7 @@ fn of_store(chart: &Chart, store: &storekeeper::store::Store, source: &SourceId)
 }
 
 fn namespace(owner: Owner<'_>, host: &Host) -> (String, Value) {
-    let NamespaceSpec { name, labels, annotations, .. } = NamespaceSpec::new(owner, host);
+    let NamespaceSpec { name, labels, annotations, .. } = NamespaceSpec::new(owner, host, false);
     let metadata = json!({ "name": name, "labels": labels, "annotations": annotations });
     let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
     (format!("/api/v1/namespaces/{name}"), body)

@@ -157,7 +157,8 @@ fn fleet_file(fleet: &Fleet, prefix: &str) -> Written {
     let approved: Vec<_> = approved.iter().map(|name| format!("{prefix}-{name}")).collect();
     let mut text = format!(
         "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  valueFiles:\n    \
-         - chart:values-local.yaml\n  deletionBudget:\n    maxStores: {budget}\n    approved: [{}]\n",
+         - chart:values-local.yaml\n  deletionBudget:\n    maxStores: {budget}\n    \
+         maxPercent: 100\n    windowMinutes: 0\n    approved: [{}]\n  deletionGracePeriodSeconds: 0\n",
         approved.join(", ")
     );
     if *broken {

@@ -97,7 +97,8 @@ impl Run {
         let domain = format!("{}.nip.io", arguments.ingress.ip());
         let repository = Repository::new(folder);
         let fleet = format!(
-            "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: {domain}\n  valueFiles:\n    - chart:values-local.yaml\n"
+            "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: {domain}\n  valueFiles:\n    - chart:values-local.yaml\n  \
+             deletionGracePeriodSeconds: 0\n  deletionBudget: {{maxPercent: 100}}\n"
         );
         repository.write("storekeeper.yaml", &fleet);
         repository.push("the fleet");

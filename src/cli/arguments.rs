@@ -27,7 +27,7 @@ pub(super) enum Command {
     /// Watch a repository and keep the cluster as it says.
     Run(Box<RunArguments>),
     /// Show what a run would do now with the files of a folder; exits 0: nothing, 1: changes, 2: an error,
-    /// 3: blocked by the deletion budget.
+    /// 3: blocked by the deletion budget or by protection.
     Plan(PlanArguments),
     /// Print a store's objects as YAML, rendered without a cluster.
     Render(RenderArguments),
@@ -239,6 +239,10 @@ impl RunArguments {
             mirror: self.state_folder.join("mirror"),
             poll: Duration::from_secs(self.poll_seconds),
         })
+    }
+
+    pub(super) fn removals(&self) -> PathBuf {
+        self.state_folder.join("removals.json")
     }
 
     fn auth(&self) -> anyhow::Result<Auth> {

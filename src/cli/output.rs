@@ -6,7 +6,7 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{LogFormat, SchemaKind};
-use crate::plan::{Step, StorePlan};
+use crate::plan::{Fate, Step, StorePlan, moment};
 use crate::preview::FleetPlan;
 use crate::store::schema;
 
@@ -54,11 +54,20 @@ pub(super) fn print_plan(plan: &FleetPlan) -> io::Result<()> {
             }
         }
     }
-    for store in &plan.removals.allowed {
+    let mut removed = 0;
+    for (store, fate) in &plan.removals.fates {
+        let when = match fate {
+            Fate::Due { .. } => "at once".to_owned(),
+            Fate::Grace { until, .. } => {
+                format!("at {}, unless its file comes back before", moment::utc(*until))
+            }
+            Fate::Going | Fate::Refused { .. } | Fate::Protected => continue,
+        };
+        removed += 1;
+        let namespace = store.namespace();
         writeln!(
             out,
-            "- store {store}: namespace {} and everything in it, volumes included",
-            store.namespace()
+            "- store {store}: namespace {namespace} and everything in it, volumes included; {when}"
         )?;
     }
     if let Some(refusal) = plan.removals.refusal() {
@@ -66,9 +75,8 @@ pub(super) fn print_plan(plan: &FleetPlan) -> io::Result<()> {
     }
     writeln!(
         out,
-        "{added} to add, {changed} to change, {} to remove, {} removals refused, {wrong} wrong",
-        plan.removals.allowed.len(),
-        plan.removals.refused.len()
+        "{added} to add, {changed} to change, {removed} to remove, {} removals refused, {wrong} wrong",
+        plan.removals.refused().len() + plan.removals.protected().len()
     )
 }
 

@@ -48,7 +48,18 @@ impl Cluster {
         });
         let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
         let request = Request::new(NAMESPACES).patch(&spec.name, &params(), &Patch::Apply(&body));
-        let made = self.answer(format!("apply namespace {}", spec.name), request).await?;
+        let mut made = self.answer(format!("apply namespace {}", spec.name), request).await?;
+        // A mark that somebody else wrote stays after an apply: it is not ours to leave out.
+        let stale: serde_json::Map<_, _> = spec
+            .stale_marks(&made.metadata.annotations)
+            .map(|mark| (mark.to_owned(), serde_json::Value::Null))
+            .collect();
+        if !stale.is_empty() {
+            let body = json!({ "metadata": { "uid": spec.uid, "annotations": stale } });
+            let patch = Patch::Merge(&body);
+            let request = Request::new(NAMESPACES).patch(&spec.name, &PatchParams::default(), &patch);
+            made = self.answer(format!("take stale marks off namespace {}", spec.name), request).await?;
+        }
         self.index.put(Origin::Answer, &Feed::Namespaces, &made);
         Ok(())
     }

@@ -19,9 +19,10 @@ impl Cluster {
         gone(bounded(act, self.api(&resource, namespace).delete(&key.name, &params)).await)
     }
 
-    /// Deletes a store's namespace. The watch found it; here its identity is confirmed on a fresh copy, and the
-    /// server checks that exactly that copy is deleted.
-    pub async fn delete_namespace(&self, owner: Owner<'_>) -> Result<(), ClusterError> {
+    /// Deletes the namespace of a store with this identity. The watch found it; here a fresh copy has to confirm that
+    /// it still is that one and still this store's, and the server checks that exactly that copy is
+    /// deleted.
+    pub async fn delete_namespace(&self, owner: Owner<'_>, uid: &str) -> Result<(), ClusterError> {
         let name = owner.store.namespace();
         let api = Api::<Namespace>::all(self.client.clone());
         let fresh = match self.read_namespace(&name).await {
@@ -31,12 +32,12 @@ impl Cluster {
             }
             fresh => fresh?,
         };
-        if observed_namespace(&fresh).ownership(owner) != Ownership::Ours {
+        let found = observed_namespace(&fresh);
+        if found.uid != uid || found.ownership(owner) != Ownership::Ours {
             return Err(ClusterError::Changed { namespace: name });
         }
-        let uid = fresh.metadata.uid;
         let resource_version = Some(fresh.metadata.resource_version).filter(|version| !version.is_empty());
-        let preconditions = Preconditions { resource_version, ..only(&uid) };
+        let preconditions = Preconditions { resource_version, ..only(uid) };
         let params = DeleteParams::background().preconditions(preconditions);
         gone(bounded(format!("delete namespace {name}"), api.delete(&name, &params)).await)
     }

@@ -6,6 +6,7 @@
 //! - `resources`: which kinds the API server serves
 //! - `apply`, `delete`, `lookup`: one verb each
 //! - `pace`: when requests are sent, and how many at once
+//! - `final_backup`: the Job before a store is deleted; `remains`: what holds a namespace that is being deleted
 //! - `symptoms`: why a store does not come up
 //! - `error`: why the API server did not do what was asked; `mask`: what its sentences must not show
 
@@ -13,11 +14,13 @@ mod apply;
 mod changes;
 mod delete;
 mod error;
+mod final_backup;
 mod follow;
 mod index;
 mod lookup;
 mod mask;
 mod pace;
+mod remains;
 mod resources;
 mod seen;
 mod symptoms;
@@ -128,6 +131,20 @@ impl Cluster {
         })
     }
 
+    /// Returns the namespaces of this source whose stores have no file, by store, and how many namespaces it has.
+    pub fn without_file(
+        &self,
+        has_file: &dyn Fn(&StoreId) -> bool,
+    ) -> (BTreeMap<StoreId, ObservedNamespace>, usize) {
+        let ours = self.index.stores_where(|store, namespace| {
+            namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours
+        });
+        let fleet = ours.len();
+        let absent = ours.into_iter().filter(|store| !has_file(store));
+        let found = absent.filter_map(|store| Some((store.clone(), self.index.namespace(&store)?)));
+        (found.collect(), fleet)
+    }
+
     /// Whether a store has a namespace that is this source's.
     pub fn is_ours(&self, store: &StoreId) -> bool {
         let owner = Owner { store, source: &self.source };
@@ -158,6 +175,10 @@ impl Cluster {
 
     fn resolve_any_version(&self, group: &str, kind: &str) -> Option<Resource> {
         resources::read(&self.table).any_version(group, kind)
+    }
+
+    fn resolve_plural(&self, group: &str, plural: &str) -> Option<Resource> {
+        resources::read(&self.table).by_plural(group, plural)
     }
 
     /// Asks anew which kinds are served: a store may need one that was installed since.

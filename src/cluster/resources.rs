@@ -56,6 +56,11 @@ impl ResourceTable {
         all.find(|resource| resource.group == group && resource.kind == kind).cloned()
     }
 
+    pub(super) fn by_plural(&self, group: &str, plural: &str) -> Option<Resource> {
+        let mut all = self.resources.values();
+        all.find(|resource| resource.group == group && resource.plural == plural).cloned()
+    }
+
     pub(super) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }

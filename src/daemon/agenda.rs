@@ -27,6 +27,11 @@ impl Agenda {
         }
     }
 
+    /// Whether a store has a moment.
+    pub(super) fn has(&self, store: &StoreId) -> bool {
+        self.by_store.contains_key(store)
+    }
+
     /// Takes a store whose moment has come.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<StoreId> {
         let (when, _) = self.by_time.first()?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::asking::Asked;
+use super::exits::Way;
 use super::runs::{Cut, End, Finished, LONGEST};
 use super::{Daemon, Shown};
 use crate::metrics::Outcome;
@@ -28,18 +29,19 @@ impl Daemon {
             self.gate.gives_way(&store, Instant::now());
         }
         let now = (self.context.surroundings.clock)();
+        self.note_exit(&store, &wish, &result, now);
         match result {
             Ok(conclusion) => {
                 self.queue.succeeded(&store, quick);
                 if conclusion.done == Done::Deleted {
                     tracing::info!(store.id = %store, "deletion of the namespace begun");
                 }
-                let Conclusion { done: _, state, step, reason, ask, symptoms } = conclusion;
+                let Conclusion { done: _, state, step, reason, ask, symptoms, leaving } = conclusion;
                 self.asking.concluded(&store, ask, step.is_some(), Instant::now());
                 let timeout = step.map(|step| self.context.timeouts.of(step));
                 self.waits.concluded(&store, step.zip(timeout), symptoms, Instant::now());
-                let next_retry = self.gate.turn(&store);
-                let shown = Shown { state, step, reason, next_retry };
+                let (next_retry, deletes_at) = (self.gate.turn(&store), leaving.deletes_at);
+                let shown = Shown { state, step, reason, next_retry, deletes_at };
                 self.show(&store, &wish, shown, now, took);
             }
             Err(error) => {
@@ -48,13 +50,37 @@ impl Daemon {
                 let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
                 let reason = format!("failed to {error}");
                 let state = Some(StoreState::Failed);
-                let shown = Shown { state, step: None, reason, next_retry: Some(retry) };
+                let next_retry = Some(retry);
+                let shown = Shown { state, step: None, reason, next_retry, deletes_at: None };
                 self.show(&store, &wish, shown, now, took);
             }
         }
-        if matches!(wish, Wish::Absent | Wish::AbsentButKept(_)) {
+        if matches!(wish, Wish::Absent { .. } | Wish::AbsentButKept { .. }) {
             self.plan_removals();
         }
+    }
+
+    /// Notes how far a store is on its way out, if it is.
+    fn note_exit(&mut self, store: &StoreId, wish: &Wish, result: &Result<Conclusion, RunError>, now: i64) {
+        self.absent.permits.remove(store);
+        let deleting_since = self.context.cluster.namespace(store).and_then(|it| it.deleting_since);
+        let leaves = result.as_ref().is_ok_and(|conclusion| conclusion.state.is_none());
+        let grace = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.fleet.deletion_grace_seconds);
+        let way = match (deleting_since, wish) {
+            (Some(since), _) if !leaves => Some(Way::Going { since }),
+            (None, Wish::Absent { since, .. }) if !leaves => {
+                Some(Way::Due { since: since.saturating_add(grace.into()) })
+            }
+            (None, Wish::InGrace { until, .. }) if !leaves => Some(Way::Grace { until: *until }),
+            _ => None,
+        };
+        let remains = result.as_ref().ok().and_then(|conclusion| conclusion.leaving.remains.clone());
+        match way {
+            Some(way) => self.absent.exits.concluded(store, way, remains, Instant::now(), now),
+            None => self.absent.exits.remove(store),
+        }
+        let (count, oldest) = self.absent.exits.under_way();
+        self.metrics.set_removals_under_way(count, oldest);
     }
 
     /// A run was cut off for no fault of its store's.
@@ -109,7 +135,7 @@ impl Daemon {
 
     /// Puts a run's conclusion on the board, and logs and counts the transition, if it is one.
     pub(super) fn show(&mut self, store: &StoreId, wish: &Wish, shown: Shown, now: i64, took: Duration) {
-        let Shown { state, step, reason, next_retry } = shown;
+        let Shown { state, step, reason, next_retry, deletes_at } = shown;
         let Some(state) = state else {
             let gone = self.board.update(|picture| picture.stores.remove(store));
             if let Some(report) = gone {
@@ -140,6 +166,7 @@ impl Daemon {
             let left = report.enter(state, reason.clone(), now);
             report.step = step;
             report.next_retry = next_retry;
+            report.deletes_at = deletes_at;
             (was, left, failed_anew)
         });
         self.census.moves(was, Some(state));

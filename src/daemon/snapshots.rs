@@ -40,6 +40,9 @@ impl Daemon {
     pub(super) fn set_frozen(&mut self, reason: Option<String>) {
         let before =
             self.board.update(|picture| std::mem::replace(&mut picture.fleet.frozen, reason.clone()));
+        if reason.is_some() {
+            self.withdraw_permits(|_| true);
+        }
         match reason {
             Some(reason) if before.as_ref() != Some(&reason) => {
                 tracing::error!("frozen, nothing is changed or removed for git's sake: {reason}");
@@ -58,7 +61,12 @@ impl Daemon {
     /// Puts a snapshot in force and returns how many stores it touches.
     pub(super) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> usize {
         let mut touched = self.compare(&snapshot);
-        self.accepted.retain(|id, _| snapshot.stores.contains_key(id));
+        let has_file = |id: &StoreId| snapshot.stores.contains_key(id);
+        let left = self.accepted.iter().filter(|(id, _)| !has_file(id));
+        self.absent.protection.extend(left.map(|(id, (store, _))| (id.clone(), store.protect)));
+        self.absent.protection.retain(|id, _| !has_file(id));
+        self.withdraw_permits(has_file);
+        self.accepted.retain(|id, _| has_file(id));
         self.show_snapshot(&snapshot);
         self.snapshot = Some(snapshot);
         self.plan_removals();
@@ -91,7 +99,10 @@ impl Daemon {
                 (_, StoreEntry::Accepted(store)) => {
                     let known = self.accepted.get(id).filter(|(known, _)| known.digest() == store.digest());
                     // A file that was broken before may be as it was before that: what is shown of it changes.
-                    if known.is_none() || before.is_none_or(|before| before.accepted().is_none()) {
+                    let shown = before.is_some_and(|before| before.accepted().is_some());
+                    // What protects a store is no chart value, so it is not in the digest.
+                    let protected = known.is_some_and(|(known, _)| known.protect != store.protect);
+                    if known.is_none() || protected || !shown {
                         touched.insert(id.clone());
                     }
                     let revision = known.map(|(_, revision)| revision.clone());

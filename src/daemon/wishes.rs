@@ -1,12 +1,11 @@
 //! What git says about a store at the moment of its run.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Daemon;
 use crate::names::StoreId;
-use crate::plan;
-use crate::reconcile::Wish;
+use crate::plan::{self, Fate, Marks, PROTECTED, Recent, RemovalRules};
+use crate::reconcile::{Permit, Wish};
 use crate::store::Store;
 
 impl Daemon {
@@ -26,14 +25,37 @@ impl Daemon {
             return Wish::Unreadable;
         }
         self.plan_removals();
-        if self.removals.refused.contains(store) {
-            return Wish::AbsentButKept(self.removals.refusal().unwrap_or_default());
+        let kept = |marks, reason| Wish::AbsentButKept { marks, reason };
+        let fate = self.removals.fates.get(store).copied();
+        match fate {
+            Some(Fate::Refused { since }) => {
+                let marks = Marks { since: Some(since), refused: true, protected: false };
+                return kept(marks, self.removals.over_budget().unwrap_or_default());
+            }
+            Some(Fate::Protected) => {
+                let marks = Marks { protected: true, ..Marks::default() };
+                return kept(marks, format!("it is {PROTECTED}"));
+            }
+            _ => {}
         }
-        let frozen = self.board.reader().read(|picture| picture.fleet.frozen.clone());
-        match frozen {
-            None if self.removals.allowed.contains(store) => Wish::Absent,
-            None => Wish::AbsentForNow("its removal is not planned yet".to_owned()),
-            Some(reason) => Wish::AbsentForNow(format!("the repository is not followed ({reason})")),
+        if let Some(reason) = self.board.reader().read(|picture| picture.fleet.frozen.clone()) {
+            return Wish::AbsentForNow(format!("the repository is not followed ({reason})"));
+        }
+        match fate {
+            Some(Fate::Grace { since, until }) => Wish::InGrace { since, until },
+            Some(Fate::Due { since, approved }) => {
+                let permit = Permit::default();
+                self.absent.permits.insert(store.clone(), permit.clone());
+                Wish::Absent { since, approved, permit }
+            }
+            _ => Wish::AbsentForNow("its removal is not planned yet".to_owned()),
+        }
+    }
+
+    /// Takes back what runs under way may still do to stores: to those that have a file again, or to all.
+    pub(super) fn withdraw_permits(&mut self, of: impl Fn(&StoreId) -> bool) {
+        for (_, permit) in self.absent.permits.iter().filter(|(store, _)| of(store)) {
+            permit.withdraw();
         }
     }
 
@@ -57,20 +79,37 @@ impl Daemon {
     }
 
     pub(super) fn plan_removals(&mut self) {
-        let Some(snapshot) = &self.snapshot else { return };
-        let present: BTreeSet<_> = snapshot.stores.keys().cloned().collect();
-        // Of ten thousand namespaces whose stores have their files none is copied.
-        let observed = self.context.cluster.our_namespaces_where(|store| !present.contains(store));
-        let budget = &snapshot.fleet.deletion_budget;
-        let removals =
-            plan::removals(&present, &observed, &self.context.source, budget, &self.removals.refused);
-        if removals != self.removals {
-            if let Some(refusal) = removals.refusal() {
+        let Some(snapshot) = self.snapshot.clone() else { return };
+        let now = (self.context.surroundings.clock)();
+        let has_file = |store: &StoreId| snapshot.stores.contains_key(store);
+        let (observed, fleet) = self.context.cluster.without_file(&has_file);
+        if observed.is_empty() && self.removals.fates.is_empty() {
+            return;
+        }
+        let recent = self.recent_removals(now);
+        self.absent.protection.retain(|store, _| observed.contains_key(store));
+        let (refused_before, protection) = (self.removals.refused(), &self.absent.protection);
+        let rules = RemovalRules::new(&self.context.source, &snapshot.fleet, fleet, now);
+        let rules = RemovalRules { recent: &recent, refused_before: &refused_before, protection, ..rules };
+        let removals = plan::removals(&has_file, &observed, &rules);
+        let refusal = removals.refusal();
+        if refusal != self.removals.refusal() {
+            if let Some(refusal) = &refusal {
                 tracing::error!(git.commit = %snapshot.revision, "{refusal}");
             }
-            self.metrics.set_removals_refused(removals.refused.len());
-            self.board.update(|picture| picture.fleet.removals_refused = removals.refusal());
-            self.removals = removals;
+            self.metrics.set_removals_refused(removals.refused().len() + removals.protected().len());
+            self.board.update(|picture| picture.fleet.removals_refused = refusal);
         }
+        self.removals = removals;
+    }
+
+    /// What was deleted lately. A store that was written down and is there all the same was not deleted.
+    fn recent_removals(&self, now: i64) -> Recent {
+        let mut recent = self.context.ledger.recent(now);
+        recent.removed.retain(|removed| {
+            let namespace = self.context.cluster.namespace(&removed.store);
+            namespace.is_none_or(|it| it.uid != removed.uid || it.deleting_since.is_some())
+        });
+        recent
     }
 }

@@ -28,6 +28,8 @@ pub struct Inventory {
     pub probe: Option<ProbeTarget>,
     /// The inputs that the store was READY with last: with these, what stops is a failure and no beginning.
     pub ready: Option<Fingerprint>,
+    /// The CronJob that a final backup is to be made of before the store is deleted, if one is wanted.
+    pub final_backup: Option<String>,
     /// The objects, ours until pruned.
     pub objects: Vec<InventoryEntry>,
 }
@@ -71,14 +73,16 @@ struct Written {
     probe: Option<ProbeTarget>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ready: Option<Fingerprint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    final_backup: Option<String>,
     objects: Vec<String>,
 }
 
 impl From<Inventory> for Written {
     fn from(inventory: Inventory) -> Self {
-        let Inventory { inputs, revision, url, probe, ready, objects } = inventory;
+        let Inventory { inputs, revision, url, probe, ready, final_backup, objects } = inventory;
         let objects = objects.iter().map(write_entry).collect();
-        Self { form: FORM, inputs, revision, url, probe, ready, objects }
+        Self { form: FORM, inputs, revision, url, probe, ready, final_backup, objects }
     }
 }
 
@@ -86,14 +90,14 @@ impl TryFrom<Written> for Inventory {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { form, inputs, revision, url, probe, ready, objects } = written;
+        let Written { form, inputs, revision, url, probe, ready, final_backup, objects } = written;
         if form != FORM {
             return Err(format!("it has form {form}, this release knows form {FORM}"));
         }
         let read =
             |line: String| read_entry(&line).ok_or_else(|| format!("`{line}` is no object of an inventory"));
         let objects = objects.into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { inputs, revision, url, probe, ready, objects })
+        Ok(Self { inputs, revision, url, probe, ready, final_backup, objects })
     }
 }
 
@@ -138,6 +142,7 @@ mod tests {
             url: Some("http://acme.example.com/".to_owned()),
             probe: None,
             ready: None,
+            final_backup: Some("backup".to_owned()),
             objects: vec![
                 entry("", "Service", "web", Some(Fingerprint::of_bytes(b"f"))),
                 entry("apps", "Deployment", "web", None),
@@ -151,7 +156,7 @@ mod tests {
         assert_eq!(
             text,
             "{\"form\":2,\"inputs\":\"3n0bchoeBjK3zwTt9QMsjg\",\"revision\":\"abc\",\"url\":\"http://acme.example.com/\",\
-             \"objects\":[\"v1 Service web YsZqel3XDDFGYYBjw0TlMQ JS8QyDYQ68oaBZwLroJV6w\",\
+             \"final_backup\":\"backup\",\"objects\":[\"v1 Service web YsZqel3XDDFGYYBjw0TlMQ JS8QyDYQ68oaBZwLroJV6w\",\
              \"apps/v1 Deployment web YsZqel3XDDFGYYBjw0TlMQ -\"]}"
         );
         assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory());

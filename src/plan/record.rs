@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DesiredStore, Inventory, InventoryEntry, ObservedStore};
+use super::{DesiredStore, Inventory, InventoryEntry, ObservedStore, wants_final_backup};
 use crate::manifest::{self, Fingerprint, Manifest, ObjectKey};
 use crate::report::ProbeTarget;
 
@@ -51,7 +51,9 @@ pub fn achieved(
         Some(old) => old.ready,
         None => None,
     };
-    Inventory { inputs, revision, url, probe, ready, objects }
+    let asks = |it: &&Manifest| it.key.kind == "CronJob" && wants_final_backup(&it.body);
+    let final_backup = desired.manifests.iter().find(asks).map(|it| it.key.name.clone());
+    Inventory { inputs, revision, url, probe, ready, final_backup, objects }
 }
 
 /// What the namespace holds after a run that did not reach its end: what was recorded before it, with claims about what

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Conclusion, Context, Done, Memory, RunError};
+use super::{Conclusion, Context, Done, Leaving, Memory, RunError};
 use crate::manifest::{Fingerprint, ObjectKey, Owner};
 use crate::plan::{Inventory, ObservedStore};
 use crate::report::{Evidence, ProbeTarget, Probed, Step, StoreState, Symptom, Verdict, Workload, judge};
@@ -20,7 +20,7 @@ pub struct Question {
 
 impl Question {
     fn of(inventory: &Inventory) -> Option<Self> {
-        let Inventory { inputs, revision: _, url, probe, ready: _, objects: _ } = inventory;
+        let Inventory { inputs, revision: _, url, probe, ready: _, final_backup: _, objects: _ } = inventory;
         Some(Self { url: url.clone()?, target: probe.clone()?, inputs: (*inputs)? })
     }
 }
@@ -54,7 +54,7 @@ pub(super) async fn conclude(
         let inventory = Inventory { ready: inventory.inputs, ..(*inventory).clone() };
         context.cluster.record(owner, &inventory).await?;
     }
-    Ok(Conclusion { done, state: Some(state), step, reason, ask, symptoms })
+    Ok(Conclusion { done, state: Some(state), step, reason, ask, symptoms, leaving: Leaving::default() })
 }
 
 /// Judges by what the inventory names: an object that is missing counts as much as one that does not run.
@@ -132,6 +132,7 @@ mod tests {
             waited: None,
             symptoms: Vec::new(),
             look_closer: false,
+            leaving: crate::reconcile::LeavingMemory::default(),
         }
     }
 

@@ -132,17 +132,27 @@ impl<'a> Reader<'a> {
         found.map(str::to_owned)
     }
 
-    /// Reads a whole number from 0.
-    pub fn count(&mut self, node: &Node, path: &str) -> Option<u32> {
+    /// Reads a whole number from 0 to `most`.
+    pub fn count(&mut self, node: &Node, path: &str, most: u32) -> Option<u32> {
         if let Kind::Scalar(Scalar::Number(number, text)) = &node.kind {
-            if let Some(count) = number.as_u64().and_then(|count| u32::try_from(count).ok()) {
+            let count = number.as_u64().and_then(|count| u32::try_from(count).ok());
+            if let Some(count) = count.filter(|count| *count <= most) {
                 return Some(count);
             }
-            let message = format!("`{path}` is {}: write a whole number from 0 to {}", quote(text), u32::MAX);
+            let message = format!("`{path}` is {}: write a whole number from 0 to {most}", quote(text));
             self.complain(node.at, &message);
             return None;
         }
         self.unexpected(node, path, "a whole number");
+        None
+    }
+
+    /// Reads a yes or no.
+    pub fn truth(&mut self, node: &Node, path: &str) -> Option<bool> {
+        if let Kind::Scalar(Scalar::Bool(truth)) = &node.kind {
+            return Some(*truth);
+        }
+        self.unexpected(node, path, "`true` or `false`");
         None
     }
 

@@ -13,15 +13,15 @@ use super::fields::Catalog;
 pub(super) const STORE_FIELDS: Catalog = &[
     ("", &["apiVersion", "kind", "metadata", "spec"]),
     ("metadata", &["name"]),
-    ("spec", &["displayName", "host", "version", "image", "values"]),
+    ("spec", &["displayName", "host", "version", "image", "values", "protect"]),
     ("spec.image", &["repository", "tag", "digest"]),
 ];
 
 /// Every field of a fleet file by section.
 pub(super) const FLEET_FIELDS: Catalog = &[
     ("", &["apiVersion", "kind", "spec"]),
-    ("spec", &["domain", "values", "valueFiles", "deletionBudget"]),
-    ("spec.deletionBudget", &["maxStores", "approved"]),
+    ("spec", &["domain", "values", "valueFiles", "deletionBudget", "deletionGracePeriodSeconds"]),
+    ("spec.deletionBudget", &["maxStores", "maxPercent", "windowMinutes", "approved"]),
 ];
 
 /// A store name, apart from its length.
@@ -118,6 +118,11 @@ pub struct StoreSpec {
     /// `.digest` have fields of their own above and can't be set here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Map<String, Value>>,
+    /// Whether the store is kept when its file goes: with `true` nothing deletes it, no approval either. To delete
+    /// it, push `protect: false` first and remove the file after that. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = true)]
+    pub protect: Option<bool>,
 }
 
 /// A container image.
@@ -193,17 +198,32 @@ pub struct FleetSpec {
     /// How many stores may be deleted without anybody naming them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_budget: Option<DeletionBudgetSpec>,
+    /// How long a store whose file is gone is kept before it is deleted, in seconds, at most 2592000 (30 days). A
+    /// file that comes back until then keeps it. Default: 300.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 0, "maximum" = 2_592_000), example = 300)]
+    pub deletion_grace_period_seconds: Option<u32>,
 }
 
 /// How many stores may be deleted without anybody naming them.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeletionBudgetSpec {
-    /// The number of stores that may be on their way out at once; when more files vanish, none is deleted.
-    /// Default: 3. With 0 every deletion needs an approval.
+    /// The number of stores that may go within the window; when more files vanish, none of these stores is
+    /// deleted. Default: 3. With 0 every deletion needs an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minimum" = 0, "maximum" = 4_294_967_295_u32), example = 3)]
     pub max_stores: Option<u32>,
+    /// The part of the fleet that may go within the window, in percent, rounded up to whole stores: a fleet of one
+    /// can be deleted with any part but 0. The smaller one of this and `maxStores` holds. Default: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 0, "maximum" = 100), example = 50)]
+    pub max_percent: Option<u32>,
+    /// How long a deleted store counts, in minutes, at most 43200 (30 days). With 0 only those count that are on
+    /// their way out now. Default: 60.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 0, "maximum" = 43_200), example = 60)]
+    pub window_minutes: Option<u32>,
     /// Stores whose deletion is meant: they don't count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(

@@ -14,6 +14,11 @@ use super::yaml::{Node, Position, Source};
 use super::{DeletionBudget, FileContent, Fleet, Freeze, Limits, Problem, ValueFile, values};
 use crate::names::{FLEET_FILE, Host, STORE_ID_MAX, StoreId};
 
+/// The longest grace period and the longest window of the deletion budget: 30 days. Who wants to keep stores for ever
+/// protects them.
+const GRACE_SECONDS_MAX: u32 = 30 * 24 * 3600;
+const WINDOW_MINUTES_MAX: u32 = 30 * 24 * 60;
+
 /// The longest domain in characters: the longest store name and a dot fit before it in a host of 253.
 const DOMAIN_MAX: usize = 253 - STORE_ID_MAX - 1;
 
@@ -32,7 +37,7 @@ pub(super) fn read<'chart>(
     let Some(draft) = draft.filter(|_| reader.is_clean()) else {
         return Err(Freeze::Fleet(reader.into_problems()));
     };
-    let Draft { domain, values, value_files, deletion_budget } = draft;
+    let Draft { domain, values, value_files, deletion_budget, deletion_grace_seconds } = draft;
     let mut base = values.clone();
     let mut problems = Vec::new();
     for (value_file, at) in &value_files {
@@ -46,7 +51,7 @@ pub(super) fn read<'chart>(
         return Err(Freeze::Fleet(problems));
     }
     let value_files = value_files.into_iter().map(|(file, _)| file).collect();
-    Ok(Fleet { domain, values, value_files, deletion_budget, base: Arc::new(base) })
+    Ok(Fleet { domain, values, value_files, deletion_budget, deletion_grace_seconds, base: Arc::new(base) })
 }
 
 struct Draft {
@@ -54,6 +59,7 @@ struct Draft {
     values: Map<String, Value>,
     value_files: Vec<(ValueFile, Position)>,
     deletion_budget: DeletionBudget,
+    deletion_grace_seconds: u32,
 }
 
 fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
@@ -70,11 +76,15 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
     });
     let value_files = spec.get("valueFiles").map(|node| value_files(reader, node));
     let deletion_budget = spec.get("deletionBudget").map(|node| deletion_budget(reader, node));
+    let grace = spec
+        .get("deletionGracePeriodSeconds")
+        .and_then(|node| reader.count(node, "spec.deletionGracePeriodSeconds", GRACE_SECONDS_MAX));
     Some(Draft {
         domain: domain?,
         values: values.unwrap_or_default(),
         value_files: value_files.unwrap_or_default(),
         deletion_budget: deletion_budget.unwrap_or_default(),
+        deletion_grace_seconds: grace.unwrap_or(Fleet::DEFAULT_GRACE_SECONDS),
     })
 }
 
@@ -124,8 +134,14 @@ fn value_files(reader: &mut Reader<'_>, node: &Node) -> Vec<(ValueFile, Position
 fn deletion_budget(reader: &mut Reader<'_>, node: &Node) -> DeletionBudget {
     let mut budget = DeletionBudget::default();
     let Some(section) = reader.section(node, "spec.deletionBudget") else { return budget };
-    if let Some(node) = section.get("maxStores") {
-        budget.max_stores = reader.count(node, "spec.deletionBudget.maxStores").unwrap_or(budget.max_stores);
+    let DeletionBudget { max_stores, max_percent, window_minutes, approved: _ } = &mut budget;
+    for (field, most, value) in [
+        ("maxStores", u32::MAX, max_stores),
+        ("maxPercent", 100, max_percent),
+        ("windowMinutes", WINDOW_MINUTES_MAX, window_minutes),
+    ] {
+        let count = |node| reader.count(node, &format!("spec.deletionBudget.{field}"), most);
+        *value = section.get(field).and_then(count).unwrap_or(*value);
     }
     if let Some(node) = section.get("approved") {
         budget.approved = approved(reader, node);

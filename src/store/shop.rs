@@ -103,15 +103,17 @@ struct Parts {
     host_at: Option<Position>,
     image: Image,
     values: Map<String, Value>,
+    protect: bool,
 }
 
 impl Parts {
     fn into_draft(self, source: &Source<'_>, id: StoreId, fleet: &Fleet) -> Draft {
-        let Self { name_at, display_name, host, host_at, image, values } = self;
+        let Self { name_at, display_name, host, host_at, image, values, protect } = self;
         let at = host_at.unwrap_or(name_at);
         let display_name = display_name.unwrap_or_else(|| id.to_string());
         let (file, base) = (source.file.to_owned(), Arc::clone(&fleet.base));
-        let mut store = Store { id, display_name, host, image, values, file, base, digest: String::new() };
+        let mut store =
+            Store { id, display_name, host, image, values, protect, file, base, digest: String::new() };
         store.digest = values::digest(&store.id, &store.merged());
         Draft {
             store: Arc::new(store),
@@ -167,6 +169,7 @@ fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, domain: &Host) -> O
         host_at: None,
         image: Image::default(),
         values: Map::new(),
+        protect: false,
     };
     if let Some(node) = top.get("spec") {
         spec(reader, node, &mut parts);
@@ -219,6 +222,9 @@ fn spec(reader: &mut Reader<'_>, node: &Node, parts: &mut Parts) {
     if let Some(node) = spec.get("values") {
         refuse_owned(reader, node, "spec.values", OWNED_BY_STORE);
         parts.values = reader.values(node, "spec.values").unwrap_or_default();
+    }
+    if let Some(node) = spec.get("protect") {
+        parts.protect = reader.truth(node, "spec.protect").unwrap_or_default();
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Store {
     pub next_retry: Option<String>,
     /// When the shop itself last answered as a shopper needs it.
     pub answered: Option<String>,
+    /// When it is deleted, while its file is gone and its grace period lasts.
+    pub deletes_at: Option<String>,
 }
 
 impl Stores {
@@ -114,6 +116,7 @@ impl Store {
             last_error,
             next_retry,
             answered,
+            deletes_at,
         } = report.clone();
         Self {
             name,
@@ -129,6 +132,7 @@ impl Store {
             last_error,
             next_retry: next_retry.map(rfc3339),
             answered: answered.map(rfc3339),
+            deletes_at: deletes_at.map(rfc3339),
         }
     }
 }

@@ -167,6 +167,7 @@ fn row(html: &mut Html, store: &StoreReport, now: i64) {
         last_error,
         next_retry,
         answered,
+        deletes_at,
         step: _, // The reason begins with it.
     } = store;
     html.markup("<tr><th scope=\"row\"><a href=\"api/v1/stores/").text(name).markup("\">").text(name);
@@ -180,6 +181,7 @@ fn row(html: &mut Html, store: &StoreReport, now: i64) {
     if last_error.as_ref() != Some(reason) {
         html.markup("<small>").text(reason).markup("</small>");
     }
+    deletion(html, *deletes_at, now);
     html.markup("</td><td data-label=\"URL\" class=\"url\">");
     address(html, url.as_deref());
     if let Some(answered) = answered {
@@ -203,11 +205,18 @@ fn row(html: &mut Html, store: &StoreReport, now: i64) {
     }
     if let Some(retry) = next_retry {
         html.markup("<small>next try ");
-        let left = retry.saturating_sub(now);
-        moment(html, *retry, if left > 0 { format!("in {}", span(left)) } else { "now".to_owned() });
+        countdown(html, *retry, now);
         html.markup("</small>");
     }
     html.markup("</td></tr>\n");
+}
+
+fn deletion(html: &mut Html, at: Option<i64>, now: i64) {
+    if let Some(at) = at {
+        html.markup("<small>deleted ");
+        countdown(html, at, now);
+        html.markup("</small>");
+    }
 }
 
 /// Shows a state by word, sign and colour, so that no reader depends on one of them.
@@ -257,6 +266,11 @@ fn moment(html: &mut Html, seconds: i64, shown: String) {
     let exact = rfc3339(seconds);
     html.markup("<time datetime=\"").text(&exact).markup("\" title=\"").text(&exact).markup("\">");
     html.text(shown).markup("</time>");
+}
+
+fn countdown(html: &mut Html, at: i64, now: i64) {
+    let left = at.saturating_sub(now);
+    moment(html, at, if left > 0 { format!("in {}", span(left)) } else { "now".to_owned() });
 }
 
 fn nothing(html: &mut Html) {

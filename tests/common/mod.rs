@@ -50,7 +50,7 @@ impl World {
             cluster: Cluster::from_environment(),
             folder,
         };
-        world.write_fleet("deletionBudget:\n    maxStores: 2");
+        world.write_fleet("deletionBudget: {maxStores: 2, maxPercent: 100, windowMinutes: 0}");
         world.repository.push("the fleet");
         world
     }
@@ -69,11 +69,17 @@ impl World {
         (world, daemon)
     }
 
-    /// Writes the fleet file; `more` are further lines of its spec.
+    /// Writes the fleet file; `more` are further lines of its spec. Removed stores go at once, unless those say
+    /// otherwise.
     pub fn write_fleet(&self, more: &str) {
+        let grace = if more.contains("deletionGracePeriodSeconds") {
+            ""
+        } else {
+            "\n  deletionGracePeriodSeconds: 0"
+        };
         let text = format!(
             "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  valueFiles:\n    \
-             - chart:values-local.yaml\n  {more}\n"
+             - chart:values-local.yaml\n  {more}{grace}\n"
         );
         self.repository.write("storekeeper.yaml", &text);
     }

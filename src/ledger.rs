@@ -1,0 +1,192 @@
+//! Remembers which stores were deleted lately, in a small file of the state folder: the deletion budget counts them
+//! after a restart too. The file may be lost at any time, which loses this memory and nothing else.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Recent, Removed};
+
+/// How long a removal is remembered, in seconds: the longest window of a budget is 30 days.
+const REMEMBERED: i64 = 31 * 24 * 3600;
+
+/// The removals of late could not be written down; fits "failed to {error}".
+#[derive(Debug, thiserror::Error)]
+#[error("write down in {path} which store is deleted: {error}; nothing is deleted before that")]
+pub struct LedgerError {
+    path: String,
+    error: io::Error,
+}
+
+/// The memory. Cloned handles share it.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    path: PathBuf,
+    /// None until it is needed for the first time.
+    recent: Arc<Mutex<Option<Recent>>>,
+}
+
+/// The file's content.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Content {
+    removed: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unknown_since: Option<i64>,
+}
+
+/// One removal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    store: String,
+    uid: String,
+    at: i64,
+}
+
+impl Ledger {
+    /// Names the file; it is read when it is needed first.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, recent: Arc::default() }
+    }
+
+    /// Returns what is remembered. A file that can't be read is said, and set aside; from then on it counts as a time
+    /// of which nobody knows what was deleted.
+    pub fn recent(&self, now: i64) -> Recent {
+        self.locked(now, |recent| recent.clone())
+    }
+
+    /// Writes a removal down before it is carried out. When this returns, a crash does not lose it.
+    pub fn note(&self, removed: Removed) -> Result<(), LedgerError> {
+        let now = removed.at;
+        self.locked(now, |recent| {
+            let mut next = recent.clone();
+            next.removed.retain(|it| {
+                it.at > now - REMEMBERED && (&it.store, &it.uid) != (&removed.store, &removed.uid)
+            });
+            next.removed.push(removed);
+            self.write(&next)?;
+            *recent = next;
+            Ok(())
+        })
+    }
+
+    fn locked<T>(&self, now: i64, act: impl FnOnce(&mut Recent) -> T) -> T {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        act(recent.get_or_insert_with(|| self.read(now)))
+    }
+
+    fn read(&self, now: i64) -> Recent {
+        match fs::read(&self.path).map(|bytes| understand(&bytes)) {
+            Ok(Ok(recent)) => recent,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Recent::default(),
+            Ok(Err(words)) => self.give_up(now, &words),
+            Err(error) => self.give_up(now, &error.to_string()),
+        }
+    }
+
+    fn give_up(&self, now: i64, why: &str) -> Recent {
+        let path = self.path.display();
+        tracing::error!(
+            %path,
+            "the record of removals can't be read ({why}): the deletion budget counts as used up until its window has passed"
+        );
+        let recent = Recent { removed: Vec::new(), unknown_since: Some(now) };
+        // So that the next start counts from now too, and whoever wants to can look at what was there.
+        let _ = fs::rename(&self.path, self.path.with_extension("broken"));
+        if let Err(error) = self.write(&recent) {
+            tracing::error!("failed to {error}");
+        }
+        recent
+    }
+
+    /// Replaces the file as a whole: a crash leaves the old one or the new one.
+    fn write(&self, recent: &Recent) -> Result<(), LedgerError> {
+        let failed = |error| LedgerError { path: self.path.display().to_string(), error };
+        self.replace(&print(recent)).map_err(failed)
+    }
+
+    fn replace(&self, text: &str) -> io::Result<()> {
+        let folder = self.path.parent().map(PathBuf::from).unwrap_or_default();
+        fs::create_dir_all(&folder)?;
+        let partial = self.path.with_extension("partial");
+        let mut file = File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, &self.path)?;
+        File::open(&folder)?.sync_all()
+    }
+}
+
+fn understand(bytes: &[u8]) -> Result<Recent, String> {
+    let content: Content = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let Content { removed, unknown_since } = content;
+    let removed = removed.into_iter().map(|Entry { store, uid, at }| {
+        let store = store.parse().map_err(|error| format!("{error}"))?;
+        Ok(Removed { store, uid, at })
+    });
+    Ok(Recent { removed: removed.collect::<Result<_, String>>()?, unknown_since })
+}
+
+fn print(recent: &Recent) -> String {
+    let Recent { removed, unknown_since } = recent;
+    let removed = removed.iter().map(|Removed { store, uid, at }| Entry {
+        store: store.to_string(),
+        uid: uid.clone(),
+        at: *at,
+    });
+    let content = Content { removed: removed.collect(), unknown_since: *unknown_since };
+    serde_json::to_string(&content).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn removed(store: &str, at: i64) -> Removed {
+        Removed { store: store.parse().unwrap(), uid: format!("uid-{store}"), at }
+    }
+
+    #[test]
+    fn what_is_written_down_is_known_after_a_restart_and_once_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("not-yet-there/removals.json");
+        let ledger = Ledger::new(path.clone());
+        assert_eq!(ledger.recent(NOW), Recent::default(), "no file is no removal");
+        for (store, at) in [("old", NOW - REMEMBERED), ("a", NOW - 5), ("b", NOW - 4), ("a", NOW)] {
+            ledger.note(removed(store, at)).unwrap();
+        }
+        let expected = [removed("b", NOW - 4), removed("a", NOW)];
+        for ledger in [ledger, Ledger::new(path)] {
+            assert_eq!(ledger.recent(NOW).removed, expected);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_broken_is_no_empty_one_and_stays_so_after_a_restart() {
+        for broken in ["", "{", "[]", r#"{"removed":[{"store":"A b","uid":"u","at":1}]}"#, r#"{"gone":[]}"#] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("removals.json");
+            fs::write(&path, broken).unwrap();
+            assert_eq!(Ledger::new(path.clone()).recent(NOW).unknown_since, Some(NOW), "{broken}");
+            let later = Ledger::new(path.clone());
+            later.note(removed("a", NOW + 9)).unwrap();
+            let recent = Ledger::new(path).recent(NOW + 10);
+            assert_eq!((recent.unknown_since, recent.removed.len()), (Some(NOW), 1));
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_written_down_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let ledger = Ledger::new(folder.path().join("file/removals.json"));
+        let error = ledger.note(removed("a", NOW)).unwrap_err();
+        assert!(error.to_string().contains("nothing is deleted before that"), "{error}");
+    }
+}

@@ -1,0 +1,71 @@
+//! What still holds a namespace that is being deleted, in words. Pure.
+
+use super::moment;
+
+/// An object that is left in such a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remaining {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What has to be taken off it before it can go.
+    pub finalizers: Vec<String>,
+    /// Since when it is being deleted, in seconds since 1970; none when nobody has asked for that yet.
+    pub deleting_since: Option<i64>,
+}
+
+/// How many objects are named.
+const MOST: usize = 5;
+
+/// Names what is left, with what holds it and since when; those with finalizers first, because somebody has to act.
+pub fn remaining(found: &[Remaining]) -> Option<String> {
+    let mut found: Vec<_> = found.iter().collect();
+    found.sort_by_key(|it| (it.finalizers.is_empty(), &it.kind, &it.name));
+    let mut words: Vec<_> = found.iter().take(MOST).map(|it| describe(it)).collect();
+    if found.len() > MOST {
+        words.push(format!("and {} more", found.len() - MOST));
+    }
+    (!words.is_empty()).then(|| format!("left in it: {}", words.join(", ")))
+}
+
+fn describe(object: &Remaining) -> String {
+    let Remaining { kind, name, finalizers, deleting_since } = object;
+    let since = deleting_since.map_or_else(
+        || "its deletion has not begun".to_owned(),
+        |since| format!("being deleted since {}", moment::utc(since)),
+    );
+    match finalizers.as_slice() {
+        [] => format!("{kind}/{name} ({since})"),
+        [one] => format!("{kind}/{name} ({since}, held by finalizer {one})"),
+        many => format!("{kind}/{name} ({since}, held by finalizers {})", many.join(" and ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_named_with_its_finalizers_and_its_age_and_the_held_ones_first() {
+        let object = |name: &str, finalizers: &[&str], deleting_since| Remaining {
+            kind: "Pod".to_owned(),
+            name: name.to_owned(),
+            finalizers: finalizers.iter().map(ToString::to_string).collect(),
+            deleting_since,
+        };
+        assert_eq!(remaining(&[]), None);
+        let mut found = vec![object("a", &[], None), object("b", &["x/y", "z"], Some(1_800_000_000))];
+        assert_eq!(
+            remaining(&found).unwrap(),
+            "left in it: Pod/b (being deleted since 2027-01-15T08:00:00Z, held by finalizers x/y and z), \
+             Pod/a (its deletion has not begun)"
+        );
+        found.extend(["c", "d", "e", "f", "g"].map(|name| object(name, &["x/y"], None)));
+        assert!(
+            remaining(&found)
+                .unwrap()
+                .ends_with("Pod/f (its deletion has not begun, held by finalizer x/y), and 2 more")
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! A store that no file names: kept and marked for as long as something protects it, backed up if it asks for that,
+//! and deleted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Conclusion, Context, Done, Memory, RunError, Wish, owns};
+use crate::manifest::Owner;
+use crate::plan::{self, BackupStep, Marks, NamespaceSpec, ObservedNamespace, ObservedStore, moment};
+use crate::report::StoreState;
+
+/// Whether what a removal was decided on still holds. It is asked right before anything is deleted: a commit that
+/// brings the file back while the run is under way takes it away.
+#[derive(Debug, Clone, Default)]
+pub struct Permit(Arc<AtomicBool>);
+
+impl Permit {
+    /// Takes it away.
+    pub fn withdraw(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn holds(&self) -> bool {
+        !self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What a run learnt of a store on its way out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Leaving {
+    /// When it is deleted, in seconds since 1970, while its grace period lasts.
+    pub deletes_at: Option<i64>,
+    /// What is left in its namespace, if that was asked.
+    pub remains: Option<String>,
+}
+
+/// What is known of it from runs before.
+#[derive(Debug, Clone, Default)]
+pub struct LeavingMemory {
+    /// What was left in its namespace at the last look.
+    pub remains: Option<String>,
+    /// Whether it is time for another look, should the namespace still be there.
+    pub look: bool,
+}
+
+/// Runs a store that no file names.
+pub(super) async fn absent(
+    context: &Context,
+    owner: Owner<'_>,
+    wish: &Wish,
+    memory: &Memory,
+) -> Result<Conclusion, RunError> {
+    let observed = context.cluster.observe(owner.store);
+    let Some(namespace) = observed.namespace.as_ref().filter(|_| owns(owner, &observed)) else {
+        return Ok(Conclusion::new(Done::Nothing, None, String::new()));
+    };
+    if let Some(since) = namespace.deleting_since {
+        return Ok(going(context, owner, (namespace, since), memory).await);
+    }
+    match wish {
+        Wish::InGrace { since, until } => {
+            mark(context, owner, namespace, decided(namespace, *since)).await?;
+            let when = moment::utc(*until);
+            let reason = format!("its file is gone; it is deleted at {when} unless the file comes back");
+            let mut conclusion = Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason);
+            conclusion.leaving.deletes_at = Some(*until);
+            Ok(conclusion)
+        }
+        Wish::Absent { since, approved, permit } => {
+            let removal = Removal { since: *since, approved: *approved, permit };
+            remove(context, owner, (&observed, namespace), &removal).await
+        }
+        Wish::AbsentButKept { marks, reason } => {
+            mark(context, owner, namespace, *marks).await?;
+            let reason = format!("its file is gone, but it is kept: {reason}");
+            Ok(Conclusion::new(Done::Refused, Some(StoreState::Failed), reason))
+        }
+        Wish::AbsentForNow(reason) => {
+            let reason = format!("its file is gone, but nothing is removed for now: {reason}");
+            Ok(Conclusion::new(Done::Waiting, Some(StoreState::Failed), reason))
+        }
+        Wish::Present { .. } | Wish::Unreadable | Wish::HostTaken(_) | Wish::NotAdmitted(_) => {
+            Ok(Conclusion::new(Done::Waiting, None, String::new()))
+        }
+    }
+}
+
+/// Writes down what is decided, where a restart finds it.
+async fn mark(
+    context: &Context,
+    owner: Owner<'_>,
+    namespace: &ObservedNamespace,
+    marks: Marks,
+) -> Result<(), RunError> {
+    let spec = NamespaceSpec::absent(owner, namespace, &marks);
+    if !spec.matches(namespace) {
+        context.cluster.apply_namespace(&spec).await?;
+    }
+    Ok(())
+}
+
+struct Removal<'a> {
+    since: i64,
+    approved: bool,
+    permit: &'a Permit,
+}
+
+async fn remove(
+    context: &Context,
+    owner: Owner<'_>,
+    (observed, namespace): (&ObservedStore, &ObservedNamespace),
+    removal: &Removal<'_>,
+) -> Result<Conclusion, RunError> {
+    let Removal { since, approved, permit } = *removal;
+    let deleting = |done, reason| Ok(Conclusion::new(done, Some(StoreState::Deleting), reason));
+    match back_up(context, owner, (observed, namespace), since).await? {
+        BackupStep::NotWanted | BackupStep::Done => {}
+        BackupStep::Make(_) | BackupStep::Clear(_) => {
+            return deleting(Done::Applied, "its file is gone; its final backup is being made".to_owned());
+        }
+        BackupStep::Wait(words) => {
+            return deleting(
+                Done::Waiting,
+                format!("its file is gone; its final backup is being made: {words}"),
+            );
+        }
+        BackupStep::Failed(why) if approved => {
+            tracing::warn!(store.id = %owner.store, "deleted without the final backup, as the fleet file approves: {why}");
+        }
+        BackupStep::Failed(why) => {
+            let reason = format!(
+                "its file is gone, but it is kept: its final backup can't be had, {why}: bring the file back, or name \
+                 the store under spec.deletionBudget.approved in storekeeper.yaml to delete it without"
+            );
+            return Ok(Conclusion::new(Done::Refused, Some(StoreState::Failed), reason));
+        }
+    }
+    // An approved one takes no room in the budget. Asked last: what is written down is about to happen.
+    if permit.holds() && !approved {
+        let (store, uid) = (owner.store.clone(), namespace.uid.clone());
+        let (ledger, at) = (context.ledger.clone(), (context.surroundings.clock)());
+        let noted = tokio::task::spawn_blocking(move || ledger.note(plan::Removed { store, uid, at }));
+        noted.await.map_err(|error| RunError::Panicked(error.to_string()))??;
+    }
+    if !permit.holds() {
+        let reason = "what git says of it has changed meanwhile".to_owned();
+        return Ok(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason));
+    }
+    context.cluster.delete_namespace(owner, &namespace.uid).await?;
+    deleting(Done::Deleted, "its namespace is being deleted".to_owned())
+}
+
+/// Takes the next step towards the final backup. The Job is bound to this removal by its mark, so the mark is there
+/// before the Job.
+async fn back_up(
+    context: &Context,
+    owner: Owner<'_>,
+    (observed, namespace): (&ObservedStore, &ObservedNamespace),
+    since: i64,
+) -> Result<BackupStep, RunError> {
+    let recorded = observed.inventory.as_ref().and_then(|inventory| inventory.final_backup.as_deref());
+    let step = context.cluster.final_backup(owner, since, recorded).await?;
+    if let BackupStep::Make(_) | BackupStep::Clear(_) = step {
+        mark(context, owner, namespace, decided(namespace, since)).await?;
+        context.cluster.advance_final_backup(owner, &step).await?;
+    }
+    Ok(step)
+}
+
+/// The marks of a store that may go. An earlier refusal stays written: an approval may be taken back until it is gone.
+fn decided(namespace: &ObservedNamespace, since: i64) -> Marks {
+    Marks { since: Some(since), refused: namespace.is_refused(), protected: false }
+}
+
+/// Concludes that the namespace is on its way out, and says what holds it: in its controller's own words where it has
+/// some, and after a look where it takes long.
+pub(super) async fn going(
+    context: &Context,
+    owner: Owner<'_>,
+    (namespace, since): (&ObservedNamespace, i64),
+    memory: &Memory,
+) -> Conclusion {
+    let held_by = namespace.held_by.as_deref();
+    let mut remains = None;
+    if memory.leaving.look {
+        match context.cluster.remains(owner.store, held_by.unwrap_or_default()).await {
+            Ok(found) => remains = Some(plan::remaining(&found).unwrap_or_default()),
+            Err(error) => {
+                tracing::warn!(store.id = %owner.store, %error, "failed to ask what holds a namespace");
+            }
+        }
+    }
+    let known = remains.as_deref().or(memory.leaving.remains.as_deref()).unwrap_or_default();
+    let since = format!("its namespace is being deleted since {}", moment::utc(since));
+    let words = [since.as_str(), held_by.unwrap_or_default(), known];
+    let words: Vec<_> = words.into_iter().filter(|words| !words.is_empty()).collect();
+    let mut conclusion = Conclusion::new(Done::Waiting, Some(StoreState::Deleting), words.join("; "));
+    conclusion.leaving.remains = remains;
+    conclusion
+}
