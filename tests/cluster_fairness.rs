@@ -160,9 +160,10 @@ fn slow_chart(world: &World) -> String {
     write("Chart.yaml", "apiVersion: v2\nname: slow\nversion: 1.0.0\n");
     write("values.yaml", "{}\n");
     write("values-local.yaml", "{}\n");
+    let busy = "{{ $text := repeat 60 \"ab\" }}{{ range until 700 }}{{ range until 1000 }}{{ $hash := sha256sum $text }}\
+                {{ end }}{{ end }}";
     let text = format!(
-        "{{{{ $many := until 3000 }}}}{{{{ if eq .Release.Name \"{}\" }}}}{{{{ range until 3000 }}}}{{{{ range $many }}}}\
-         {{{{ end }}}}{{{{ end }}}}{{{{ end }}}}\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n",
+        "{{{{ if eq .Release.Name \"{}\" }}}}{busy}{{{{ end }}}}\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n",
         world.store("a")
     );
     write("templates/settings.yaml", &text);
