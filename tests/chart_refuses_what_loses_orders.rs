@@ -34,6 +34,18 @@ fn what_loses_or_doubles_orders() {
 }
 
 #[test]
+fn a_last_backup_that_would_go_with_the_store() {
+    let error = refused(&json!({"backup": {"final": true}}));
+    assert!(error.contains("the volume goes with the store"), "{error}");
+    let error = refused(&json!({"backup": {"final": true, "enabled": false}}));
+    assert!(error.contains("backup.final needs backup.enabled"), "{error}");
+    let bucket = json!({"bucket": "backups", "existingSecret": "backup-s3"});
+    let over = json!({"backup": {"final": true, "destination": "s3", "s3": bucket}});
+    let objects = serde_json::to_string(&render(&[], &over, "store-acme").unwrap()).unwrap();
+    assert!(objects.contains(r#""storekeeper.dev/final-backup":"true""#));
+}
+
+#[test]
 fn what_nobody_could_log_in_to_or_reach() {
     for (over, message) in [
         (json!({"cookie": {"secure": false}}), "session cookies would also travel in plain text"),

@@ -80,6 +80,13 @@ impl Cluster {
         self.runtime.block_on(api.delete(name, &DeleteParams::default())).unwrap();
     }
 
+    /// Asks the API server whether it would delete a namespace, and returns what it says against it.
+    pub fn try_delete_namespace(&self, name: &str) -> String {
+        let api = Api::<Namespace>::all(self.client.clone());
+        let answer = self.runtime.block_on(api.delete(name, &DeleteParams::default().dry_run()));
+        answer.map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
     pub fn delete_namespace(&self, name: &str) {
         let api = Api::<Namespace>::all(self.client.clone());
         self.runtime.block_on(api.delete(name, &DeleteParams::default())).unwrap();

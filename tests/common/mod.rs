@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod repository;
 pub mod shop;
+pub mod small_chart;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

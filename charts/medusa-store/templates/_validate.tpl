@@ -6,6 +6,7 @@ Combinations that the schema can't refuse, because each value alone is fine. Inc
 {{- include "medusa-store.validate.connections" . -}}
 {{- include "medusa-store.validate.servers" . -}}
 {{- include "medusa-store.validate.buckets" . -}}
+{{- include "medusa-store.validate.finalBackup" . -}}
 {{- include "medusa-store.validate.restore" . -}}
 {{- include "medusa-store.validate.externalSecrets" . -}}
 {{- if and .Values.cookie.secure (not .Values.ingress.tls.enabled) -}}
@@ -93,6 +94,17 @@ Combinations that the schema can't refuse, because each value alone is fine. Inc
 {{- $_ := required (printf "%s.bucket is required" .path) .s3.bucket -}}
 {{- if not (or .s3.existingSecret .root.Values.externalSecrets.enabled) -}}
 {{- fail (printf "%s.existingSecret (or externalSecrets) is required: the bucket's credentials can't be generated" .path) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "medusa-store.validate.finalBackup" -}}
+{{- if .Values.backup.final -}}
+{{- if not .Values.backup.enabled -}}
+{{- fail "backup.final needs backup.enabled: the last backup is made of the CronJob" -}}
+{{- end -}}
+{{- if ne .Values.backup.destination "s3" -}}
+{{- fail "backup.final needs backup.destination s3: the volume goes with the store, and the last backup with it" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -1,0 +1,87 @@
+//! What holds a removal up is named, tried again for ever, and holds up no other store.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use common::{World, until};
+use serde_json::json;
+
+const BUDGET: &str = "deletionBudget: {maxStores: 9, maxPercent: 100, windowMinutes: 0}";
+
+#[test]
+fn an_object_with_a_finalizer_is_named_with_it_and_its_age_and_other_stores_go_on() {
+    let (world, daemon) = World::with_small(&["acme", "bonsai"], BUDGET);
+    let namespace = world.namespace("acme");
+    let held = json!({ "metadata": { "name": "held", "finalizers": ["example.com/held"] } });
+    world.cluster.create("v1", "ConfigMap", &namespace, held);
+    world.remove_store("acme");
+    world.until_state(&daemon, "acme", "DELETING");
+    assert!((daemon.metric("storekeeper_removals_under_way") - 1.0).abs() < f64::EPSILON);
+    assert!(daemon.metric("storekeeper_removal_oldest_timestamp_seconds") > 1_700_000_000.0);
+
+    world.write_store("chocolate", "Chocolate");
+    world.remove_store("bonsai");
+    world.until_state(&daemon, "chocolate", "READY");
+    world.until_gone("bonsai");
+
+    until("the object is named", || {
+        let shown = daemon.store(&world.store("acme"))?;
+        let reason = shown["reason"].as_str()?;
+        let named = reason.contains("ConfigMap/held (being deleted since ")
+            && reason.contains("held by finalizer example.com/held")
+            && reason.contains("its namespace is being deleted since ");
+        named.then_some(())
+    });
+    // A file that comes back meanwhile waits for the end, and says so.
+    world.write_store("acme", "Acme");
+    world.repository.push("acme is back");
+    until("the store waits for the end", || {
+        let shown = daemon.store(&world.store("acme"))?;
+        shown["reason"].as_str()?.contains("is made anew afterwards").then_some(())
+    });
+    let before = world.uid("acme");
+    let released = json!({ "metadata": { "finalizers": null } });
+    world.cluster.patch("v1", "ConfigMap", &namespace, "held", &released);
+    world.until_state(&daemon, "acme", "READY");
+    assert_ne!(world.uid("acme"), before);
+    until("no removal is under way", || {
+        (daemon.metric("storekeeper_removals_under_way") < 0.5).then_some(())
+    });
+}
+
+#[test]
+fn a_delete_that_the_api_server_refuses_is_told_in_its_words_and_tried_again() {
+    let (world, daemon) = World::with_small(&["acme"], BUDGET);
+    let name = format!("{}-no-delete", world.prefix);
+    let policy = json!({
+        "metadata": { "name": name },
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["namespaces"],
+                "resourceNames": [world.namespace("acme")],
+            }] },
+            "validations": [{ "expression": "false", "message": "nobody deletes acme on a Sunday" }],
+        },
+    });
+    let kind = "admissionregistration.k8s.io/v1";
+    world.cluster.create(kind, "ValidatingAdmissionPolicy", "", policy);
+    let binding = json!({
+        "metadata": { "name": name },
+        "spec": { "policyName": name, "validationActions": ["Deny"] },
+    });
+    world.cluster.create(kind, "ValidatingAdmissionPolicyBinding", "", binding);
+    until("the policy is in force", || {
+        let refused = world.cluster.try_delete_namespace(&world.namespace("acme"));
+        refused.contains("on a Sunday").then_some(())
+    });
+    world.remove_store("acme");
+    let shown = world.until_state(&daemon, "acme", "FAILED");
+    assert!(shown["reason"].as_str().unwrap().contains("nobody deletes acme on a Sunday"), "{shown}");
+    assert!(shown["nextRetry"].is_string(), "{shown}");
+    for kind_name in ["ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"] {
+        world.cluster.delete(kind, kind_name, "", &name);
+    }
+    world.until_gone("acme");
+}
