@@ -8,6 +8,7 @@ mod asking;
 mod checks;
 mod conclusions;
 mod exits;
+mod fights;
 mod pace;
 mod queue;
 mod runs;
@@ -39,6 +40,7 @@ use asking::Asking;
 pub use asking::AskingOptions;
 use conclusions::Census;
 use exits::Exits;
+use fights::Fights;
 use queue::{Lane, Places, Queue, Urgency};
 use runs::{Cut, Due, Runs};
 use source::{Follower, Sighting};
@@ -96,8 +98,7 @@ pub async fn run(
         cluster = connect => cluster?,
     };
     let (sightings, sighted) = unbounded_channel();
-    let chance = chance(&settings.surroundings);
-    let source = settings.cluster.source.clone();
+    let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
     let mirror = Arc::new(OnceLock::new());
     let follower = Follower {
         options: settings.source.clone(),
@@ -132,6 +133,7 @@ pub async fn run(
         host_waits: BTreeMap::new(),
         asking,
         waits: Waits::default(),
+        fights: Fights::default(),
         held_until: None,
         gate: Gate::new(settings.caps),
         absent: Absent::default(),
@@ -228,6 +230,8 @@ struct Daemon {
     asking: Asking,
     /// Stores at a step on their way to READY.
     waits: Waits,
+    /// Stores whose objects somebody else changes again and again.
+    fights: Fights,
     /// Until when the API server wants no request.
     held_until: Option<Instant>,
     /// New stores, where the operator caps the fleet.
@@ -258,18 +262,7 @@ impl Daemon {
         self.on_pace(*paced.borrow_and_update());
         loop {
             let now = Instant::now();
-            if self.held_until.is_some_and(|until| until <= now) {
-                self.show_hold(now);
-            }
-            for store in self.absent.exits.take_due(now) {
-                self.queue.mark(&store);
-            }
-            for store in self.waits.take_due(now) {
-                self.queue.mark_routine(&store);
-            }
-            if self.gate.next_due().is_some_and(|due| due <= now) {
-                self.open_gate(now);
-            }
+            self.mark_due(now);
             self.tend_runs(now);
             self.start_runs();
             self.asking.start(&self.context.cluster, now);
@@ -301,6 +294,25 @@ impl Daemon {
         self.stop().await;
     }
 
+    /// Does what time alone brings.
+    fn mark_due(&mut self, now: Instant) {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.show_hold(now);
+        }
+        for store in self.absent.exits.take_due(now) {
+            self.queue.mark(&store);
+        }
+        for store in self.waits.take_due(now) {
+            self.queue.mark_routine(&store);
+        }
+        while let Some(store) = self.fights.take_due(now) {
+            self.queue.mark_routine(&store);
+        }
+        if self.gate.next_due().is_some_and(|due| due <= now) {
+            self.open_gate(now);
+        }
+    }
+
     /// When something is to be done though nothing moves.
     fn next_due(&self) -> Option<Instant> {
         let due = [
@@ -308,6 +320,7 @@ impl Daemon {
             self.runs.next_due(),
             self.asking.next_due(),
             self.waits.next_due(),
+            self.fights.next_due(),
             self.absent.exits.next_due(),
             self.held_until,
             self.gate.next_due(),
@@ -374,6 +387,7 @@ impl Daemon {
             symptoms: wait.symptoms,
             look_closer: wait.look_closer,
             leaving: self.absent.exits.of(store),
+            withhold_healing: self.fights.withholds(store, Instant::now()),
         }
     }
 
@@ -402,7 +416,8 @@ impl Daemon {
         // Namespaces of others are none of our business as long as git does not ask for their names.
         let named = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store));
         let shown = self.board.reader().read(|picture| picture.stores.contains_key(store));
-        if named || shown || self.context.cluster.is_ours(store) {
+        let known = named || shown || self.context.cluster.is_ours(store);
+        if known && self.fights.lets(store, Instant::now()) {
             self.queue.mark(store);
         }
     }

@@ -209,6 +209,10 @@ series! {
     removal_oldest: IntGauge = gauge("storekeeper_removal_oldest_timestamp_seconds");
     /// Objects put back after somebody else changed or deleted them.
     drift_healed: IntCounter = counter("storekeeper_drift_healed_total");
+    /// Fights: one object put back more than five times within a minute, so that healing of its store pauses.
+    fights: IntCounter = counter("storekeeper_fights_total");
+    /// Stores in a fight now; the reason of each names the object and the other field manager.
+    stores_fighting: IntGauge = gauge("storekeeper_stores_fighting");
     /// Always 1; the label says which version runs.
     build_info: IntGaugeVec = gauges("storekeeper_build_info", "version");
 }
@@ -343,6 +347,16 @@ impl Metrics {
     /// Counts an object that was put back.
     pub fn drift_healed(&self) {
         self.0.drift_healed.inc();
+    }
+
+    /// Counts a fight that began.
+    pub fn fight_begun(&self) {
+        self.0.fights.inc();
+    }
+
+    /// Sets how many stores are in a fight.
+    pub fn set_stores_fighting(&self, stores: usize) {
+        self.0.stores_fighting.set(i64::try_from(stores).unwrap_or(i64::MAX));
     }
 }
 

@@ -341,6 +341,14 @@ fn needs_intent(applies: &[Vec<Step>], prunes: &[Vec<Step>], observed: &Observed
     }
 }
 
+/// Takes out of waves what puts back what somebody else changed or deleted; tells whether there was any.
+pub fn without_healing(waves: Vec<Vec<Step>>) -> (Vec<Vec<Step>>, bool) {
+    let heals = |step: &Step| matches!(step, Step::Apply { cause: Cause::Deleted | Cause::Drifted, .. });
+    let any = waves.iter().flatten().any(heals);
+    let left = waves.into_iter().map(|wave| wave.into_iter().filter(|step| !heals(step)).collect::<Vec<_>>());
+    (left.filter(|wave| !wave.is_empty()).collect(), any)
+}
+
 /// Tells without rendering whether a store is as the last run left it and that run had the same inputs.
 pub fn is_converged(
     owner: Owner<'_>,

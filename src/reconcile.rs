@@ -19,7 +19,7 @@ use futures::FutureExt;
 use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::manifest::{Fingerprint, Manifest, ManifestError, Owner, Resource};
+use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner, Resource};
 use crate::names::{SourceId, StoreId};
 use crate::plan::{self, Applied, DesiredStore, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTarget, ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
@@ -120,6 +120,8 @@ pub struct Memory {
     pub look_closer: bool,
     /// What is known of its way out.
     pub leaving: LeavingMemory,
+    /// Whether drift is left as it is for now, because somebody else fights for it.
+    pub withhold_healing: bool,
 }
 
 /// How a run ended well.
@@ -163,14 +165,25 @@ pub enum Done {
 }
 
 /// What a run changed in the cluster, whether it ended well or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Steps that succeeded.
     pub steps: usize,
-    /// How many of them put back what somebody else had changed or deleted.
-    pub healed: usize,
+    /// What of it put back what somebody else had changed or deleted.
+    pub healed: Vec<Healed>,
+    /// Whether something that somebody else changed or deleted was left so.
+    pub withheld: bool,
     /// Whether the namespace was made.
     pub created: bool,
+}
+
+/// An object that was put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Healed {
+    /// Which.
+    pub object: ObjectKey,
+    /// The field manager that had changed it last, besides ours; none is known of what was deleted.
+    pub other: Option<Arc<str>>,
 }
 
 /// Why a run failed; fits "failed to {error}".
@@ -282,6 +295,13 @@ async fn sync(
         StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
         StorePlan::Sync(waves) => waves,
     };
+    let waves = if memory.withhold_healing {
+        let (waves, withheld) = plan::without_healing(waves);
+        tally.withheld = withheld;
+        waves
+    } else {
+        waves
+    };
     let acted = act::carry_out(&context.cluster, owner, &observed, waves, tally).await;
     // What was observed before is not what is recorded now, once an intent was.
     let recorded = acted.intent.as_ref().or(observed.inventory.as_deref());
@@ -303,7 +323,8 @@ async fn sync(
     if recorded != Some(&inventory) {
         context.cluster.record(owner, &inventory).await?;
     }
-    conclude(context, owner, Done::Applied, memory).await
+    let done = if tally.withheld && tally.steps == 0 { Done::Nothing } else { Done::Applied };
+    conclude(context, owner, done, memory).await
 }
 
 /// Writes down what a run achieved that did not reach its end, so that the next one leaves it alone. When that fails too,
@@ -353,8 +374,11 @@ pub struct Planned {
 /// Plans one store that git wants, without acting: what a run would do now.
 pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -> Result<Planned, RunError> {
     let owner = Owner { store: &store.id, source: &context.source };
-    let inputs = inputs(context, store);
+    let inputs = inputs(store, &context.chart, context.cluster.served_fingerprint());
     for _ in 0..LOOKS {
+        if let Some(inventory) = context.cluster.observe(&store.id).inventory {
+            context.cluster.watch_inventoried(&inventory).await?;
+        }
         let observed = context.cluster.observe(&store.id);
         let unrendered =
             |plan, observed| Planned { plan, observed, inputs, manifests: Vec::new(), probe: None };
@@ -393,13 +417,12 @@ fn identity(observed: &ObservedStore) -> Option<&str> {
     observed.namespace.as_ref().map(|namespace| namespace.uid.as_str())
 }
 
-/// Everything the rendering depends on: same inputs, same manifests (but for generated secrets, which the
-/// chart keeps by looking them up).
-fn inputs(context: &Context, store: &Store) -> Fingerprint {
-    let served = context.cluster.served_fingerprint();
+/// Everything the rendering depends on, with what the cluster serves: same inputs, same manifests (but for generated
+/// secrets, which the chart keeps by looking them up).
+pub fn inputs(store: &Store, chart: &Chart, served: Fingerprint) -> Fingerprint {
     Fingerprint::of_bytes(
         // The version of storekeeper too: a release may render or stamp otherwise.
-        [env!("CARGO_PKG_VERSION"), store.digest(), context.chart.digest(), &served.to_string()]
+        [env!("CARGO_PKG_VERSION"), store.digest(), chart.digest(), &served.to_string()]
             .join("\n")
             .as_bytes(),
     )

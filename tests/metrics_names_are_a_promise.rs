@@ -29,7 +29,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 22);
+    assert_eq!(types.len(), 24);
 }
 
 #[test]
@@ -67,6 +67,8 @@ fn each_method_moves_its_own_series() {
     metrics.set_removals_refused(7);
     metrics.set_removals_under_way(2, Some(1_760_000_009));
     metrics.drift_healed();
+    metrics.fight_begun();
+    metrics.set_stores_fighting(3);
     let exposition = metrics.reader().encode();
     for line in [
         "storekeeper_probe_duration_seconds_sum{result=\"good\"} 0.03",
@@ -94,6 +96,8 @@ fn each_method_moves_its_own_series() {
         "storekeeper_removals_under_way 2",
         "storekeeper_removal_oldest_timestamp_seconds 1760000009",
         "storekeeper_drift_healed_total 1",
+        "storekeeper_fights_total 1",
+        "storekeeper_stores_fighting 3",
     ] {
         assert!(exposition.lines().any(|found| found == line), "missing {line} in\n{exposition}");
     }

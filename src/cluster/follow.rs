@@ -185,7 +185,8 @@ impl Source {
             let Some(event) = event else {
                 return match place {
                     Place::At(_) if some => Ok(()),
-                    _ => Err(broken("the server ended the watch at once")),
+                    Place::At(_) => Err(broken("the server ended the watch at once")),
+                    Place::Nowhere => Err(broken("the list broke off")),
                 };
             };
             some = true;

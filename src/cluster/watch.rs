@@ -1,7 +1,7 @@
 //! The watches that feed the index: namespaces, inventories, and our objects of every kind in use. Secrets and
 //! most kinds are watched by their metadata alone; workloads in full, for their status.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::index::{Feed, Index, Origin};
 use super::{Cluster, ClusterError, NAMESPACES, collection};
 use crate::manifest::{Resource, USUAL_KINDS, api_version};
 use crate::names::{INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
+use crate::plan::Inventory;
 use crate::report::WORKLOAD_KINDS;
 
 /// How long a run waits for a watch to show its first complete list; the next try finds it further on.
@@ -43,19 +44,36 @@ impl Cluster {
     pub async fn start_watching(&self) -> Result<(), ClusterError> {
         let first = [Feed::Namespaces, Feed::Inventories].map(|feed| self.watch(feed, None));
         synced(first).await?;
-        // Started, so that no run need wait long, but not waited for: each run waits for the kinds it needs, and a
-        // kind that can't be listed is the trouble of the stores that use it.
-        for (group, version, kind) in self.index.inventoried_kinds() {
-            let exact = self.resolve(&api_version(&group, &version), &kind);
-            // The version may be gone and the kind served under another.
-            if let Some(resource) = exact.or_else(|| self.resolve_any_version(&group, &kind)) {
-                self.watch_kind(resource);
-            }
-        }
-        for (version, kind) in USUAL_KINDS {
-            self.resolve(version, kind).map(|resource| self.watch_kind(resource));
+        let inventoried = self.index.inventoried_kinds();
+        let inventoried =
+            inventoried.iter().filter_map(|(group, version, kind)| self.served_as(group, version, kind));
+        let usual = USUAL_KINDS.iter().filter_map(|(version, kind)| self.resolve(version, kind));
+        let watches: Vec<_> = inventoried.chain(usual).map(|resource| self.watch_kind(resource)).collect();
+        // Waited for, or every store would look changed to its first run. A kind that can't be listed is the trouble
+        // of the stores that use it: their runs wait for it.
+        if let Err(error) = synced(watches).await {
+            tracing::warn!(%error, "failed to fill every cache; stores without such objects do not wait");
         }
         Ok(())
+    }
+
+    /// Returns when the caches of all kinds that an inventory names are complete: before that, what is missing in
+    /// them has not been looked for.
+    pub async fn watch_inventoried(&self, inventory: &Inventory) -> Result<(), ClusterError> {
+        let entries = inventory.objects.iter();
+        let kinds: BTreeSet<_> = entries
+            .map(|entry| (entry.key.group.as_str(), &*entry.version, entry.key.kind.as_str()))
+            .collect();
+        let served =
+            kinds.into_iter().filter_map(|(group, version, kind)| self.served_as(group, version, kind));
+        let watches: Vec<_> = served.map(|resource| self.watch_kind(resource)).collect();
+        synced(watches).await
+    }
+
+    /// Finds how a kind is served now: its version may be gone, and the kind served under another.
+    fn served_as(&self, group: &str, version: &str, kind: &str) -> Option<Resource> {
+        let exact = self.resolve(&api_version(group, version), kind);
+        exact.or_else(|| self.resolve_any_version(group, kind))
     }
 
     /// Sees to it that these kinds are watched, and returns when their caches are complete.

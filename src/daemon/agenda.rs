@@ -43,6 +43,11 @@ impl Agenda {
         Some(store)
     }
 
+    /// Returns a store's moment.
+    pub(super) fn of(&self, store: &StoreId) -> Option<Instant> {
+        self.by_store.get(store).copied()
+    }
+
     /// Returns the next moment.
     pub(super) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(when, _)| *when)

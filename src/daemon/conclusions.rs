@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::asking::Asked;
 use super::exits::Way;
+use super::fights::{Fight, News};
 use super::runs::{Cut, End, Finished, LONGEST};
 use super::{Daemon, Shown};
 use crate::metrics::Outcome;
@@ -16,7 +17,8 @@ use crate::store::StoreEntry;
 impl Daemon {
     pub(super) fn on_finished(&mut self, finished: Finished) {
         let Finished { store, wish, tally, end, took, quick } = finished;
-        self.note_done(&store, &wish, tally, took);
+        self.note_done(&store, &wish, &tally, took);
+        self.note_fight(&store, &tally);
         let result = match end {
             End::Ended(result) => result,
             End::Cut(Cut::TooLong) => Err(RunError::TooLong { seconds: LONGEST.as_secs() }),
@@ -40,8 +42,9 @@ impl Daemon {
                 self.asking.concluded(&store, ask, step.is_some(), Instant::now());
                 let timeout = step.map(|step| self.context.timeouts.of(step));
                 self.waits.concluded(&store, step.zip(timeout), symptoms, Instant::now());
-                let (next_retry, deletes_at) = (self.gate.turn(&store), leaving.deletes_at);
-                let shown = Shown { state, step, reason, next_retry, deletes_at };
+                let (reason, healing) = self.fighting(&store, reason, now);
+                let next_retry = healing.or(self.gate.turn(&store));
+                let shown = Shown { state, step, reason, next_retry, deletes_at: leaving.deletes_at };
                 self.show(&store, &wish, shown, now, took);
             }
             Err(error) => {
@@ -116,21 +119,43 @@ impl Daemon {
     }
 
     /// Counts what a run changed, and logs it: the store's trail.
-    pub(super) fn note_done(&self, store: &StoreId, wish: &Wish, tally: Tally, took: Duration) {
-        let Tally { steps, healed, created } = tally;
-        if steps == 0 {
+    pub(super) fn note_done(&self, store: &StoreId, wish: &Wish, tally: &Tally, took: Duration) {
+        let Tally { steps, healed, created, withheld: _ } = tally;
+        if *steps == 0 {
             return;
         }
-        if created {
+        if *created {
             self.metrics.store_created();
         }
-        for _ in 0..healed {
+        for _ in healed {
             self.metrics.drift_healed();
         }
         tracing::info!(
-            store.id = %store, git.commit = wish.revision(), steps, healed, created,
+            store.id = %store, git.commit = wish.revision(), steps, healed = healed.len(), created,
             duration_ms = milliseconds(took), "applied"
         );
+    }
+
+    /// Notes whether somebody else undoes what runs put back, and says once that it begins and once that it ends.
+    fn note_fight(&mut self, store: &StoreId, tally: &Tally) {
+        match self.fights.ran(store, &tally.healed, tally.withheld, Instant::now()) {
+            Some(News::Begun) => {
+                self.metrics.fight_begun();
+                let reason = self.fights.fight(store).map(Fight::reason).unwrap_or_default();
+                tracing::warn!(store.id = %store, "{reason}");
+            }
+            Some(News::Ended) => tracing::info!(store.id = %store, "nobody undoes what is put back any more"),
+            None => return,
+        }
+        self.metrics.set_stores_fighting(self.fights.count());
+    }
+
+    /// Adds a store's fight to what is said of it, and when its objects are put back again.
+    fn fighting(&self, store: &StoreId, reason: String, now: i64) -> (String, Option<i64>) {
+        let Some(fight) = self.fights.fight(store) else { return (reason, None) };
+        let pause = fight.until.saturating_duration_since(Instant::now());
+        let next = (!pause.is_zero()).then(|| now + i64::try_from(pause.as_secs()).unwrap_or(0));
+        (format!("{}; {reason}", fight.reason()), next)
     }
 
     /// Puts a run's conclusion on the board, and logs and counts the transition, if it is one.

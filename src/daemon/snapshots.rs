@@ -81,6 +81,7 @@ impl Daemon {
         let count = touched.len();
         for store in touched {
             self.waits.remove(&store);
+            self.fights.forget(&store);
             self.runs.overtake(&store);
             self.queue.mark_fresh(&store);
         }

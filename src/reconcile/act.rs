@@ -4,7 +4,7 @@ use std::fmt;
 
 use futures::StreamExt;
 
-use super::Tally;
+use super::{Healed, Tally};
 use crate::cluster::{Cluster, ClusterError};
 use crate::manifest::{ObjectKey, Owner};
 use crate::plan::{self, Applied, Cause, Inventory, ObservedStore, Step, Treatment};
@@ -147,7 +147,7 @@ impl Acted {
     fn add(&mut self, taken: Taken, tally: &mut Tally) {
         let Taken { created, healed, applied, intent, replaced } = taken;
         tally.steps += 1;
-        tally.healed += usize::from(healed);
+        tally.healed.extend(healed);
         tally.created |= created;
         self.applied.extend(applied);
         self.intent = intent.or(self.intent.take());
@@ -169,7 +169,7 @@ fn subject(step: &Step) -> Option<String> {
 #[derive(Default)]
 struct Taken {
     created: bool,
-    healed: bool,
+    healed: Option<Healed>,
     applied: Applied,
     intent: Option<Inventory>,
     replaced: Option<String>,
@@ -195,7 +195,11 @@ async fn take(
         }
         Step::Apply { manifest, cause } => match cluster.apply(&manifest, &namespace).await {
             Ok(fields) => {
-                taken.healed = matches!(cause, Cause::Deleted | Cause::Drifted);
+                taken.healed = matches!(cause, Cause::Deleted | Cause::Drifted).then(|| {
+                    let before = observed.objects.get(&manifest.key);
+                    let other = before.and_then(|before| before.other_writer.clone());
+                    Healed { object: manifest.key.clone(), other }
+                });
                 taken.applied.insert(manifest.key, fields);
             }
             Err(error) => {

@@ -133,6 +133,7 @@ mod tests {
             symptoms: Vec::new(),
             look_closer: false,
             leaving: crate::reconcile::LeavingMemory::default(),
+            withhold_healing: false,
         }
     }
 

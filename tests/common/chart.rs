@@ -55,11 +55,16 @@ fn layers(files: &[String]) -> Map<String, Value> {
     merged
 }
 
-/// Renders the store `acme` with these files, further values over them, into this namespace.
-pub fn render(files: &[String], over: &Value, namespace: &str) -> Result<Vec<Value>, String> {
+/// Loads the chart as the binary holds it.
+pub fn load() -> Result<Chart, String> {
     let mut contents = BTreeMap::new();
     read(&folder(), "", &mut contents);
-    let chart = Chart::load(contents).map_err(|error| error.to_string())?;
+    Chart::load(contents).map_err(|error| error.to_string())
+}
+
+/// Renders the store `acme` with these files, further values over them, into this namespace.
+pub fn render(files: &[String], over: &Value, namespace: &str) -> Result<Vec<Value>, String> {
+    let chart = load()?;
     let mut values = layers(files);
     merge(&mut values, over.as_object().unwrap());
     merge(&mut values, json!({"store": {"id": "acme"}}).as_object().unwrap());

@@ -92,6 +92,16 @@ impl Cluster {
         self.runtime.block_on(api.delete(name, &DeleteParams::default())).unwrap();
     }
 
+    /// Applies an object under a field manager's name, by force, and returns it as it is then.
+    pub fn apply_as(&self, manager: &str, object: &Value) -> Value {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap();
+        let api = self.api(text("/apiVersion"), text("/kind"), text("/metadata/namespace"));
+        let params = PatchParams::apply(manager).force();
+        let applied =
+            self.runtime.block_on(api.patch(text("/metadata/name"), &params, &Patch::Apply(object)));
+        serde_json::to_value(applied.unwrap()).unwrap()
+    }
+
     /// Changes an object as another writer would, by a merge patch.
     pub fn patch(&self, api_version: &str, kind: &str, namespace: &str, name: &str, patch: &Value) {
         let api = self.api(api_version, kind, namespace);

@@ -10,6 +10,7 @@
 pub mod api_proxy;
 pub mod cluster;
 pub mod daemon;
+pub mod fake_fleet;
 pub mod repository;
 pub mod shop;
 pub mod small_chart;

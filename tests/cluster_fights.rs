@@ -1,0 +1,54 @@
+//! Whoever undoes what is put back is named, and healing pauses for his store alone.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use common::{World, until};
+use serde_json::json;
+
+#[test]
+fn a_fight_is_detected_named_and_paused_and_a_new_commit_ends_the_pause() {
+    let (world, daemon) = World::with_ready(&["acme", "calm"]);
+    let replicas = |name: &str| {
+        let deployment = world.cluster.get("apps/v1", "Deployment", &world.namespace(name), "medusa");
+        deployment.unwrap()["spec"]["replicas"].clone()
+    };
+    let undo = |name: &str| {
+        let patch = json!({ "spec": { "replicas": 0 } });
+        world.cluster.patch("apps/v1", "Deployment", &world.namespace(name), "medusa", &patch);
+    };
+    let store = world.store("acme");
+    let reason = || daemon.store(&store).unwrap()["reason"].as_str().unwrap_or_default().to_owned();
+    // The sixth heal within a minute is one too many.
+    until("the fight is seen", || {
+        if replicas("acme") != 0 {
+            undo("acme");
+        }
+        (daemon.metric("storekeeper_fights_total") >= 1.0).then_some(())
+    });
+    until("the other field manager is named", || {
+        let reason = reason();
+        (reason.contains("Deployment/medusa") && reason.contains("field manager somebody-else")).then_some(())
+    });
+    let shown = daemon.store(&store).unwrap();
+    assert!(
+        !shown["next_retry"].is_null() || !shown["nextRetry"].is_null(),
+        "the next try is shown: {shown}"
+    );
+    assert_eq!(daemon.metric("storekeeper_stores_fighting"), 1.0);
+
+    // Another store is healed while this one is not.
+    undo("acme");
+    undo("calm");
+    until("the calm store is healed", || (replicas("calm") == 1).then_some(()));
+    assert_eq!(replicas("acme"), 0, "healing pauses");
+
+    world.write_store("acme", "Another name");
+    world.repository.push("something new of this store");
+    until("the commit is applied at once, and what had drifted too", || {
+        (replicas("acme") == 1).then_some(())
+    });
+    until("the fight is forgotten", || (!reason().contains("again and again")).then_some(()));
+    assert_eq!(daemon.metric("storekeeper_fights_total"), 1.0, "it was told once");
+}

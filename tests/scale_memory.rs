@@ -1,0 +1,120 @@
+//! What a fleet costs in memory and at a restart: a daemon that finds a thousand converged stores.
+//!
+//! `STOREKEEPER_SCALE_STORES=10000 cargo test --release --test scale_memory -- --nocapture` measures more, with the
+//! optimised binary, and prints it.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+#[path = "common/chart.rs"]
+mod chart;
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use common::daemon::Daemon;
+use common::fake_fleet::{Copy, FakeFleet, Template};
+use common::{World, until};
+use storekeeper::names::StoreId;
+use storekeeper::store::{FileContent, Limits, RepositoryTree, StoreEntry};
+
+/// The goal for 1,000 stores is 64 MiB at most, for the optimised binary. Tests run the unoptimised one, whose code
+/// alone takes some 30 MiB more.
+const LIMIT_MIB: f64 = if cfg!(debug_assertions) { 112.0 } else { 64.0 };
+
+#[test]
+fn a_thousand_stores_that_need_nothing_are_held_in_little_memory_and_restarted_without_a_write() {
+    let stores = std::env::var("STOREKEEPER_SCALE_STORES").ok();
+    let stores = stores.map_or(1000, |text| text.parse().unwrap());
+    let found = restart(stores, true);
+    println!("{stores} stores: {found:?}");
+    assert_eq!(found.writes, 0, "a restart writes nothing");
+    if stores <= 1000 {
+        assert!(found.peak_mib < LIMIT_MIB, "{found:?}, at most {LIMIT_MIB} MiB");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_stream_its_lists_is_read_page_by_page() {
+    let found = restart(60, false);
+    assert_eq!(found.writes, 0, "{found:?}");
+    assert!(found.requests["GET /api/v1/secrets"] >= 2, "pages: {:?}", found.requests);
+}
+
+#[derive(Debug)]
+#[allow(dead_code, reason = "what is printed is read by people")]
+struct Found {
+    objects: usize,
+    seconds_until_ready: f64,
+    rss_mib: f64,
+    peak_mib: f64,
+    writes: usize,
+    requests: BTreeMap<String, usize>,
+}
+
+/// Shows a daemon this many copies of a real store, and looks at what it costs.
+fn restart(stores: usize, streams: bool) -> Found {
+    let (world, first) = World::with_ready(&["template"]);
+    drop(first);
+    let store: StoreId = world.store("template").parse().unwrap();
+    let template = Template::of(&world.cluster.kubeconfig, &world.source, &store);
+    let objects = template.objects();
+    let fake = FakeFleet::start(template, world.folder.path(), streams);
+    let served = fake.connect(&world.source).served_fingerprint();
+    world.repository.remove(&world.file("template"));
+    let tree = write_stores(&world, stores);
+    let chart = chart::load().unwrap();
+    let limits = Limits::default();
+    let snapshot =
+        storekeeper::store::read(&tree, &|path| chart.file(path), &BTreeMap::new(), &limits).unwrap();
+    let copies: Vec<Copy> = snapshot
+        .stores
+        .iter()
+        .map(|(id, entry)| {
+            let StoreEntry::Accepted(store) = entry else { panic!("{entry:?}") };
+            (id.clone(), storekeeper::reconcile::inputs(store, &chart, served).to_string())
+        })
+        .collect();
+    assert_eq!(copies.len(), stores);
+    drop(snapshot);
+    fake.set(copies);
+
+    let begun = Instant::now();
+    let daemon = Daemon::start(world.folder.path(), &world.repository.url(), &world.source, &fake.kubeconfig);
+    until("the first pass is done", || (daemon.get("/readyz").0 == 200).then_some(()));
+    let seconds_until_ready = begun.elapsed().as_secs_f64();
+    let ready = daemon.get("/metrics").1;
+    let expected = format!("storekeeper_stores{{state=\"ready\"}} {stores}");
+    assert!(ready.to_lowercase().contains(&expected), "{ready}");
+    Found {
+        objects,
+        seconds_until_ready,
+        rss_mib: mib(daemon.pid(), "VmRSS:"),
+        peak_mib: mib(daemon.pid(), "VmHWM:"),
+        writes: fake.writes(),
+        requests: fake.requests(),
+    }
+}
+
+fn write_stores(world: &World, stores: usize) -> RepositoryTree {
+    let mut files = BTreeMap::new();
+    let fleet = fs::read(world.repository.checkout.join("storekeeper.yaml")).unwrap();
+    files.insert("storekeeper.yaml".to_owned(), FileContent::Bytes(fleet));
+    for number in 0..stores {
+        let name = format!("shop-{number:05}");
+        world.write_store(&name, &name);
+        let path = world.file(&name);
+        let text = fs::read(world.repository.checkout.join(&path)).unwrap();
+        files.insert(path, FileContent::Bytes(text));
+    }
+    let revision = world.repository.push("the whole fleet").parse().unwrap();
+    RepositoryTree { revision, files }
+}
+
+fn mib(process: u32, field: &str) -> f64 {
+    let text = fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
