@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::error::{GitError, one_line};
 
-/// A push writes several files within a few milliseconds: this much quiet means that it is over.
+/// A push may write several files within a few milliseconds: this much quiet means that it is over.
 const QUIET: Duration = Duration::from_millis(20);
 
 /// A repository that never goes quiet is reported on this often.
@@ -98,17 +98,47 @@ fn changes_refs(event: &Event) -> bool {
     })
 }
 
-/// Calls back once for each burst of changes, until the watcher is dropped.
+/// Calls back at the first change of a burst, for a push has mostly ended with it, and once more when the burst is over, if
+/// anything followed; until the watcher is dropped.
 fn report(changes: &Receiver<()>, on_change: &dyn Fn()) {
     while changes.recv().is_ok() {
-        let first = Instant::now();
+        on_change();
+        let (first, mut more) = (Instant::now(), false);
         loop {
             match changes.recv_timeout(QUIET) {
-                Ok(()) if first.elapsed() < PATIENCE => {}
-                Ok(()) | Err(RecvTimeoutError::Timeout) => break,
+                Ok(()) if first.elapsed() < PATIENCE => more = true,
+                Ok(()) => {
+                    more = true;
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
-        on_change();
+        if more {
+            on_change();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_at_once_and_what_follows_it_is_told_once_when_it_is_over() {
+        let (change, changes) = mpsc::channel();
+        let (tell, told) = mpsc::channel();
+        for _ in 0..4 {
+            change.send(()).unwrap();
+        }
+        let thread = std::thread::spawn(move || report(&changes, &|| tell.send(()).unwrap()));
+        for _ in 0..2 {
+            told.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        let further = told.recv_timeout(Duration::from_millis(100));
+        drop(change);
+        thread.join().unwrap();
+        assert!(further.is_err(), "one burst, two words");
     }
 }
