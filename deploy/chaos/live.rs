@@ -124,6 +124,14 @@ impl Live {
                     if going { "on its way out" } else { "there still" }
                 ));
             }
+            // Until the mark is off, the file that came back may go again and the store is still refused.
+            let marks = namespace.metadata.annotations.iter().flatten();
+            let mut marks = marks.filter(|(key, _)| key.starts_with("storekeeper.dev/removal"));
+            if let Some((mark, _)) = marks.next()
+                && tree.good_names().into_iter().any(|store| self.namespace(store) == name)
+            {
+                wrong.push(format!("namespace {name} has a file and still carries {mark}"));
+            }
             there.insert(name);
         }
         let missing = tree.good_names().into_iter().map(|name| self.namespace(name));
