@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::names::{
-    Host, INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId, StoreId,
+    Host, INVENTORY_NAME, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId,
+    StoreId,
 };
 
 pub use identity::{Fingerprint, KeyParts, NoFingerprint, ObjectKey, Uid};
@@ -327,6 +328,19 @@ pub fn url(manifests: &[Manifest], host: &Host) -> Option<String> {
     let ingress = ingresses.find(|it| hosts(it.body.pointer("/spec/rules"), "/host").contains(&ours))?;
     let tls = hosts(ingress.body.pointer("/spec/tls"), "/hosts").contains(&ours);
     Some(format!("{}://{host}/", if tls { "https" } else { "http" }))
+}
+
+/// Returns the image by which people know a version: that of the API, or else of the first Deployment.
+pub fn image(manifests: &[Manifest]) -> Option<String> {
+    let is_api = |manifest: &&Manifest| {
+        let labels = manifest.body.pointer("/metadata/labels");
+        labels.and_then(|labels| labels.get(LABEL_COMPONENT)).is_some_and(|of| of == "medusa")
+    };
+    let mut deployments = manifests.iter().filter(|manifest| manifest.key.kind == "Deployment");
+    let first = deployments.clone().next();
+    let found = deployments.find(is_api).or(first)?;
+    let image = found.body.pointer("/spec/template/spec/containers/0/image")?;
+    image.as_str().map(str::to_owned)
 }
 
 /// Writes namespace and ownership labels into an object and drops what only the server may say.

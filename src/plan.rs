@@ -11,6 +11,7 @@ pub mod moment;
 mod record;
 mod remaining;
 mod removals;
+mod rollback;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,17 +22,18 @@ use crate::names::{
     ANNOTATION_HOST, ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED, ANNOTATION_REMOVAL_SINCE, Host,
     LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
 };
-use crate::report::Workload;
+use crate::report::{Readiness, Workload};
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
 pub use immutable::{Treatment, immutable_field, treatment};
-pub use inventory::{Inventory, InventoryEntry};
+pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use record::{Applied, achieved, partly_achieved};
 pub use remaining::{Remaining, remaining};
 pub use removals::{
     Fate, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, removals, shortened_list,
 };
+pub use rollback::may_roll_back;
 
 /// What the cluster holds of one store, from the watch caches. A copy shares everything large with the cache.
 #[derive(Debug, Clone, Default)]
@@ -136,6 +138,8 @@ pub struct DesiredStore<'a> {
     pub inputs: &'a Fingerprint,
     /// The commit it comes from.
     pub revision: &'a str,
+    /// The version that is held back in favour of this one, if one is.
+    pub held: Option<&'a Held>,
     /// Its objects in the order of applying.
     pub manifests: &'a [Manifest],
 }
@@ -290,6 +294,8 @@ pub enum StorePlan {
     AwaitDeletion,
     /// The namespace exists and is not ours.
     NotOurs(Ownership),
+    /// What ran before is wanted again and can't be had, for this reason: nothing is changed.
+    Held(String),
 }
 
 /// Plans one store that git wants.
@@ -335,9 +341,14 @@ fn needs_intent(applies: &[Vec<Step>], prunes: &[Vec<Step>], observed: &Observed
         Step::Apply { manifest, .. } => Some(manifest),
         _ => None,
     });
+    // A Job that is left over is no claim of the inventory, and is found again without it.
+    let claims = |step: &Step| matches!(step, Step::Prune { key, .. } if key.kind != "Job" || is_listed(key, observed));
     match &observed.inventory {
         None => applied.into_iter().any(|manifest| !is_usual(&manifest.resource)),
-        Some(_) => !prunes.is_empty() || applied.into_iter().any(|manifest| !is_recorded(manifest, observed)),
+        Some(_) => {
+            prunes.iter().flatten().any(claims)
+                || applied.into_iter().any(|manifest| !is_recorded(manifest, observed))
+        }
     }
 }
 
@@ -373,10 +384,32 @@ pub fn is_converged(
 /// one did not see it yet.
 fn has_strays(inventory: &Inventory, observed: &ObservedStore) -> bool {
     let stray = |(key, object): (&ObjectKey, &ObservedObject)| {
-        object.owned_fields.is_some() && !object.keep && !object.deleting && inventory.get(key).is_none()
+        object.owned_fields.is_some()
+            && !object.deleting
+            && inventory.get(key).is_none()
+            && !is_spared(key, object, Some(inventory), inventory.inputs.as_ref())
     };
     // Whoever asks has found each line's object: with as many objects, there is no further one.
     observed.objects.len() > inventory.objects.len() && observed.objects.iter().any(stray)
+}
+
+/// Whether the inventory names an object.
+fn is_listed(key: &ObjectKey, observed: &ObservedStore) -> bool {
+    observed.inventory.as_ref().is_some_and(|inventory| inventory.get(key).is_some())
+}
+
+/// Whether an object stays though it is not rendered with these inputs: it says so itself, or it is a Job that has run for
+/// an earlier version. That stays until the newer one is READY, so that going back runs nothing a second time.
+fn is_spared(
+    key: &ObjectKey,
+    object: &ObservedObject,
+    inventory: Option<&Inventory>,
+    inputs: Option<&Fingerprint>,
+) -> bool {
+    let good = inventory.and_then(|inventory| inventory.good.as_ref());
+    let has_run =
+        || object.workload.as_ref().is_some_and(|workload| workload.readiness == Readiness::Current);
+    object.keep || key.kind == "Job" && good.is_some_and(|good| Some(&good.inputs) != inputs) && has_run()
 }
 
 fn applies(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>> {
@@ -413,11 +446,11 @@ fn is_recorded(manifest: &Manifest, observed: &ObservedStore) -> bool {
 /// what it says itself, so a lost inventory loses no prune. Labels alone are no proof: controllers copy them.
 fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>> {
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
-    let listed =
-        |key: &ObjectKey| observed.inventory.as_ref().is_some_and(|inventory| inventory.get(key).is_some());
-    let ours = |key: &ObjectKey, object: &ObservedObject| object.owned_fields.is_some() || listed(key);
+    let ours =
+        |key: &ObjectKey, object: &ObservedObject| object.owned_fields.is_some() || is_listed(key, observed);
     let unwanted = observed.objects.iter().filter(|(key, object)| {
-        !wanted.contains(key) && ours(key, object) && !object.keep && !object.deleting
+        let is_spared = is_spared(key, object, observed.inventory.as_deref(), Some(desired.inputs));
+        !wanted.contains(key) && ours(key, object) && !is_spared && !object.deleting
     });
     // What exposes goes before what it exposes: the order of applying, backwards.
     let mut waves: BTreeMap<_, Vec<Step>> = BTreeMap::new();
@@ -501,10 +534,9 @@ mod tests {
     fn plan(manifests: &[Manifest], inputs: &Fingerprint, observed: &ObservedStore) -> StorePlan {
         let (store_id, source, host) = (id("acme"), source(), host());
         let owner = Owner { store: &store_id, source: &source };
-        store(
-            &DesiredStore { owner, host: &host, protect: false, inputs, revision: "r", manifests },
-            observed,
-        )
+        let desired =
+            DesiredStore { owner, host: &host, protect: false, inputs, revision: "r", held: None, manifests };
+        store(&desired, observed)
     }
 
     fn lines(plan: &StorePlan) -> Vec<String> {
@@ -712,6 +744,37 @@ mod tests {
         objects(&mut observed).get_mut(&wanted[0].key).unwrap().deleting = true;
         assert!(!is_fast(&observed, &inputs("1")));
         assert!(lines(&plan(&wanted, &inputs("2"), &observed)).is_empty());
+    }
+
+    #[test]
+    fn a_job_that_has_run_is_pruned_only_once_the_newer_version_is_ready() {
+        let old = manifests(&[("Job", "migrate-1", "")]);
+        let new = manifests(&[("Job", "migrate-2", "")]);
+        let ready = |mut observed: ObservedStore, run: &Fingerprint| {
+            let inventory = Arc::make_mut(observed.inventory.as_mut().unwrap());
+            let good = LastGood { inputs: *run, ..inventory.as_good().unwrap() };
+            inventory.good = Some(Box::new(good));
+            observed
+        };
+        let with_job = |mut observed: ObservedStore, readiness: Readiness| {
+            let job = objects(&mut observed).get_mut(&old[0].key).unwrap();
+            job.workload = Some(Box::new(Workload { step: crate::report::Step::Migration, readiness }));
+            observed
+        };
+        let before = ready(after(&old, &inputs("1")), &inputs("1"));
+        let run = with_job(before.clone(), Readiness::Current);
+        let record = "  record what is about to change";
+        assert_eq!(lines(&plan(&new, &inputs("2"), &run)), [record, "+ Job/migrate-2"]);
+        let failed = with_job(before, Readiness::Failed("deadline".into()));
+        assert_eq!(lines(&plan(&new, &inputs("2"), &failed)), [record, "+ Job/migrate-2", "- Job/migrate-1"]);
+
+        // The newer version is applied, and the Job of the one before is still there.
+        let mut both = ready(after(&new, &inputs("2")), &inputs("1"));
+        objects(&mut both).insert(old[0].key.clone(), run.objects[&old[0].key].clone());
+        assert!(is_fast(&both, &inputs("2")), "it waits for READY");
+        let both = ready(both, &inputs("2"));
+        assert!(!is_fast(&both, &inputs("2")));
+        assert_eq!(lines(&plan(&new, &inputs("2"), &both)), ["- Job/migrate-1"], "and claims nothing");
     }
 
     #[test]

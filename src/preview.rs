@@ -35,7 +35,9 @@ pub enum Verdict {
 impl FleetPlan {
     /// Judges the plan as a whole.
     pub fn verdict(&self) -> Verdict {
-        let wrong = |plan: &Result<StorePlan, RunError>| matches!(plan, Err(_) | Ok(StorePlan::NotOurs(_)));
+        let wrong = |plan: &Result<StorePlan, RunError>| {
+            matches!(plan, Err(_) | Ok(StorePlan::NotOurs(_) | StorePlan::Held(_)))
+        };
         let changes = |plan: &Result<StorePlan, RunError>| match plan {
             Ok(StorePlan::Converged) => false,
             // Only the record of what it was made from would change.

@@ -9,6 +9,7 @@ mod conclude;
 mod past;
 mod remove;
 mod render;
+mod rollback;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -21,17 +22,18 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner, Resource};
 use crate::names::{SourceId, StoreId};
-use crate::plan::{self, Applied, DesiredStore, Inventory, Marks, ObservedStore, Ownership, StorePlan};
+use crate::plan::{self, Applied, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTarget, ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
 use act::Acted;
 pub use act::{StepError, StepsFailed};
 pub use conclude::Question;
-use conclude::conclude;
+use conclude::{Wanted, conclude};
 pub use past::{Past, PastError};
 pub use remove::{Leaving, LeavingMemory, Permit};
 pub use render::{RenderFailure, Surroundings, render_offline};
+use rollback::Aim;
 
 /// How often a run looks again when the namespace changes under it.
 const LOOKS: usize = 3;
@@ -288,9 +290,13 @@ async fn sync(
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let planned = plan_store(context, store, revision).await?;
-    let Planned { plan, observed, inputs, manifests, probe } = planned;
+    let Planned { plan, observed, inputs, manifests, probe, aim } = planned;
+    let wanted = Wanted { store, held: aim.held.as_ref() };
     let waves = match plan {
-        StorePlan::Converged => return conclude(context, owner, Done::Nothing, memory).await,
+        StorePlan::Converged => return conclude(context, wanted, Done::Nothing, memory).await,
+        StorePlan::Held(reason) => {
+            return Ok(Conclusion::new(Done::Waiting, Some(StoreState::Failed), reason));
+        }
         StorePlan::AwaitDeletion => return Ok(awaiting_deletion(context, owner, &observed, memory).await),
         StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
         StorePlan::Sync(waves) => waves,
@@ -305,14 +311,7 @@ async fn sync(
     let acted = act::carry_out(&context.cluster, owner, &observed, waves, tally).await;
     // What was observed before is not what is recorded now, once an intent was.
     let recorded = acted.intent.as_ref().or(observed.inventory.as_deref());
-    let desired = DesiredStore {
-        owner,
-        host: &store.host,
-        protect: store.protect,
-        inputs: &inputs,
-        revision,
-        manifests: &manifests,
-    };
+    let desired = aim.desired(owner, &inputs, &manifests);
     if acted.failed.is_some() || !acted.replaced.is_empty() {
         // A new store has no record before its first change.
         let recorded = recorded.cloned().unwrap_or_else(|| plan::intent(&desired, &observed));
@@ -324,7 +323,7 @@ async fn sync(
         context.cluster.record(owner, &inventory).await?;
     }
     let done = if tally.withheld && tally.steps == 0 { Done::Nothing } else { Done::Applied };
-    conclude(context, owner, done, memory).await
+    conclude(context, wanted, done, memory).await
 }
 
 /// Writes down what a run achieved that did not reach its end, so that the next one leaves it alone. When that fails too,
@@ -369,45 +368,48 @@ pub struct Planned {
     inputs: Fingerprint,
     manifests: Vec<Manifest>,
     probe: Option<ProbeTarget>,
+    aim: Aim,
 }
 
 /// Plans one store that git wants, without acting: what a run would do now.
 pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -> Result<Planned, RunError> {
     let owner = Owner { store: &store.id, source: &context.source };
-    let inputs = inputs(store, &context.chart, context.cluster.served_fingerprint());
     for _ in 0..LOOKS {
         if let Some(inventory) = context.cluster.observe(&store.id).inventory {
             context.cluster.watch_inventoried(&inventory).await?;
         }
         let observed = context.cluster.observe(&store.id);
-        let unrendered =
-            |plan, observed| Planned { plan, observed, inputs, manifests: Vec::new(), probe: None };
-        if plan::is_converged(owner, (&store.host, store.protect), &inputs, &observed) {
-            return Ok(unrendered(StorePlan::Converged, observed));
-        }
-        let mut desired = DesiredStore {
-            owner,
-            host: &store.host,
-            protect: store.protect,
-            inputs: &inputs,
-            revision,
-            manifests: &[],
+        let aim = rollback::aim(context, store, revision, observed.inventory.as_deref()).await;
+        let (aim, stuck) = match aim {
+            Ok(aim) => (aim, None),
+            Err(reason) => (Aim::at(store, revision), Some(reason)),
         };
-        // Before anything is rendered or read: what isn't ours is none of our business.
-        match plan::store(&desired, &observed) {
-            StorePlan::Converged | StorePlan::Sync(_) => {}
-            not_now => return Ok(unrendered(not_now, observed)),
+        let inputs = inputs(&aim.store, &context.chart, context.cluster.served_fingerprint());
+        let unrendered =
+            |plan, observed, aim| Planned { plan, observed, inputs, manifests: Vec::new(), probe: None, aim };
+        if stuck.is_none() && plan::is_converged(owner, (&aim.store.host, aim.protect), &inputs, &observed) {
+            return Ok(unrendered(StorePlan::Converged, observed, aim));
         }
-        let manifests = manifests(context, owner, store, &observed).await?;
+        // Before anything is rendered or read: what isn't ours is none of our business.
+        match (plan::store(&aim.desired(owner, &inputs, &[]), &observed), stuck) {
+            (StorePlan::Converged | StorePlan::Sync(_), None) => {}
+            (StorePlan::Converged | StorePlan::Sync(_), Some(reason)) => {
+                return Ok(unrendered(StorePlan::Held(reason), observed, aim));
+            }
+            (not_now, _) => return Ok(unrendered(not_now, observed, aim)),
+        }
+        let manifests = manifests(context, owner, &aim.store, &observed).await?;
+        if let Some(reason) = aim.is_lost(&observed, &manifests) {
+            return Ok(unrendered(StorePlan::Held(reason), observed, aim));
+        }
         // Before anything is applied: a store that can't be asked would never be READY.
         let probe = ProbeTarget::of(&manifests)?;
         context.cluster.watch_kinds(kinds_of(&manifests)).await?;
         let newest = context.cluster.observe(&store.id);
         // Rendered without a namespace, secrets are new ones: they must never meet a namespace that has come since.
         if identity(&newest) == identity(&observed) {
-            desired.manifests = &manifests;
-            let plan = plan::store(&desired, &newest);
-            return Ok(Planned { plan, observed: newest, inputs, manifests, probe });
+            let plan = plan::store(&aim.desired(owner, &inputs, &manifests), &newest);
+            return Ok(Planned { plan, observed: newest, inputs, manifests, probe, aim });
         }
     }
     Err(RunError::Unsettled { namespace: store.id.namespace() })

@@ -4,10 +4,12 @@
 //! - `readiness`: what a workload's status says
 //! - `symptoms`: what pods and events say besides
 //! - `probe`: what is asked of the shop itself
+//! - `rollout`: what runs when a newer version does not come up
 //! - `verdict`: the state that follows from all of these
 
 mod probe;
 mod readiness;
+mod rollout;
 mod step;
 mod symptoms;
 mod verdict;
@@ -21,6 +23,7 @@ use crate::names::StoreId;
 
 pub use probe::{ProbeFailure, ProbeTarget, ProbeTargetError, Probed};
 pub use readiness::{Readiness, WORKLOAD_KINDS, Workload, workload};
+pub use rollout::{Version, failed_rollout, rolled_back};
 pub use step::{Step, StepTimeout, StepTimeoutError, StepTimeouts};
 pub use symptoms::{Symptom, explain, symptoms};
 pub use verdict::{Evidence, Verdict, judge};

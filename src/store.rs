@@ -179,6 +179,8 @@ pub struct Store {
     pub values: Map<String, Value>,
     /// Whether it is kept when its file goes.
     pub protect: bool,
+    /// What becomes of a version that does not come up.
+    pub rollback: Rollback,
     /// The path of its file.
     pub file: String,
     base: Arc<Map<String, Value>>,
@@ -224,8 +226,20 @@ pub struct Fleet {
     pub deletion_budget: DeletionBudget,
     /// How long a store whose file is gone is kept before it is deleted, in seconds.
     pub deletion_grace_seconds: u32,
+    /// What becomes of a version that does not come up, in stores that don't say so themselves.
+    pub rollback: Rollback,
     /// Fleet values with the value files merged over them: what all stores share.
     pub base: Arc<Map<String, Value>>,
+}
+
+/// What becomes of a version of a store that does not come up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rollback {
+    /// It stays applied, and its store FAILED, until git says something else.
+    #[default]
+    None,
+    /// What ran before is applied again and held until git says something else.
+    LastGood,
 }
 
 impl Fleet {

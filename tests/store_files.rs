@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use storekeeper::names::{Host, StoreId};
 use storekeeper::store::{
-    DeletionBudget, FileContent, Freeze, Limits, Problem, RepositoryTree, Snapshot, StoreEntry, ValueFile,
-    read, wants,
+    DeletionBudget, FileContent, Freeze, Limits, Problem, RepositoryTree, Rollback, Snapshot, StoreEntry,
+    ValueFile, read, wants,
 };
 
 const FLEET: &str = "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n";
@@ -155,6 +155,23 @@ fn fleet_values_lose_to_value_files_and_those_to_the_store() {
     let files: Vec<_> = snapshot.fleet.value_files.iter().map(ToString::to_string).collect();
     assert_eq!(files, ["values/one.yaml", "values/two.yaml", "chart:values-local.yaml"]);
     assert_eq!(snapshot.fleet.value_files[2], ValueFile::Chart("values-local.yaml".to_owned()));
+}
+
+#[test]
+fn what_the_fleet_says_of_rollbacks_holds_for_stores_that_say_nothing() {
+    let policies = |fleet: &str| {
+        let files = [
+            ("storekeeper.yaml", &*format!("{FLEET}{fleet}")),
+            ("stores/silent.yaml", &store("silent", "")),
+            ("stores/back.yaml", &store("back", "  rollback: lastGood\n")),
+            ("stores/forward.yaml", &store("forward", "  rollback: none\n")),
+        ];
+        let snapshot = read_all(&tree(&files)).unwrap();
+        ["silent", "back", "forward"].map(|name| snapshot.stores[&id(name)].accepted().unwrap().rollback)
+    };
+    let (none, back) = (Rollback::None, Rollback::LastGood);
+    assert_eq!(policies(""), [none, back, none]);
+    assert_eq!(policies("  rollback: lastGood\n"), [back, back, none]);
 }
 
 #[test]

@@ -6,8 +6,10 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{LogFormat, SchemaKind};
+use crate::names::StoreId;
 use crate::plan::{Fate, Step, StorePlan, moment};
 use crate::preview::FleetPlan;
+use crate::reconcile::RunError;
 use crate::store::schema;
 
 /// Sends logs to standard error; `STOREKEEPER_LOG` sets the levels.
@@ -44,13 +46,9 @@ pub(super) fn print_plan(plan: &FleetPlan) -> io::Result<()> {
                     writeln!(out, "    {step}")?;
                 }
             }
-            Ok(StorePlan::NotOurs(_)) => {
+            planned => {
                 wrong += 1;
-                writeln!(out, "! store {store}: namespace {} exists and is not ours", store.namespace())?;
-            }
-            Err(error) => {
-                wrong += 1;
-                writeln!(out, "! store {store}: failed to {error}")?;
+                writeln!(out, "! store {store}: {}", trouble(store, planned))?;
             }
         }
     }
@@ -78,6 +76,15 @@ pub(super) fn print_plan(plan: &FleetPlan) -> io::Result<()> {
         "{added} to add, {changed} to change, {removed} to remove, {} removals refused, {wrong} wrong",
         plan.removals.refused().len() + plan.removals.protected().len()
     )
+}
+
+/// Says why a store can't be planned.
+fn trouble(store: &StoreId, planned: &Result<StorePlan, RunError>) -> String {
+    match planned {
+        Ok(StorePlan::Held(reason)) => reason.clone(),
+        Ok(_) => format!("namespace {} exists and is not ours", store.namespace()),
+        Err(error) => format!("failed to {error}"),
+    }
 }
 
 /// Prints objects as a YAML stream with the template of each, as `helm template` does.

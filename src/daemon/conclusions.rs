@@ -11,7 +11,7 @@ use super::{Daemon, Shown};
 use crate::metrics::Outcome;
 use crate::names::StoreId;
 use crate::reconcile::{Conclusion, Done, RunError, Tally, Wish};
-use crate::report::{StoreReport, StoreState};
+use crate::report::{Step, StoreReport, StoreState};
 use crate::store::StoreEntry;
 
 impl Daemon {
@@ -39,7 +39,10 @@ impl Daemon {
                     tracing::info!(store.id = %store, "deletion of the namespace begun");
                 }
                 let Conclusion { done: _, state, step, reason, ask, symptoms, leaving } = conclusion;
-                self.asking.concluded(&store, ask, step.is_some(), Instant::now());
+                // Of a rollout that waits the version before is asked, which nothing has shaken.
+                let serves = matches!(state, Some(StoreState::Ready | StoreState::Degraded));
+                let restless = step.is_some_and(|step| serves || step >= Step::Ingress);
+                self.asking.concluded(&store, ask, restless, Instant::now());
                 let timeout = step.map(|step| self.context.timeouts.of(step));
                 self.waits.concluded(&store, step.zip(timeout), symptoms, Instant::now());
                 let (reason, healing) = self.fighting(&store, reason, now);

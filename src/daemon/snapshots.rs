@@ -98,7 +98,9 @@ impl Daemon {
                 (Some(StoreEntry::Accepted(before)), StoreEntry::Accepted(store))
                     if Arc::ptr_eq(before, store) => {}
                 (_, StoreEntry::Accepted(store)) => {
-                    let known = self.accepted.get(id).filter(|(known, _)| known.digest() == store.digest());
+                    let known = self.accepted.get(id).filter(|(known, _)| {
+                        known.digest() == store.digest() && known.rollback == store.rollback
+                    });
                     // A file that was broken before may be as it was before that: what is shown of it changes.
                     let shown = before.is_some_and(|before| before.accepted().is_some());
                     // What protects a store is no chart value, so it is not in the digest.

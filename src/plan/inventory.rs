@@ -26,12 +26,44 @@ pub struct Inventory {
     pub url: Option<String>,
     /// What the shop has to answer before it is READY; none when its chart does not say.
     pub probe: Option<ProbeTarget>,
-    /// The inputs that the store was READY with last: with these, what stops is a failure and no beginning.
-    pub ready: Option<Fingerprint>,
+    /// The image of the version that was applied, for people.
+    pub image: Option<String>,
+    /// What the store was READY with last: with the same inputs, what stops is a failure and no beginning.
+    pub good: Option<Box<LastGood>>,
+    /// A version that did not come up, and is not applied again before git says something else.
+    pub held: Option<Box<Held>>,
     /// The CronJob that a final backup is to be made of before the store is deleted, if one is wanted.
     pub final_backup: Option<String>,
     /// The objects, ours until pruned.
     pub objects: Vec<InventoryEntry>,
+}
+
+/// What a store was READY with. Its values are not kept: they are read from git at its commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGood {
+    /// The fingerprint of everything that its rendering depended on.
+    pub inputs: Fingerprint,
+    /// Its commit.
+    pub revision: String,
+    /// Its image, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The fingerprint of all its objects.
+    pub rendering: Fingerprint,
+}
+
+/// A version that did not come up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The fingerprint of what git wanted and what rendered it: held for as long as both are the same.
+    pub wish: Fingerprint,
+    /// Its commit.
+    pub revision: String,
+    /// Its image, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Why it did not come up.
+    pub reason: String,
 }
 
 /// One object of an [`Inventory`].
@@ -50,13 +82,35 @@ pub struct InventoryEntry {
 impl Inventory {
     /// Whether the store was READY with what is applied now.
     pub fn was_ready(&self) -> bool {
-        self.ready.is_some() && self.ready == self.inputs
+        self.good.as_ref().is_some_and(|good| Some(good.inputs) == self.inputs)
+    }
+
+    /// Returns what is applied as what the store is READY with; none while a change is under way.
+    pub fn as_good(&self) -> Option<LastGood> {
+        let rendering = rendering(self.objects.iter().map(|entry| (&entry.key, entry.manifest)));
+        Some(LastGood {
+            inputs: self.inputs?,
+            revision: self.revision.clone(),
+            image: self.image.clone(),
+            rendering,
+        })
     }
 
     /// Finds an object's entry.
     pub fn get(&self, key: &ObjectKey) -> Option<&InventoryEntry> {
         self.objects.iter().find(|entry| entry.key == *key)
     }
+}
+
+/// Returns the fingerprint of a whole rendering, whatever the order of its objects.
+pub fn rendering<'a>(objects: impl Iterator<Item = (&'a ObjectKey, Option<Fingerprint>)>) -> Fingerprint {
+    let line = |(key, manifest): (&ObjectKey, Option<Fingerprint>)| {
+        let word = manifest.map_or(NONE.to_owned(), |manifest| manifest.to_string());
+        format!("{} {} {} {word}", key.group, key.kind, key.name)
+    };
+    let mut lines: Vec<_> = objects.map(line).collect();
+    lines.sort_unstable();
+    Fingerprint::of_bytes(lines.join("\n").as_bytes())
 }
 
 /// The JSON of an inventory. An object is one line of five words: API version, kind, name, the fingerprint of its
@@ -72,7 +126,11 @@ struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     probe: Option<ProbeTarget>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    ready: Option<Fingerprint>,
+    image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    good: Option<Box<LastGood>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<Box<Held>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     final_backup: Option<String>,
     objects: Vec<String>,
@@ -80,9 +138,9 @@ struct Written {
 
 impl From<Inventory> for Written {
     fn from(inventory: Inventory) -> Self {
-        let Inventory { inputs, revision, url, probe, ready, final_backup, objects } = inventory;
+        let Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects } = inventory;
         let objects = objects.iter().map(write_entry).collect();
-        Self { form: FORM, inputs, revision, url, probe, ready, final_backup, objects }
+        Self { form: FORM, inputs, revision, url, probe, image, good, held, final_backup, objects }
     }
 }
 
@@ -90,14 +148,15 @@ impl TryFrom<Written> for Inventory {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { form, inputs, revision, url, probe, ready, final_backup, objects } = written;
+        let Written { form, inputs, revision, url, probe, image, good, held, final_backup, objects } =
+            written;
         if form != FORM {
             return Err(format!("it has form {form}, this release knows form {FORM}"));
         }
         let read =
             |line: String| read_entry(&line).ok_or_else(|| format!("`{line}` is no object of an inventory"));
         let objects = objects.into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { inputs, revision, url, probe, ready, final_backup, objects })
+        Ok(Self { inputs, revision, url, probe, image, good, held, final_backup, objects })
     }
 }
 
@@ -141,7 +200,9 @@ mod tests {
             revision: "abc".to_owned(),
             url: Some("http://acme.example.com/".to_owned()),
             probe: None,
-            ready: None,
+            image: None,
+            good: None,
+            held: None,
             final_backup: Some("backup".to_owned()),
             objects: vec![
                 entry("", "Service", "web", Some(Fingerprint::of_bytes(b"f"))),
@@ -160,6 +221,31 @@ mod tests {
              \"apps/v1 Deployment web YsZqel3XDDFGYYBjw0TlMQ -\"]}"
         );
         assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory());
+    }
+
+    #[test]
+    fn what_was_ready_and_what_is_held_are_read_as_they_were_written() {
+        let mut inventory = inventory();
+        let good = inventory.as_good().unwrap();
+        assert_eq!(good.revision, "abc");
+        inventory.good = Some(Box::new(good));
+        assert!(inventory.was_ready());
+        let (wish, reason) = (Fingerprint::of_bytes(b"w"), "it broke".to_owned());
+        inventory.held = Some(Box::new(Held { wish, revision: "def".to_owned(), image: None, reason }));
+        let text = serde_json::to_string(&inventory).unwrap();
+        assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory);
+        inventory.inputs = None;
+        assert!(!inventory.was_ready() && inventory.as_good().is_none(), "a change is under way");
+    }
+
+    #[test]
+    fn a_rendering_is_known_by_its_objects_in_any_order() {
+        let mut inventory = inventory();
+        let good = inventory.as_good();
+        inventory.objects.reverse();
+        assert_eq!(inventory.as_good(), good);
+        inventory.objects.pop();
+        assert_ne!(inventory.as_good(), good);
     }
 
     #[test]

@@ -45,15 +45,18 @@ pub fn achieved(
     };
     let url = manifest::url(desired.manifests, desired.host);
     let inputs = Some(*desired.inputs);
-    // Another release of storekeeper, the same objects: what was READY still is.
-    let ready = match old {
-        Some(old) if old.was_ready() && old.objects == objects => inputs,
-        Some(old) => old.ready,
-        None => None,
-    };
+    let mut good = old.and_then(|old| old.good.clone());
+    if let Some(good) =
+        good.as_mut().filter(|_| old.is_some_and(|old| old.was_ready() && old.objects == objects))
+    {
+        // Another release of storekeeper, the same objects: what was READY still is.
+        good.inputs = *desired.inputs;
+    }
+    let image = manifest::image(desired.manifests);
+    let held = desired.held.cloned().map(Box::new);
     let asks = |it: &&Manifest| it.key.kind == "CronJob" && wants_final_backup(&it.body);
     let final_backup = desired.manifests.iter().find(asks).map(|it| it.key.name.clone());
-    Inventory { inputs, revision, url, probe, ready, final_backup, objects }
+    Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects }
 }
 
 /// What the namespace holds after a run that did not reach its end: what was recorded before it, with claims about what

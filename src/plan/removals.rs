@@ -336,6 +336,7 @@ mod tests {
             value_files: Vec::new(),
             deletion_budget,
             deletion_grace_seconds,
+            rollback: crate::store::Rollback::None,
             base: std::sync::Arc::default(),
         }
     }

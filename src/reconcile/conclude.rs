@@ -1,11 +1,17 @@
 //! The end of a run: what state the store is in, and what to learn of it before the next one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::rollback::{self, Way};
 use super::{Conclusion, Context, Done, Leaving, Memory, RunError};
 use crate::manifest::{Fingerprint, ObjectKey, Owner};
-use crate::plan::{Inventory, ObservedStore};
-use crate::report::{Evidence, ProbeTarget, Probed, Step, StoreState, Symptom, Verdict, Workload, judge};
+use crate::plan::{Held, Inventory, ObservedStore};
+use crate::report::{
+    Evidence, ProbeTarget, Probed, Step, StoreState, Symptom, Verdict, Version, Workload, failed_rollout,
+    judge,
+};
+use crate::store::Store;
 
 /// What a shop shall be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,19 +25,39 @@ pub struct Question {
 }
 
 impl Question {
+    /// What the shop is asked about what is applied.
     fn of(inventory: &Inventory) -> Option<Self> {
-        let Inventory { inputs, revision: _, url, probe, ready: _, final_backup: _, objects: _ } = inventory;
-        Some(Self { url: url.clone()?, target: probe.clone()?, inputs: (*inputs)? })
+        Self::with(inventory, inventory.inputs?)
     }
+
+    /// What the shop is asked while a newer version does not run: whether the one before serves. Its answers never make
+    /// the newer one READY, because they are about other inputs.
+    fn of_before(inventory: &Inventory) -> Option<Self> {
+        Self::with(inventory, inventory.good.as_ref().filter(|_| !inventory.was_ready())?.inputs)
+    }
+
+    fn with(inventory: &Inventory, inputs: Fingerprint) -> Option<Self> {
+        Some(Self { url: inventory.url.clone()?, target: inventory.probe.clone()?, inputs })
+    }
+}
+
+/// What git wants of the store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The store, as git has it now.
+    pub(super) store: &'a Arc<Store>,
+    /// Set when that is held back.
+    pub(super) held: Option<&'a Held>,
 }
 
 /// Concludes what state the store is in, and writes down when it is READY for the first time with what is applied.
 pub(super) async fn conclude(
     context: &Context,
-    owner: Owner<'_>,
+    wanted: Wanted<'_>,
     done: Done,
     memory: &Memory,
 ) -> Result<Conclusion, RunError> {
+    let owner = Owner { store: &wanted.store.id, source: &context.source };
     let observed = context.cluster.observe(owner.store);
     let mut verdict = judged(context, &observed, memory, &memory.symptoms);
     let mut symptoms = None;
@@ -46,15 +72,60 @@ pub(super) async fn conclude(
         verdict = judged(context, &observed, memory, &found);
         symptoms = Some(found);
     }
-    let Verdict { state, step, reason, ask } = verdict;
-    let inventory = observed.inventory;
-    let ask = inventory.as_deref().filter(|_| ask).and_then(Question::of);
-    let is_news = |inventory: &Inventory| inventory.inputs.is_some() && !inventory.was_ready();
-    if let Some(inventory) = inventory.filter(|it| state == StoreState::Ready && is_news(it)) {
-        let inventory = Inventory { ready: inventory.inputs, ..(*inventory).clone() };
+    let inventory = observed.inventory.as_deref();
+    let before = || inventory.and_then(Question::of_before);
+    let ask = inventory.filter(|_| verdict.ask).and_then(Question::of).or_else(before);
+    let news = inventory.filter(|it| verdict.state == StoreState::Ready && !it.was_ready());
+    if let Some((inventory, good)) = news.and_then(|inventory| Some((inventory, inventory.as_good()?))) {
+        let inventory = Inventory { good: Some(Box::new(good)), ..inventory.clone() };
         context.cluster.record(owner, &inventory).await?;
     }
+    let verdict = match inventory {
+        Some(inventory) => explained(context, wanted, &observed, inventory, memory, verdict).await?,
+        None => verdict,
+    };
+    let Verdict { state, step, reason, ask: _ } = verdict;
     Ok(Conclusion { done, state: Some(state), step, reason, ask, symptoms, leaving: Leaving::default() })
+}
+
+/// Says what runs and what is wanted, where these are two, and has what ran before come back where the store asks for it.
+async fn explained(
+    context: &Context,
+    wanted: Wanted<'_>,
+    observed: &ObservedStore,
+    inventory: &Inventory,
+    memory: &Memory,
+    verdict: Verdict,
+) -> Result<Verdict, RunError> {
+    let Some(good) = inventory.good.as_deref() else { return Ok(verdict) };
+    if let Some(held) = wanted.held {
+        // Whatever runs, it is not what git wants.
+        let reason = rollback::said(good, held, &verdict.reason);
+        return Ok(Verdict { state: StoreState::Failed, reason, ..verdict });
+    }
+    if verdict.state != StoreState::Failed || inventory.inputs.is_none() || inventory.was_ready() {
+        return Ok(verdict);
+    }
+    let version = |revision, image| Version { revision, image };
+    let runs = version(&good.revision, good.image.as_deref());
+    let wants = version(&inventory.revision, inventory.image.as_deref());
+    let serves = match &memory.probed {
+        (Some(inputs), probed) if *inputs == good.inputs => probed,
+        _ => &Probed::Pending,
+    };
+    let failed = failed_rollout(runs, wants, &verdict.reason, serves);
+    let reason = match rollback::decide(context, wanted.store, observed, inventory, &verdict.reason).await {
+        Way::Stay => failed,
+        Way::Refused(why) => format!("{failed}; not rolled back: {why}"),
+        Way::Back(held) => {
+            let owner = Owner { store: &wanted.store.id, source: &context.source };
+            let inventory = Inventory { held: Some(Box::new(held)), ..inventory.clone() };
+            // Its event starts the run that goes back.
+            context.cluster.record(owner, &inventory).await?;
+            format!("{failed}; rolling back")
+        }
+    };
+    Ok(Verdict { reason, ..verdict })
 }
 
 /// Judges by what the inventory names: an object that is missing counts as much as one that does not run.

@@ -13,14 +13,14 @@ use super::fields::Catalog;
 pub(super) const STORE_FIELDS: Catalog = &[
     ("", &["apiVersion", "kind", "metadata", "spec"]),
     ("metadata", &["name"]),
-    ("spec", &["displayName", "host", "version", "image", "values", "protect"]),
+    ("spec", &["displayName", "host", "version", "image", "rollback", "values", "protect"]),
     ("spec.image", &["repository", "tag", "digest"]),
 ];
 
 /// Every field of a fleet file by section.
 pub(super) const FLEET_FIELDS: Catalog = &[
     ("", &["apiVersion", "kind", "spec"]),
-    ("spec", &["domain", "values", "valueFiles", "deletionBudget", "deletionGracePeriodSeconds"]),
+    ("spec", &["domain", "values", "valueFiles", "deletionBudget", "deletionGracePeriodSeconds", "rollback"]),
     ("spec.deletionBudget", &["maxStores", "maxPercent", "windowMinutes", "approved"]),
 ];
 
@@ -113,6 +113,11 @@ pub struct StoreSpec {
     /// The container image of the Medusa server. Default: what the fleet and the chart say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageSpec>,
+    /// What becomes of a version that does not come up: with `lastGood` what ran before is applied again, without a
+    /// change in git, and held until a commit changes this store. Default: what the fleet says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"lastGood")]
+    pub rollback: Option<RollbackSpec>,
     /// Values for the chart, merged over those of the fleet: maps key by key, everything else is replaced, null
     /// takes a chart default away. `store.id`, `store.displayName`, `store.host` and `image.repository`, `.tag`,
     /// `.digest` have fields of their own above and can't be set here.
@@ -123,6 +128,16 @@ pub struct StoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub protect: Option<bool>,
+}
+
+/// What becomes of a version that does not come up.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RollbackSpec {
+    /// It stays applied, and its store FAILED, until a commit changes the store.
+    None,
+    /// What ran before is applied again, unless its database has been migrated meanwhile.
+    LastGood,
 }
 
 /// A container image.
@@ -203,6 +218,10 @@ pub struct FleetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minimum" = 0, "maximum" = 2_592_000), example = 300)]
     pub deletion_grace_period_seconds: Option<u32>,
+    /// What becomes of a version that does not come up, in stores that don't say so themselves. Default: `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"lastGood")]
+    pub rollback: Option<RollbackSpec>,
 }
 
 /// How many stores may be deleted without anybody naming them.

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 use super::fields::{Reader, Section};
 use super::file::{FLEET_FIELDS, VALUE_FILE};
 use super::problem::quote;
-use super::shop::{OWNED_BY_EACH_STORE, header, host, refuse_owned, shape};
+use super::shop::{OWNED_BY_EACH_STORE, header, host, refuse_owned, rollback, shape};
 use super::yaml::{Node, Position, Source};
-use super::{DeletionBudget, FileContent, Fleet, Freeze, Limits, Problem, ValueFile, values};
+use super::{DeletionBudget, FileContent, Fleet, Freeze, Limits, Problem, Rollback, ValueFile, values};
 use crate::names::{FLEET_FILE, Host, STORE_ID_MAX, StoreId};
 
 /// The longest grace period and the longest window of the deletion budget: 30 days. Who wants to keep stores for ever
@@ -37,7 +37,7 @@ pub(super) fn read<'chart>(
     let Some(draft) = draft.filter(|_| reader.is_clean()) else {
         return Err(Freeze::Fleet(reader.into_problems()));
     };
-    let Draft { domain, values, value_files, deletion_budget, deletion_grace_seconds } = draft;
+    let Draft { domain, values, value_files, deletion_budget, deletion_grace_seconds, rollback } = draft;
     let mut base = values.clone();
     let mut problems = Vec::new();
     for (value_file, at) in &value_files {
@@ -51,7 +51,8 @@ pub(super) fn read<'chart>(
         return Err(Freeze::Fleet(problems));
     }
     let value_files = value_files.into_iter().map(|(file, _)| file).collect();
-    Ok(Fleet { domain, values, value_files, deletion_budget, deletion_grace_seconds, base: Arc::new(base) })
+    let base = Arc::new(base);
+    Ok(Fleet { domain, values, value_files, deletion_budget, deletion_grace_seconds, rollback, base })
 }
 
 struct Draft {
@@ -60,6 +61,7 @@ struct Draft {
     value_files: Vec<(ValueFile, Position)>,
     deletion_budget: DeletionBudget,
     deletion_grace_seconds: u32,
+    rollback: Rollback,
 }
 
 fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
@@ -79,12 +81,14 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
     let grace = spec
         .get("deletionGracePeriodSeconds")
         .and_then(|node| reader.count(node, "spec.deletionGracePeriodSeconds", GRACE_SECONDS_MAX));
+    let rollback = spec.get("rollback").and_then(|node| rollback(reader, node));
     Some(Draft {
         domain: domain?,
         values: values.unwrap_or_default(),
         value_files: value_files.unwrap_or_default(),
         deletion_budget: deletion_budget.unwrap_or_default(),
         deletion_grace_seconds: grace.unwrap_or(Fleet::DEFAULT_GRACE_SECONDS),
+        rollback: rollback.unwrap_or_default(),
     })
 }
 

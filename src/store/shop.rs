@@ -10,7 +10,7 @@ use super::fields::{Reader, Section, lookup, plain_text};
 use super::file::{DIGEST, REPOSITORY, STORE_FIELDS, TAG};
 use super::problem::{is_unprintable, quote};
 use super::yaml::{Node, Position, Source};
-use super::{FileContent, Fleet, Image, Limits, Problem, Store, values};
+use super::{FileContent, Fleet, Image, Limits, Problem, Rollback, Store, values};
 use crate::names::{API_VERSION, Host, StoreId};
 
 /// The longest display name in characters.
@@ -29,6 +29,8 @@ pub(super) fn shape(pattern: &str) -> Regex {
 #[derive(Debug)]
 pub(super) struct Draft {
     pub store: Arc<Store>,
+    /// What the file itself says of versions that do not come up.
+    rollback: Option<Rollback>,
     /// Whether the file leaves the host to the default.
     pub host_is_default: bool,
     /// The line where the host is set; where the name is set when the host is the default.
@@ -50,10 +52,13 @@ impl Draft {
     pub fn follow(&mut self, fleet: &Fleet) {
         let default = self.host_is_default.then(|| default_host(&self.store.id, &fleet.domain)).flatten();
         let moved = default.filter(|host| *host != self.store.host);
-        if moved.is_none() && Arc::ptr_eq(&self.store.base, &fleet.base) {
+        let rollback = self.rollback.unwrap_or(fleet.rollback);
+        let is_same = rollback == self.store.rollback && Arc::ptr_eq(&self.store.base, &fleet.base);
+        if moved.is_none() && is_same {
             return;
         }
         let store = Arc::make_mut(&mut self.store);
+        store.rollback = rollback;
         store.host = moved.unwrap_or_else(|| store.host.clone());
         store.base = Arc::clone(&fleet.base);
         store.digest = values::digest(&store.id, &store.merged());
@@ -102,21 +107,25 @@ struct Parts {
     host: Host,
     host_at: Option<Position>,
     image: Image,
+    rollback: Option<Rollback>,
     values: Map<String, Value>,
     protect: bool,
 }
 
 impl Parts {
     fn into_draft(self, source: &Source<'_>, id: StoreId, fleet: &Fleet) -> Draft {
-        let Self { name_at, display_name, host, host_at, image, values, protect } = self;
+        let Self { name_at, display_name, host, host_at, image, rollback, values, protect } = self;
         let at = host_at.unwrap_or(name_at);
         let display_name = display_name.unwrap_or_else(|| id.to_string());
-        let (file, base) = (source.file.to_owned(), Arc::clone(&fleet.base));
+        let (file, base, digest) = (source.file.to_owned(), Arc::clone(&fleet.base), String::new());
+        let own_rollback = rollback;
+        let rollback = rollback.unwrap_or(fleet.rollback);
         let mut store =
-            Store { id, display_name, host, image, values, protect, file, base, digest: String::new() };
+            Store { id, display_name, host, image, values, protect, rollback, file, base, digest };
         store.digest = values::digest(&store.id, &store.merged());
         Draft {
             store: Arc::new(store),
+            rollback: own_rollback,
             host_is_default: host_at.is_none(),
             host_line: at.line,
             host_column: at.column,
@@ -168,6 +177,7 @@ fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, domain: &Host) -> O
         host: default_host(id, domain)?,
         host_at: None,
         image: Image::default(),
+        rollback: None,
         values: Map::new(),
         protect: false,
     };
@@ -216,6 +226,7 @@ fn spec(reader: &mut Reader<'_>, node: &Node, parts: &mut Parts) {
     if let Some(node) = spec.get("image") {
         parts.image = image(reader, node);
     }
+    parts.rollback = spec.get("rollback").and_then(|node| rollback(reader, node));
     if let Some(node) = spec.get("version") {
         version(reader, node, &spec, &mut parts.image);
     }
@@ -262,6 +273,20 @@ pub(super) fn host(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<H
     };
     reader.complain(node.at, &format!("`{path}`: {message}"));
     None
+}
+
+/// Reads what becomes of a version that does not come up.
+pub(super) fn rollback(reader: &mut Reader<'_>, node: &Node) -> Option<Rollback> {
+    let text = reader.text(node, "spec.rollback")?;
+    match text.as_str() {
+        "none" => Some(Rollback::None),
+        "lastGood" => Some(Rollback::LastGood),
+        _ => {
+            let message = format!("`spec.rollback` is {}: write `lastGood` or `none`", quote(&text));
+            reader.complain(node.at, &message);
+            None
+        }
+    }
 }
 
 fn image(reader: &mut Reader<'_>, node: &Node) -> Image {

@@ -110,6 +110,15 @@ impl Cluster {
         self.runtime.block_on(api.patch(name, &params, &Patch::Merge(patch))).unwrap();
     }
 
+    /// Changes the status of an object as its controller would.
+    pub fn patch_status(&self, api_version: &str, kind: &str, namespace: &str, name: &str, status: &Value) {
+        let api = self.api(api_version, kind, namespace);
+        let patch = json!({ "status": status });
+        self.runtime
+            .block_on(api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)))
+            .unwrap();
+    }
+
     pub fn patch_namespace(&self, name: &str, patch: &Value) {
         let api = Api::<Namespace>::all(self.client.clone());
         self.runtime.block_on(api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).unwrap();
