@@ -29,7 +29,7 @@ use crate::store::Store;
 use act::Acted;
 pub use act::{StepError, StepsFailed};
 pub use conclude::Question;
-use conclude::{Wanted, conclude};
+use conclude::{Wanted, conclude, note_ready};
 pub use past::{Past, PastError};
 pub use remove::{Leaving, LeavingMemory, Permit};
 pub use render::{RenderFailure, Surroundings, render_offline};
@@ -320,6 +320,7 @@ async fn sync(
     }
     let inventory = plan::achieved(&desired, probe, &observed, &acted.applied);
     if recorded != Some(&inventory) {
+        let inventory = note_ready(context, owner, memory, inventory);
         context.cluster.record(owner, &inventory).await?;
     }
     let done = if tally.withheld && tally.steps == 0 { Done::Nothing } else { Done::Applied };

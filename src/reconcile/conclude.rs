@@ -75,9 +75,8 @@ pub(super) async fn conclude(
     let inventory = observed.inventory.as_deref();
     let before = || inventory.and_then(Question::of_before);
     let ask = inventory.filter(|_| verdict.ask).and_then(Question::of).or_else(before);
-    let news = inventory.filter(|it| verdict.state == StoreState::Ready && !it.was_ready());
-    if let Some((inventory, good)) = news.and_then(|inventory| Some((inventory, inventory.as_good()?))) {
-        let inventory = Inventory { good: Some(Box::new(good)), ..inventory.clone() };
+    let news = inventory.and_then(|inventory| ready_for_the_first_time(inventory, verdict.state));
+    if let Some(inventory) = news {
         context.cluster.record(owner, &inventory).await?;
     }
     let verdict = match inventory {
@@ -86,6 +85,26 @@ pub(super) async fn conclude(
     };
     let Verdict { state, step, reason, ask: _ } = verdict;
     Ok(Conclusion { done, state: Some(state), step, reason, ask, symptoms, leaving: Leaving::default() })
+}
+
+/// Says in an inventory that is about to be written that the store is READY, should it be already: then this record is the
+/// last one.
+pub(super) fn note_ready(
+    context: &Context,
+    owner: Owner<'_>,
+    memory: &Memory,
+    inventory: Inventory,
+) -> Inventory {
+    let observed = context.cluster.observe(owner.store);
+    let observed = ObservedStore { inventory: Some(Arc::new(inventory.clone())), ..observed };
+    let state = judged(context, &observed, memory, &memory.symptoms).state;
+    ready_for_the_first_time(&inventory, state).unwrap_or(inventory)
+}
+
+/// Returns what is to be written down when the store is READY for the first time with what is applied.
+fn ready_for_the_first_time(inventory: &Inventory, state: StoreState) -> Option<Inventory> {
+    let good = inventory.as_good().filter(|_| state == StoreState::Ready && !inventory.was_ready())?;
+    Some(Inventory { good: Some(Box::new(good)), ..inventory.clone() })
 }
 
 /// Says what runs and what is wanted, where these are two, and has what ran before come back where the store asks for it.

@@ -205,6 +205,11 @@ pub struct Witness {
 }
 
 impl Witness {
+    /// Returns the events since then.
+    pub fn since(&self, since: Instant) -> Vec<Witnessed> {
+        self.events.lock().unwrap().iter().filter(|event| event.at >= since).cloned().collect()
+    }
+
     /// Waits for the first event since `since` that this accepts.
     pub fn until(&self, what: &str, since: Instant, accept: impl Fn(&Witnessed) -> bool) -> Witnessed {
         super::until(what, || {
