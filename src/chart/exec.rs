@@ -19,6 +19,8 @@ const NO_VALUE: &str = "<no value>";
 /// What most files and most included templates write, in bytes: room made at once instead of bit by bit.
 const FILE_SIZE: usize = 4096;
 const INCLUDE_SIZE: usize = 256;
+/// How many variables most templates have at once.
+const VARIABLES: usize = 4;
 
 /// Templates visible to a call: those that a `tpl` text defines, then its caller's.
 pub(crate) struct Scope<'a> {
@@ -133,7 +135,8 @@ impl<'a> Machine<'a> {
         output: &mut String,
     ) -> Result<(), Failure> {
         self.runtime.budget.enter()?;
-        let variables = vec![(SmolStr::new_static("$"), dot.clone())];
+        let mut variables = Vec::with_capacity(VARIABLES);
+        variables.push((SmolStr::new_static("$"), dot.clone()));
         let mut frame = Frame { scope, template, variables };
         let result = self.list(&mut frame, &template.body, dot, output);
         self.runtime.budget.leave();

@@ -17,6 +17,7 @@
 //! | `printf` and how values print | `format.rs` |
 //! | the functions | `functions/`, a file for each theme |
 //! | YAML 1.1 in, go-yaml's layout out; JSON out | `yaml/`, `json.rs` |
+//! | where lines end | `lines.rs` |
 //! | bounds on steps, memory, output, depth | `budget.rs` |
 //! | errors | `error.rs` |
 
@@ -31,6 +32,7 @@ mod format;
 mod functions;
 mod ignore;
 mod json;
+mod lines;
 mod load;
 mod objects;
 mod render;

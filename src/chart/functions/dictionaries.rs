@@ -31,12 +31,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 fn dict(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     runtime.budget.produce(size_of_val(values))?;
-    let mut entries = Vec::with_capacity(values.len() / 2);
+    let map = MapCell::default();
     for pair in values.chunks(2) {
-        let key = format::display(&pair[0])?;
-        entries.push((key, pair.get(1).cloned().unwrap_or_else(|| Value::from(""))));
+        let key = match &pair[0] {
+            Value::String(key) => Rc::clone(key),
+            other => Rc::from(format::display(other)?),
+        };
+        map.insert(key, pair.get(1).cloned().unwrap_or_else(|| Value::from("")));
     }
-    Ok(Value::map(entries))
+    Ok(Value::Map(Rc::new(map)))
 }
 
 fn get(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {

@@ -3,6 +3,7 @@
 use super::{Function, Outcome, Runtime, argument, integer, text};
 use crate::chart::error::Failure;
 use crate::chart::format;
+use crate::chart::lines::next_break;
 use crate::chart::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -117,19 +118,20 @@ fn indent(runtime: &mut Runtime<'_>, values: &[Value], before: &str) -> Outcome 
     let count = integer(values, 0)?;
     let text = text(values, 1)?;
     let Ok(count) = usize::try_from(count) else { return Err(Failure::new("negative repeat count")) };
-    let lines = text.matches('\n').count() + 1;
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
     let size = text.len().saturating_add(lines.saturating_mul(count));
     runtime.budget.produce(size)?;
     let margin = " ".repeat(count);
     let mut output = String::with_capacity(size + before.len());
     output.push_str(before);
-    for (position, line) in text.split('\n').enumerate() {
-        if position > 0 {
-            output.push('\n');
-        }
+    let mut begin = 0;
+    while let Some(at) = next_break(text, begin) {
         output.push_str(&margin);
-        output.push_str(line);
+        output.push_str(&text[begin..=at]);
+        begin = at + 1;
     }
+    output.push_str(&margin);
+    output.push_str(&text[begin..]);
     Ok(Value::from(output))
 }
 

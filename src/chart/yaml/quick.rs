@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::read::key_name;
 use super::scalar;
+use crate::chart::lines::next_break;
 
 /// Longer texts are left to the full parser, which counts nodes and bytes as it goes. A text this short can't hold as
 /// many as are allowed.
@@ -18,6 +19,9 @@ const TEXT_MAX: usize = 200_000;
 const DEPTH_MAX: usize = 60;
 /// Longer keys are left to the full parser; YAML allows 1024 characters.
 const KEY_MAX: usize = 200;
+
+/// Room for as many entries as most maps of a manifest have, so that few grow: growing costs more than it saves.
+const ENTRIES: usize = 7;
 
 /// Reads a text that is one map or list in the common subset. Nothing means: ask the full parser.
 pub(super) fn read(text: &str) -> Option<(Value, usize)> {
@@ -68,7 +72,7 @@ impl Quick<'_> {
     }
 
     fn line_end(&self, from: usize) -> usize {
-        self.text[from..].find('\n').map_or(self.text.len(), |length| from + length)
+        next_break(self.text, from).unwrap_or(self.text.len())
     }
 
     fn spaces(&self, from: usize) -> usize {
@@ -113,7 +117,7 @@ impl Quick<'_> {
 
     fn map(&mut self) -> Option<Value> {
         let column = self.column;
-        let mut entries = Map::new();
+        let mut entries = Map::with_capacity(ENTRIES);
         while !self.is_done && self.column >= column {
             if self.column > column {
                 return None;
@@ -256,7 +260,7 @@ impl Quick<'_> {
             "|-" => false,
             _ => return None,
         };
-        let mut content = String::new();
+        let mut content = String::with_capacity(256);
         let (mut indent, mut blanks) = (0, 0);
         while self.next < self.text.len() {
             let spaces = self.spaces(self.next);
