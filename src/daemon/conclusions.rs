@@ -267,7 +267,7 @@ impl Census {
     }
 }
 
-pub(super) fn milliseconds(took: Duration) -> u64 {
+fn milliseconds(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::conclusions::milliseconds;
 use super::source::{Arrival, Sighting};
 use super::{Daemon, Requested};
 use crate::names::StoreId;
@@ -24,12 +23,13 @@ impl Daemon {
                 self.set_frozen(None);
                 let (commit, stores) = (snapshot.revision.to_string(), snapshot.stores.len());
                 let touched = self.on_snapshot(snapshot);
-                let Arrival { fetched, info, forced, parsed } = arrival;
+                let Arrival { fetched, read, info, forced, parsed } = arrival;
                 let took = fetched.elapsed();
                 self.metrics.git_read(took);
                 tracing::info!(
                     git.commit = commit, git.author = %info.author, git.subject = %info.subject,
-                    git.forced = forced, stores, touched, parsed, duration_ms = milliseconds(took),
+                    git.forced = forced, stores, touched, parsed,
+                    read_ms = in_milliseconds(read), mark_ms = in_milliseconds(took.saturating_sub(read)),
                     "a new commit is in force"
                 );
             }
@@ -169,4 +169,9 @@ impl Daemon {
         });
         self.metrics.set_states(&self.census.0);
     }
+}
+
+/// Returns milliseconds with two digits after the point: what is logged here takes few of them.
+fn in_milliseconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 100_000.0).round() / 100.0
 }

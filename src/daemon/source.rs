@@ -41,6 +41,8 @@ pub(super) enum Sighting {
 pub(super) struct Arrival {
     /// When all of it had been fetched.
     pub(super) fetched: Instant,
+    /// How long it took from then on until it had been read.
+    pub(super) read: Duration,
     /// Who made it and why.
     pub(super) info: CommitInfo,
     /// Whether it replaced history.
@@ -217,7 +219,8 @@ impl Reading {
         let snapshot = self.read(mirror, &head.commit)?;
         mirror.mark_good(&head.commit).map_err(|error| failed(&error))?;
         let info = mirror.commit_info(&head.commit).map_err(|error| failed(&error))?;
-        let arrival = Arrival { fetched, info, forced: head.forced, parsed: self.known.parsed() };
+        let (read, parsed) = (fetched.elapsed(), self.known.parsed());
+        let arrival = Arrival { fetched, read, info, forced: head.forced, parsed };
         Ok(Look::Snapshot { snapshot, arrival })
     }
 
