@@ -250,7 +250,7 @@ fn a_mirror_in_many_pieces_is_fetched_anew_and_keeps_a_last_good_commit_that_the
     let good = mirror.fetch().unwrap().commit;
     mirror.mark_good(&good).unwrap();
     git(&origin.work, &["checkout", "-q", "--orphan", "other"]);
-    let commit = origin.push(&[("stores/birch.yaml", "b")]);
+    origin.push(&[("stores/birch.yaml", "b")]);
     git(&origin.bare, &["reflog", "expire", "--expire=now", "--all"]);
     git(&origin.bare, &["gc", "-q", "--prune=now"]);
     mirror.fetch().unwrap();
@@ -258,11 +258,16 @@ fn a_mirror_in_many_pieces_is_fetched_anew_and_keeps_a_last_good_commit_that_the
     for number in 0..70 {
         fs::write(packs.join(format!("pack-{number:040}.pack")), "").unwrap();
     }
+    // News first: whoever pushed waits for it, and tidying up has time.
+    let commit = origin.push(&[("stores/cedar.yaml", "c")]);
+    let head = mirror.fetch().unwrap();
+    assert_eq!((head.commit.as_str(), head.changed), (commit.as_str(), true));
+    assert!(fs::read_dir(&packs).unwrap().count() > 70, "the packs are as they were");
     let head = mirror.fetch().unwrap();
     assert_eq!((head.commit.as_str(), head.changed, head.forced), (commit.as_str(), false, false));
     assert!(fs::read_dir(&packs).unwrap().count() < 10, "the old packs are gone");
     assert_eq!(mirror.last_good().unwrap(), Some(good.clone()));
-    assert_eq!((read_all(&mirror, &good).len(), read_all(&mirror, &commit).len()), (1, 2));
+    assert_eq!((read_all(&mirror, &good).len(), read_all(&mirror, &commit).len()), (1, 3));
 }
 
 #[test]

@@ -30,8 +30,12 @@ use super::url::Parts;
 /// How much longer than one silence a whole fetch may take.
 const TOTAL_TIMEOUTS: u32 = 20;
 
-/// How many packs a mirror may be in before it is fetched anew. Each changed fetch leaves one.
+/// How many packs a mirror may be in before it is fetched anew, once nothing new is there. Each changed fetch
+/// leaves one.
 const PACKS_MAX: usize = 64;
+
+/// How many packs it may be in while there is news at each fetch: whoever pushes waits for it.
+const PACKS_MAX_BUSY: usize = 512;
 
 /// How many existing branches an error names.
 const BRANCHES_NAMED: usize = 5;
@@ -58,9 +62,8 @@ impl Mirror {
             warn!(mirror.folder = %self.folder.display(), "the mirror is damaged: fetching it anew");
             return self.rebuild();
         }
-        if self.has_many_packs() {
-            info!(mirror.folder = %self.folder.display(), "the mirror is in many pieces: fetching it anew");
-            return self.rebuild();
+        if self.packs() > PACKS_MAX_BUSY {
+            return self.put_together();
         }
         let path = repository_path(&self.folder);
         let result = {
@@ -72,8 +75,16 @@ impl Mirror {
                 warn!(mirror.folder = %self.folder.display(), reason, "the mirror is damaged: fetching it anew");
                 self.rebuild()
             }
+            // What is there is whole: failing to make it faster to read is no failure.
+            Ok(head) if !head.changed && self.packs() > PACKS_MAX => self.put_together().or(Ok(head)),
             result => result,
         }
+    }
+
+    /// Fetches everything anew, into one pack.
+    fn put_together(&self) -> Result<Head, GitError> {
+        info!(mirror.folder = %self.folder.display(), "the mirror is in many pieces: fetching it anew");
+        self.rebuild()
     }
 
     /// Fetches everything anew beside the repository and then takes its place, so that what is readable stays
@@ -121,13 +132,11 @@ impl Mirror {
         remove_folder(&old)
     }
 
-    /// Tells whether so many fetches each left a pack that reading suffers: libgit2 does not repack.
-    fn has_many_packs(&self) -> bool {
-        let Ok(entries) = fs::read_dir(repository_path(&self.folder).join("objects/pack")) else {
-            return false;
-        };
+    /// Counts the packs that fetches left: libgit2 does not repack, and reading suffers from many.
+    fn packs(&self) -> usize {
+        let Ok(entries) = fs::read_dir(repository_path(&self.folder).join("objects/pack")) else { return 0 };
         let is_pack = |path: &Path| path.extension().is_some_and(|extension| extension == "pack");
-        entries.flatten().filter(|entry| is_pack(&entry.path())).count() > PACKS_MAX
+        entries.flatten().filter(|entry| is_pack(&entry.path())).count()
     }
 
     fn is_ancestor(&self, old: &str, new: &str) -> bool {
