@@ -115,7 +115,7 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     // A plan deletes nothing, and what the daemon deleted lately is known to the daemon.
     let ledger = Ledger::new(std::path::PathBuf::new());
     let context =
-        reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts, past, ledger };
+        reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts, ledger, past };
     let plan = preview::fleet(&context, &snapshot).await;
     output::print_plan(&plan)?;
     Ok(match plan.verdict() {

@@ -112,7 +112,7 @@ pub async fn run(
     let following = tokio::spawn(follower.follow().instrument(tracing::info_span!("git")));
     let Settings { surroundings, timeouts, chart, .. } = settings;
     let (past, ledger) = (Past::new(mirror, Arc::clone(&chart)), Ledger::new(settings.removals));
-    let context = Context { cluster, chart, source, surroundings, timeouts, past, ledger };
+    let context = Context { cluster, chart, source, surroundings, timeouts, ledger, past };
     let asking = Asking::new(settings.asking, Arc::clone(&chance));
     board.update(|picture| picture.fleet.not_asked = asking.not_asked());
     let mut daemon = Daemon {
@@ -244,6 +244,10 @@ struct Daemon {
 struct Absent {
     /// Those on their way out.
     exits: Exits,
+    /// When their removals were planned last.
+    planned: Option<Instant>,
+    /// When they are to be planned anew though no run asks for it.
+    plan_at: Option<Instant>,
     /// What may be withdrawn of removals that a run works on.
     permits: BTreeMap<StoreId, Permit>,
     /// What the newest good file of each said of its protection.
@@ -299,6 +303,9 @@ impl Daemon {
         if self.held_until.is_some_and(|until| until <= now) {
             self.show_hold(now);
         }
+        if self.absent.plan_at.is_some_and(|at| at <= now) {
+            self.plan_removals();
+        }
         for store in self.absent.exits.take_due(now) {
             self.queue.mark(&store);
         }
@@ -322,6 +329,7 @@ impl Daemon {
             self.waits.next_due(),
             self.fights.next_due(),
             self.absent.exits.next_due(),
+            self.absent.plan_at,
             self.held_until,
             self.gate.next_due(),
         ];

@@ -10,7 +10,8 @@ use serde_json::json;
 #[test]
 fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name() {
     let names = ["acme", "bonsai", "chocolate"];
-    let (world, mut daemon) = World::with_ready(&names);
+    let (world, mut daemon) =
+        World::with_small(&names, "deletionBudget: {maxStores: 2, maxPercent: 100, windowMinutes: 0}");
     for name in names {
         world.repository.remove(&world.file(name));
     }
@@ -29,7 +30,7 @@ fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name()
 
     // A restart does not forget the refusal, even with a budget that one of them would fit.
     daemon.kill();
-    daemon = world.start_daemon();
+    daemon = world.start_small();
     for name in names {
         world.until_state(&daemon, name, "FAILED");
     }
@@ -45,7 +46,7 @@ fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name()
     world.until_gone("chocolate");
     let aside = world.folder.path().join("aside.git");
     std::fs::rename(&world.repository.bare, &aside).unwrap();
-    daemon = world.start_daemon();
+    daemon = world.start_small();
     for name in ["acme", "bonsai"] {
         let shown = world.until_state(&daemon, name, "FAILED");
         assert!(shown["reason"].as_str().unwrap().contains("nothing is removed for now"), "{shown}");
@@ -59,7 +60,7 @@ fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name()
 
     world.write_fleet("deletionBudget:\n    maxStores: 1");
     world.repository.push("a smaller budget");
-    daemon = world.start_daemon();
+    daemon = world.start_small();
     until("the refusal is shown again", || daemon.fleet()["removalsRefused"].as_str().map(str::to_owned));
 
     let approved = format!(

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::api_proxy::{ApiProxy, Call, Fault, Rule};
 use common::{World, until};
 use serde_json::json;
@@ -30,11 +32,14 @@ fn a_namespace_that_was_made_anew_between_the_look_and_the_delete_stays() {
     runtime.block_on(async {
         let cluster = Cluster::connect(settings, Changes::default()).await.unwrap();
         let owner = Owner { store: &store, source: &source };
-        let result = cluster.delete_namespace(owner, &seen).await;
+        let result = cluster.delete_namespace(owner, &seen, || true).await;
         assert!(matches!(result, Err(ClusterError::Changed { .. })), "{result:?}");
         let foreign: SourceId = "another".parse().unwrap();
-        let result = cluster.delete_namespace(Owner { store: &store, source: &foreign }, &uid).await;
+        let foreign = Owner { store: &store, source: &foreign };
+        let result = cluster.delete_namespace(foreign, &uid, || true).await;
         assert!(matches!(result, Err(ClusterError::Changed { .. })), "{result:?}");
+        let result = cluster.delete_namespace(owner, &uid, || false).await;
+        assert!(matches!(result, Ok(false)), "{result:?}");
     });
     assert!(world.stays("acme"));
 }
@@ -64,6 +69,32 @@ fn a_daemon_that_could_not_list_all_namespaces_deletes_none() {
     world.until_gone("acme");
     world.until_state(&daemon, "bonsai", "READY");
     assert!(world.stays("bonsai"));
+}
+
+#[test]
+fn a_file_that_comes_back_while_the_removal_is_carried_out_stops_it_before_the_delete() {
+    let (world, daemon) = World::with_small(&["acme"], "deletionGracePeriodSeconds: 0");
+    daemon.kill();
+    let proxy = ApiProxy::start(&world.cluster.kubeconfig, world.folder.path(), 7);
+    let daemon = world.start_small_on(&proxy.kubeconfig);
+    world.until_state(&daemon, "acme", "READY");
+    // The last look before the delete takes its time.
+    let path = format!("/api/v1/namespaces/{}", world.namespace("acme"));
+    let look = move |call: &Call| call.path == path && call.verb == "GET";
+    let (rule, looking) = Rule::new(Fault::Delay(Duration::from_secs(3)), look).times(1).told();
+    proxy.add(rule);
+    let before = world.uid("acme");
+    world.remove_store("acme");
+    looking.blocking_recv().unwrap();
+    world.write_store("acme", "Acme");
+    let commit = world.repository.push("acme is back");
+    until("the commit is seen", || (daemon.fleet()["revision"] == commit).then_some(()));
+    until("acme is READY with it", || {
+        let shown = daemon.store(&world.store("acme"))?;
+        (shown["state"] == "READY" && shown["appliedRevision"] == commit).then_some(())
+    });
+    assert_eq!(proxy.count(|call| call.verb == "DELETE"), 0);
+    assert_eq!((world.uid("acme"), world.stays("acme")), (before, true));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 
 use std::process::{Command, Output};
 
-use common::{World, daemon::binary};
+use common::{World, daemon::binary, until};
 
 fn storekeeper(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = Command::new(binary()).args(arguments).output().unwrap();
@@ -62,6 +62,31 @@ fn plan_exits_0_for_nothing_1_for_changes_2_for_errors_3_for_a_blocked_removal()
     let (code, _, error) = storekeeper(&["plan", "/nowhere", "--kubeconfig", kubeconfig]);
     assert_eq!(code, Some(2));
     assert!(error.contains("/nowhere"), "{error}");
+}
+
+#[test]
+fn plan_tells_when_a_store_would_be_deleted_and_exits_3_for_a_protected_one() {
+    let (world, _daemon) = World::with_small(&["acme"], "deletionGracePeriodSeconds: 600");
+    let (folder, kubeconfig) =
+        (world.repository.checkout.to_str().unwrap(), world.cluster.kubeconfig.to_str().unwrap());
+    let plan = || {
+        let (code, printed, _) =
+            storekeeper(&["plan", folder, "--kubeconfig", kubeconfig, "--source", &world.source]);
+        (code, printed)
+    };
+    world.repository.remove(&world.file("acme"));
+    let (code, printed) = plan();
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains(&format!("- store {}: ", world.store("acme"))), "{printed}");
+    assert!(printed.contains("; at 2") && printed.contains("unless its file comes back before"), "{printed}");
+
+    world.write_store_with("acme", "protect: true");
+    world.repository.push("protect acme");
+    until("the protection is written", || world.mark("acme", "protect"));
+    world.repository.remove(&world.file("acme"));
+    let (code, printed) = plan();
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(printed.contains("`protect: false`") && printed.contains("1 removals refused"), "{printed}");
 }
 
 #[test]

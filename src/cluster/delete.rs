@@ -22,13 +22,19 @@ impl Cluster {
     /// Deletes the namespace of a store with this identity. The watch found it; here a fresh copy has to confirm that
     /// it still is that one and still this store's, and the server checks that exactly that copy is
     /// deleted.
-    pub async fn delete_namespace(&self, owner: Owner<'_>, uid: &str) -> Result<(), ClusterError> {
+    /// `may` is asked last of all, right before the request; returns whether it was sent.
+    pub async fn delete_namespace(
+        &self,
+        owner: Owner<'_>,
+        uid: &str,
+        may: impl Fn() -> bool,
+    ) -> Result<bool, ClusterError> {
         let name = owner.store.namespace();
         let api = Api::<Namespace>::all(self.client.clone());
         let fresh = match self.read_namespace(&name).await {
             Err(error) if error.is_not_found() => {
                 self.index.forget_namespace(owner.store);
-                return Ok(());
+                return Ok(true);
             }
             fresh => fresh?,
         };
@@ -39,7 +45,11 @@ impl Cluster {
         let resource_version = Some(fresh.metadata.resource_version).filter(|version| !version.is_empty());
         let preconditions = Preconditions { resource_version, ..only(uid) };
         let params = DeleteParams::background().preconditions(preconditions);
-        gone(bounded(format!("delete namespace {name}"), api.delete(&name, &params)).await)
+        if !may() {
+            return Ok(false);
+        }
+        gone(bounded(format!("delete namespace {name}"), api.delete(&name, &params)).await)?;
+        Ok(true)
     }
 }
 

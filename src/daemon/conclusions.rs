@@ -62,7 +62,7 @@ impl Daemon {
             }
         }
         if matches!(wish, Wish::Absent { .. } | Wish::AbsentButKept { .. }) {
-            self.plan_removals();
+            self.plan_removals_soon();
         }
     }
 

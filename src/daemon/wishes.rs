@@ -1,12 +1,16 @@
 //! What git says about a store at the moment of its run.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Daemon;
 use crate::names::StoreId;
 use crate::plan::{self, Fate, Marks, PROTECTED, Recent, RemovalRules};
 use crate::reconcile::{Permit, Wish};
 use crate::store::Store;
+
+/// How long a plan of removals is good enough for runs; a commit makes a new one at once.
+const PLAN_LASTS: Duration = Duration::from_millis(100);
 
 impl Daemon {
     /// What git says about a store right now.
@@ -24,7 +28,9 @@ impl Daemon {
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store)) {
             return Wish::Unreadable;
         }
-        self.plan_removals();
+        if self.is_plan_old(store) {
+            self.plan_removals();
+        }
         let kept = |marks, reason| Wish::AbsentButKept { marks, reason };
         let fate = self.removals.fates.get(store).copied();
         match fate {
@@ -78,9 +84,24 @@ impl Daemon {
         Wish::HostTaken(reason)
     }
 
+    /// Whether the plan of removals says too little about a store now. When a thousand stores go, not each of their
+    /// runs plans the removal of all.
+    fn is_plan_old(&self, store: &StoreId) -> bool {
+        let now = (self.context.surroundings.clock)();
+        let fate = self.removals.fates.get(store);
+        self.absent.planned.is_none_or(|planned| planned.elapsed() >= PLAN_LASTS)
+            || fate.is_none_or(|fate| matches!(fate, Fate::Grace { until, .. } if *until <= now))
+    }
+
+    /// Plans anew soon: a run has changed what the plan is made from.
+    pub(super) fn plan_removals_soon(&mut self) {
+        self.absent.plan_at.get_or_insert_with(|| Instant::now() + PLAN_LASTS);
+    }
+
     pub(super) fn plan_removals(&mut self) {
         let Some(snapshot) = self.snapshot.clone() else { return };
         let now = (self.context.surroundings.clock)();
+        (self.absent.planned, self.absent.plan_at) = (Some(Instant::now()), None);
         let has_file = |store: &StoreId| snapshot.stores.contains_key(store);
         let (observed, fleet) = self.context.cluster.without_file(&has_file);
         if observed.is_empty() && self.removals.fates.is_empty() {

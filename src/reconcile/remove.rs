@@ -142,12 +142,11 @@ async fn remove(
         let noted = tokio::task::spawn_blocking(move || ledger.note(plan::Removed { store, uid, at }));
         noted.await.map_err(|error| RunError::Panicked(error.to_string()))??;
     }
-    if !permit.holds() {
-        let reason = "what git says of it has changed meanwhile".to_owned();
-        return Ok(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason));
+    if context.cluster.delete_namespace(owner, &namespace.uid, || permit.holds()).await? {
+        deleting(Done::Deleted, "its namespace is being deleted".to_owned())
+    } else {
+        deleting(Done::Waiting, "what git says of it has changed meanwhile".to_owned())
     }
-    context.cluster.delete_namespace(owner, &namespace.uid).await?;
-    deleting(Done::Deleted, "its namespace is being deleted".to_owned())
 }
 
 /// Takes the next step towards the final backup. The Job is bound to this removal by its mark, so the mark is there
