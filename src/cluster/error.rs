@@ -128,6 +128,12 @@ impl ClusterError {
     /// the data; a policy that quotes it is masked before.
     pub(super) fn without_content(self) -> Self {
         match self {
+            // Which policy or webhook it was is said, not what that says: it has read the data.
+            Self::Refused { act, code, reason, retry_after, message, .. } if denier(&message).is_some() => {
+                let who = denier(&message).unwrap_or_default();
+                let message = format!("{who} (its words are withheld, they may hold secret data)");
+                Self::Refused { act, code, reason, message, retry_after, causes: Vec::new() }
+            }
             Self::Refused { ref reason, .. } if SAFE_REASONS.contains(&reason.as_str()) => self,
             Self::Refused { act, code, reason, retry_after, causes, .. } => {
                 let message = format!(
@@ -154,6 +160,12 @@ impl RefusalCause {
         let message = if self.message.contains("immutable") { "field is immutable" } else { "" };
         Self { message: message.to_owned(), ..self }
     }
+}
+
+/// Cuts the sentence of a policy or webhook behind its name; none when it was neither.
+fn denier(message: &str) -> Option<&str> {
+    let ends = ["denied the request", "denied request"].iter();
+    ends.filter_map(|words| Some(message.find(words)? + words.len())).min().map(|end| &message[..end])
 }
 
 fn causes(status: &kube::core::Status) -> Vec<RefusalCause> {
@@ -217,6 +229,34 @@ mod tests {
             "secrets \"x\" is forbidden: exceeded quota: store, requested: secrets=1, used: secrets=3";
         let error = refused("Secret", "Forbidden", words).without_content();
         assert!(error.to_string().contains("exceeded quota: store"), "{error}");
+    }
+
+    #[test]
+    fn who_denied_a_secret_is_said_and_not_what_it_says() {
+        for (reason, words) in [
+            ("Forbidden", "admission webhook \"w.example.com\" denied the request: canary-123 is weak"),
+            (
+                "Invalid",
+                "secrets \"x\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: canary-123",
+            ),
+        ] {
+            let error = refused("Secret", reason, words).without_content();
+            let name = if reason == "Forbidden" { "w.example.com" } else { "'p' denied request" };
+            assert!(error.to_string().contains(name), "{error}");
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_goes_is_told_by_its_cause_not_by_its_words() {
+        let going = |reason: &str| {
+            let cause = json!({"reason": reason, "message": "namespace x is being terminated", "field": "metadata.namespace"});
+            let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": "is being terminated",
+                "details": {"causes": [cause]}});
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            ClusterError::request("apply Service/x")(kube::Error::Api(Box::new(status))).is_namespace_going()
+        };
+        assert!(going("NamespaceTerminating") && !going("FieldValueInvalid"));
     }
 
     #[test]
