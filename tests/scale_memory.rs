@@ -12,11 +12,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::daemon::Daemon;
 use common::fake_fleet::{Copy, FakeFleet, Template};
-use common::{World, until};
+use common::{World, until_within};
 use storekeeper::names::StoreId;
 use storekeeper::store::{FileContent, Limits, RepositoryTree, StoreEntry};
 
@@ -49,6 +49,7 @@ struct Found {
     objects: usize,
     seconds_until_ready: f64,
     rss_mib: f64,
+    anonymous_mib: f64,
     peak_mib: f64,
     writes: usize,
     requests: BTreeMap<String, usize>,
@@ -83,7 +84,13 @@ fn restart(stores: usize, streams: bool) -> Found {
 
     let begun = Instant::now();
     let daemon = Daemon::start(world.folder.path(), &world.repository.url(), &world.source, &fake.kubeconfig);
-    until("the first pass is done", || (daemon.get("/readyz").0 == 200).then_some(()));
+    let patience = Duration::from_secs(120 + u64::try_from(stores).unwrap() / 5);
+    // By the log, for asking costs time as well.
+    until_within(patience, "the first pass is done", || {
+        std::thread::sleep(Duration::from_millis(100));
+        let ready = fs::read_to_string(&daemon.log).unwrap().matches("\"state\":\"READY\"").count();
+        (ready >= stores).then_some(())
+    });
     let seconds_until_ready = begun.elapsed().as_secs_f64();
     let ready = daemon.get("/metrics").1;
     let expected = format!("storekeeper_stores{{state=\"ready\"}} {stores}");
@@ -92,6 +99,7 @@ fn restart(stores: usize, streams: bool) -> Found {
         objects,
         seconds_until_ready,
         rss_mib: mib(daemon.pid(), "VmRSS:"),
+        anonymous_mib: mib(daemon.pid(), "RssAnon:"),
         peak_mib: mib(daemon.pid(), "VmHWM:"),
         writes: fake.writes(),
         requests: fake.requests(),

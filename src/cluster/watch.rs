@@ -21,6 +21,9 @@ use crate::report::WORKLOAD_KINDS;
 /// How long a run waits for a watch to show its first complete list; the next try finds it further on.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The same at the start, when nothing else is to be done: a large fleet on a slow server takes its time.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// How far a watch has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -43,7 +46,7 @@ impl Cluster {
     /// Starts watching and returns when every cache is complete: only then may absence be believed.
     pub async fn start_watching(&self) -> Result<(), ClusterError> {
         let first = [Feed::Namespaces, Feed::Inventories].map(|feed| self.watch(feed, None));
-        synced(first).await?;
+        synced(first, START_TIMEOUT).await?;
         let inventoried = self.index.inventoried_kinds();
         let inventoried =
             inventoried.iter().filter_map(|(group, version, kind)| self.served_as(group, version, kind));
@@ -51,7 +54,7 @@ impl Cluster {
         let watches: Vec<_> = inventoried.chain(usual).map(|resource| self.watch_kind(resource)).collect();
         // Waited for, or every store would look changed to its first run. A kind that can't be listed is the trouble
         // of the stores that use it: their runs wait for it.
-        if let Err(error) = synced(watches).await {
+        if let Err(error) = synced(watches, START_TIMEOUT).await {
             tracing::warn!(%error, "failed to fill every cache; stores without such objects do not wait");
         }
         Ok(())
@@ -67,7 +70,7 @@ impl Cluster {
         let served =
             kinds.into_iter().filter_map(|(group, version, kind)| self.served_as(group, version, kind));
         let watches: Vec<_> = served.map(|resource| self.watch_kind(resource)).collect();
-        synced(watches).await
+        synced(watches, SYNC_TIMEOUT).await
     }
 
     /// Finds how a kind is served now: its version may be gone, and the kind served under another.
@@ -82,7 +85,7 @@ impl Cluster {
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<(), ClusterError> {
         let watches: Vec<_> = resources.into_iter().map(|resource| self.watch_kind(resource)).collect();
-        synced(watches).await
+        synced(watches, SYNC_TIMEOUT).await
     }
 
     fn watch_kind(&self, resource: Resource) -> (Feed, watch::Receiver<Progress>) {
@@ -133,6 +136,7 @@ impl Cluster {
 /// Waits until all these caches are complete, or one of them says that it can't be.
 async fn synced(
     watches: impl IntoIterator<Item = (Feed, watch::Receiver<Progress>)>,
+    limit: Duration,
 ) -> Result<(), ClusterError> {
     for (feed, mut progress) in watches {
         let act = match &feed {
@@ -141,7 +145,7 @@ async fn synced(
             Feed::Objects { kind, .. } => format!("list objects of kind {kind}"),
         };
         let outcome = progress.wait_for(|progress| *progress != Progress::Listing);
-        match tokio::time::timeout(SYNC_TIMEOUT, outcome).await {
+        match tokio::time::timeout(limit, outcome).await {
             Ok(Ok(progress)) => match &*progress {
                 Progress::Failing(detail) => {
                     return Err(ClusterError::Unreachable { act, detail: detail.clone() });
@@ -151,7 +155,7 @@ async fn synced(
             Ok(Err(_)) => {
                 return Err(ClusterError::Unreachable { act, detail: "the watch ended".to_owned() });
             }
-            Err(_) => return Err(ClusterError::TimedOut { act, seconds: SYNC_TIMEOUT.as_secs() }),
+            Err(_) => return Err(ClusterError::TimedOut { act, seconds: limit.as_secs() }),
         }
     }
     Ok(())
