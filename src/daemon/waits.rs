@@ -16,11 +16,17 @@ const LAST_LOOK: Duration = Duration::from_secs(60);
 /// The same once a step has taken too long: whoever reads the reason reads it later.
 const LATE_LOOK: Duration = Duration::from_secs(300);
 
+/// How many stores are looked at closer within this time. After a push that makes a thousand stores they all wait at once,
+/// and two questions for each would keep the server from what they wait for.
+const LOOKS: (usize, Duration) = (4, Duration::from_secs(1));
+
 /// The stores that wait.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     stores: BTreeMap<StoreId, Entry>,
     due: Agenda,
+    /// When the time of [`LOOKS`] began, and how many there were in it.
+    looks: Option<(Instant, usize)>,
 }
 
 #[derive(Debug)]
@@ -31,6 +37,8 @@ struct Entry {
     before: [Duration; Step::ALL.len()],
     symptoms: Vec<Symptom>,
     next_look: Instant,
+    /// When the step has taken too long.
+    deadline: Option<Instant>,
     look_closer: bool,
 }
 
@@ -43,6 +51,7 @@ impl Entry {
             before,
             symptoms: Vec::new(),
             next_look: now + FIRST_LOOK,
+            deadline: None,
             look_closer: false,
         }
     }
@@ -101,19 +110,37 @@ impl Waits {
             entry.next_look = now + waited.clamp(FIRST_LOOK, longest);
         }
         let left = timeout.saturating_sub(waited);
-        self.due.set(store, if left.is_zero() { entry.next_look } else { entry.next_look.min(now + left) });
+        entry.deadline = (!left.is_zero()).then(|| now + left);
+        self.due.set(store, entry.deadline.map_or(entry.next_look, |deadline| entry.next_look.min(deadline)));
     }
 
     /// Takes the stores that are to be looked at though nothing moved.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<StoreId> {
         let mut due = Vec::new();
         while let Some(store) = self.due.take_due(now) {
-            if let Some(entry) = self.stores.get_mut(&store) {
+            let has_room = self.has_room(now);
+            let Some(entry) = self.stores.get_mut(&store) else { continue };
+            let is_late = entry.deadline.is_some_and(|deadline| deadline <= now);
+            if has_room {
                 entry.look_closer = true;
+                self.looks = self.looks.map(|(began, count)| (began, count + 1));
+            }
+            if has_room || is_late {
                 due.push(store);
+            } else {
+                let later = now + LOOKS.1;
+                self.due.set(&store, entry.deadline.map_or(later, |deadline| later.min(deadline)));
             }
         }
         due
+    }
+
+    /// Whether one more store may be looked at closer now.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let (most, time) = LOOKS;
+        let (began, count) = self.looks.filter(|(began, _)| *began + time > now).unwrap_or((now, 0));
+        self.looks = Some((began, count));
+        count < most
     }
 
     /// When the next look is due.
@@ -130,9 +157,31 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(300);
+
+    #[test]
+    fn of_many_stores_that_wait_a_few_a_second_are_looked_at_but_none_misses_its_deadline() {
+        let (mut waits, begun) = (Waits::default(), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let stores: Vec<StoreId> = (0..40).map(|number| format!("s{number:02}").parse().unwrap()).collect();
+        for store in &stores {
+            waits.concluded(store, Some((Step::Database, Duration::from_secs(14))), None, begun);
+        }
+        let mut looked_at = BTreeSet::new();
+        for second in 8..14 {
+            let due = waits.take_due(at(second));
+            assert_eq!(due.len(), LOOKS.0, "in second {second}");
+            assert!(due.iter().all(|store| waits.of(store, at(second)).look_closer));
+            looked_at.extend(due);
+        }
+        assert_eq!(looked_at.len(), 6 * LOOKS.0, "each in its turn");
+        let late = waits.take_due(at(14));
+        assert_eq!(late.len(), stores.len() - looked_at.len(), "whose time is up is concluded anew");
+    }
 
     fn acme() -> StoreId {
         "acme".parse().unwrap()
