@@ -1,7 +1,7 @@
 //! What must never have happened, from what was pushed and what the witness saw. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::tree::{StoreFile, Tree};
 use super::witness::{Kind, Sighting};
@@ -95,7 +95,7 @@ fn lives(seen: &[Sighting]) -> BTreeMap<String, Vec<Life>> {
 }
 
 /// The lives of a namespace have to fit into the history of the branch: each begins with a commit that has the store,
-/// and ends with a later one that lacks it. The earliest commit that fits is taken each time, so what does not fit then
+/// and ends with a later one that lacks it, after the grace period. The earliest commit that fits is taken each time, so what does not fit then
 /// fits in no way.
 fn unwanted_lives(name: &'static str, lives: &[Life], history: History<'_>) -> Vec<Violation> {
     let pushed = history.pushed;
@@ -113,9 +113,15 @@ fn unwanted_lives(name: &'static str, lives: &[Life], history: History<'_>) -> V
             }),
         }
         let Some(deleting) = life.deleting else { continue };
+        let start = floor(from, deleting, name, history);
         let lacks =
             |push: &Pushed| push.tree.is_usable() && push.tree.lacks(name) && !push.refused.contains(name);
-        match first(pushed, floor(from, deleting, name, history), deleting, lacks) {
+        let since = first(pushed, start, deleting, lacks).map(|push| pushed[push].at);
+        let due = |push: &Pushed| {
+            let grace = push.tree.fleet.as_ref().map_or(0, |fleet| fleet.grace);
+            lacks(push) && since.is_some_and(|since| since + at_least(grace) <= deleting)
+        };
+        match first(pushed, start, deleting, due) {
             Some(push) => from = push,
             None => found.push(Violation {
                 at: Some(deleting),
@@ -126,6 +132,11 @@ fn unwanted_lives(name: &'static str, lives: &[Life], history: History<'_>) -> V
         }
     }
     found
+}
+
+/// How long a grace period lasts at least: it begins at a whole second.
+fn at_least(grace: usize) -> Duration {
+    Duration::from_secs(u64::try_from(grace).unwrap().saturating_sub(1))
 }
 
 /// What the daemon had carried out by then, it can't act on again: acts from then on need later commits. A broken file
@@ -209,8 +220,6 @@ fn life_of<'a>(object: &Sighting, lives: &'a BTreeMap<String, Vec<Life>>) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::tree::{AMPLE, Breakage, Fleet, Settings};
     use super::*;
 
@@ -233,7 +242,7 @@ mod tests {
 
         /// A push of a branch with or without `acme`.
         fn push(&mut self, second: u64, file: impl Into<Option<StoreFile>>) -> &mut Pushed {
-            let fleet = Fleet { budget: AMPLE, approved: BTreeSet::new(), broken: false };
+            let fleet = Fleet { budget: AMPLE, approved: BTreeSet::new(), grace: 0, broken: false };
             let stores = file.into().map(|file| ("acme", file)).into_iter().collect();
             let tree = Tree { fleet: Some(fleet), stores };
             self.pushed.push(Pushed { at: self.at(second), tree, refused: BTreeSet::new() });
@@ -323,6 +332,18 @@ mod tests {
                 found.len() == 1 && found[0].contains("was deleted"),
                 "{file:?} {usable} {refused}: {found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_deletion_waits_for_the_end_of_the_grace_period() {
+        for (second, violations) in [(4, 1), (7, 0)] {
+            let mut history = History::new();
+            history.push(1, good());
+            history.made(2, "a");
+            history.push(3, None).tree.fleet.as_mut().unwrap().grace = 4;
+            history.deleted(second, "a");
+            assert_eq!(history.found().len(), violations, "deleted at {second} s");
         }
     }
 

@@ -119,6 +119,26 @@ pub enum Aim {
     Delete,
 }
 
+/// What a random commit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commit {
+    Edits,
+    Revert,
+    ForceBack,
+    BreakFleet,
+    Empty,
+}
+
+/// What an edit does to a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edit {
+    Add,
+    Change,
+    Remove,
+    Rename,
+    Break,
+}
+
 /// Makes the rounds of a seed with so many kills.
 pub fn rounds(seed: u64, kills: usize, kills_a_round: usize) -> Vec<Round> {
     let dice = Dice::new(seed);
@@ -129,6 +149,8 @@ pub fn rounds(seed: u64, kills: usize, kills_a_round: usize) -> Vec<Round> {
         running: Tree::default(),
         kills,
         kills_a_round,
+        commits: Vec::new(),
+        edits: Vec::new(),
         weathers: Vec::new(),
         git_faults: Vec::new(),
     };
@@ -157,6 +179,8 @@ struct Planner {
     kills: usize,
     kills_a_round: usize,
     /// What is left of the decks that are dealt from, so that nothing stays out for long.
+    commits: Vec<Commit>,
+    edits: Vec<Edit>,
     weathers: Vec<Weather>,
     git_faults: Vec<GitFault>,
 }
@@ -164,7 +188,7 @@ struct Planner {
 impl Planner {
     /// The first stores.
     fn first(&mut self) -> Round {
-        self.tree.fleet = Some(Fleet { budget: AMPLE, approved: BTreeSet::new(), broken: false });
+        self.tree.fleet = Some(Fleet { budget: AMPLE, approved: BTreeSet::new(), grace: 0, broken: false });
         for name in &NAMES[..4] {
             self.tree.stores.insert(name, StoreFile::Good(Settings::draw(&mut self.dice)));
         }
@@ -173,8 +197,15 @@ impl Planner {
     }
 
     fn storm(&mut self) -> Round {
-        let count = self.dice.within(6, 11);
-        let mut pushes: Vec<_> = (0..count).map(|_| self.anything()).collect();
+        let count = self.dice.within(5, 9);
+        let mut pushes = Vec::new();
+        for _ in 0..count {
+            pushes.push(self.anything());
+            // A change that is taken back in its middle is the hardest one to notice.
+            if self.tree.is_usable() && self.dice.percent(25) {
+                pushes.push(self.revert());
+            }
+        }
         pushes.extend(self.usable_end());
         self.round(Kind::Storm, pushes)
     }
@@ -228,59 +259,62 @@ impl Planner {
     }
 
     fn set_budget(&mut self, budget: usize, approved: BTreeSet<&'static str>) {
-        self.tree.fleet = Some(Fleet { budget, approved, broken: false });
+        // Short enough to end in a round, long enough for a kill or a file's return.
+        let grace = if self.dice.percent(40) { self.dice.within(1, 4) } else { 0 };
+        self.tree.fleet = Some(Fleet { budget, approved, grace, broken: false });
     }
 
     /// One random commit, with one to three changes.
     fn anything(&mut self) -> Push {
-        match self.dice.below(20) {
-            0..=2 => return self.revert(),
-            3..=5 => return self.force_back(),
-            6 => return self.break_fleet(),
-            7 => return self.empty(),
-            _ => {}
+        use Commit::{BreakFleet, Edits, Empty, ForceBack, Revert};
+        let commits = [Edits, Edits, Edits, Edits, Edits, Edits, Revert, ForceBack, BreakFleet, Empty];
+        match self.dice.deal(&mut self.commits, &commits) {
+            Revert => self.revert(),
+            ForceBack => self.force_back(),
+            BreakFleet => self.break_fleet(),
+            Empty => self.empty(),
+            Edits if !self.tree.is_usable() => self.mend_fleet(),
+            Edits => {
+                let edits: Vec<_> = (0..self.dice.within(1, 4)).map(|_| self.edit()).collect();
+                self.set_budget(AMPLE, BTreeSet::new());
+                self.push(&edits.join(", "))
+            }
         }
-        if !self.tree.is_usable() {
-            return self.mend_fleet();
-        }
-        let edits: Vec<_> = (0..self.dice.within(1, 4)).map(|_| self.edit()).collect();
-        self.set_budget(AMPLE, BTreeSet::new());
-        self.push(&edits.join(", "))
     }
 
     fn edit(&mut self) -> &'static str {
+        use Edit::{Add, Break, Change, Remove, Rename};
         let names: Vec<_> = self.tree.stores.keys().copied().collect();
-        if names.is_empty() {
+        let edit = self
+            .dice
+            .deal(&mut self.edits, &[Add, Add, Change, Change, Change, Change, Remove, Rename, Break, Break]);
+        if names.is_empty() || (edit == Add && names.len() < MOST_STORES) {
             self.add();
             return "add a store";
         }
         let name = *self.dice.pick(&names);
-        match (self.dice.below(12), self.tree.good(name).cloned()) {
-            (0..=2, _) if names.len() < MOST_STORES => {
-                self.add();
-                "add a store"
-            }
-            (3, Some(_)) => {
+        let Some(settings) = self.tree.good(name).cloned() else {
+            self.tree.stores.insert(name, StoreFile::Good(Settings::draw(&mut self.dice)));
+            return "mend a file";
+        };
+        match edit {
+            Remove => {
                 self.tree.stores.remove(name);
                 "remove a store"
             }
-            (4, Some(_)) => {
+            Rename => {
                 self.rename(name);
                 "rename a store"
             }
-            (5, Some(_)) => {
+            Break => {
                 let breakage = *self.dice.pick(&Breakage::ALL);
                 self.tree.stores.insert(name, StoreFile::Broken(breakage));
                 "break a file"
             }
-            (_, Some(settings)) => {
+            Add | Change => {
                 let changed = settings.changed(&mut self.dice);
                 self.tree.stores.insert(name, StoreFile::Good(changed));
                 "change a store"
-            }
-            (_, None) => {
-                self.tree.stores.insert(name, StoreFile::Good(Settings::draw(&mut self.dice)));
-                "mend a file"
             }
         }
     }
@@ -408,6 +442,10 @@ impl Planner {
             acts.extend(push.map(Act::Push).or(meddle));
             let away = if self.dice.percent(30) { self.dice.below(800) } else { 0 };
             acts.push(Act::Kill(aim, milliseconds(away)));
+            if let Some(push) = pushes.next_if(|push| push.title == "revert") {
+                self.running = push.tree.clone();
+                acts.push(Act::Push(push));
+            }
         }
         Round { kind, acts }
     }

@@ -26,6 +26,8 @@ pub struct Tree {
 pub struct Fleet {
     pub budget: usize,
     pub approved: BTreeSet<&'static str>,
+    /// For how many seconds a store without a file is kept.
+    pub grace: usize,
     pub broken: bool,
 }
 
@@ -153,12 +155,12 @@ impl Tree {
 }
 
 fn fleet_file(fleet: &Fleet, prefix: &str) -> Written {
-    let Fleet { budget, approved, broken } = fleet;
+    let Fleet { budget, approved, grace, broken } = fleet;
     let approved: Vec<_> = approved.iter().map(|name| format!("{prefix}-{name}")).collect();
     let mut text = format!(
         "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  valueFiles:\n    \
          - chart:values-local.yaml\n  deletionBudget:\n    maxStores: {budget}\n    \
-         maxPercent: 100\n    windowMinutes: 0\n    approved: [{}]\n  deletionGracePeriodSeconds: 0\n",
+         maxPercent: 100\n    windowMinutes: 0\n    approved: [{}]\n  deletionGracePeriodSeconds: {grace}\n",
         approved.join(", ")
     );
     if *broken {
