@@ -185,5 +185,8 @@ fn what_the_chart_does_not_set_is_left_to_others_also_when_the_object_is_healed(
     assert_eq!(deployment["metadata"]["annotations"]["example.com/cloud"], "yes");
     let containers = deployment["spec"]["template"]["spec"]["containers"].as_array().unwrap();
     assert!(containers.iter().any(|container| container["name"] == "sidecar"), "{containers:?}");
-    assert_eq!(daemon.metric("storekeeper_drift_healed_total"), healed + 1.0, "and nothing else was written");
+    assert!(
+        (daemon.metric("storekeeper_drift_healed_total") - healed - 1.0).abs() < 0.5,
+        "and nothing else was written"
+    );
 }

@@ -150,7 +150,7 @@ fn a_kind_that_is_not_installed_is_named_and_found_once_it_is() {
 }
 
 /// Writes a kubeconfig of a user who may do everything but write network policies.
-fn limited<'a>(world: &'a World) -> (PathBuf, ClusterScoped<'a>, ClusterScoped<'a>) {
+fn limited(world: &World) -> (PathBuf, ClusterScoped<'_>, ClusterScoped<'_>) {
     let (api, name) = ("rbac.authorization.k8s.io/v1", format!("{}-limited", world.prefix));
     let all = ["", "apps", "batch", "policy", "autoscaling", "rbac.authorization.k8s.io"];
     let rules = json!([

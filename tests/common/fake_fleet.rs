@@ -175,18 +175,8 @@ impl State {
             // A kind of which there is nothing.
             return if watch { self.stream(&[], query) } else { self.page(&[], query) };
         };
-        let texts = self.texts(objects, query, request.headers());
+        let texts = texts(objects, query, request.headers());
         if watch { self.stream(&texts, query) } else { self.page(&texts, query) }
-    }
-
-    /// Returns the objects asked for as texts with marks where copies differ.
-    fn texts(&self, objects: &[Value], query: &str, headers: &HeaderMap) -> Vec<String> {
-        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let metadata = accept.contains("PartialObjectMetadata");
-        let inventories = query.contains("fieldSelector=metadata.name");
-        let is_inventory = |object: &&Value| object["metadata"]["name"] == "storekeeper-inventory";
-        let wanted = objects.iter().filter(|object| !inventories || is_inventory(object));
-        wanted.map(|object| text_of(object, metadata)).collect()
     }
 
     /// The first objects, if they are asked for, and then nothing for ever.
@@ -297,4 +287,14 @@ fn filled(text: &str, template: &StoreId, (store, inputs): &Copy, number: usize)
         .replace("@inputs@", inputs)
         .replace("@uid@", &format!("00000000-0000-4000-8000-{number:012x}"))
         .replace("@version@", &(1000 + number).to_string())
+}
+
+/// Returns the objects asked for as texts with marks where copies differ.
+fn texts(objects: &[Value], query: &str, headers: &HeaderMap) -> Vec<String> {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let metadata = accept.contains("PartialObjectMetadata");
+    let inventories = query.contains("fieldSelector=metadata.name");
+    let is_inventory = |object: &&Value| object["metadata"]["name"] == "storekeeper-inventory";
+    let wanted = objects.iter().filter(|object| !inventories || is_inventory(object));
+    wanted.map(|object| text_of(object, metadata)).collect()
 }
