@@ -110,7 +110,7 @@ fn a_token_that_is_replaced_in_its_file_is_used_at_the_next_fetch() {
 
     std::fs::remove_file(&file).unwrap();
     scene.until_frozen("read the token in");
-    assert_eq!(scene.daemon.store(&scene.world.store("acme")).unwrap()["state"], "READY");
+    scene.world.until_state(&scene.daemon, "acme", "READY");
     std::fs::write(&file, "second").unwrap();
     scene.follow("With the token back");
 }
