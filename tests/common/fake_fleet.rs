@@ -9,10 +9,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use futures::stream;
+use futures::stream::{self, Stream, StreamExt};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use kube::core::discovery::v2::ACCEPT_AGGREGATED_DISCOVERY_V2;
 use serde_json::{Value, json};
@@ -26,6 +27,9 @@ const DISCOVERY: [&str; 3] = ["/version", "/api", "/apis"];
 
 /// How many stores go into one piece of a streamed list.
 const PIECE: usize = 20;
+
+/// How often a watch shows that it is alive.
+const BOOKMARKS: Duration = Duration::from_secs(30);
 
 /// A store as the real API server shows it.
 pub struct Template {
@@ -189,10 +193,7 @@ impl State {
             );
         }
         if !initial {
-            return with_type(
-                "application/json",
-                Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()),
-            );
+            return with_type("application/json", Body::from_stream(bookmarks()));
         }
         let copies = Arc::clone(&self.copies.lock().unwrap());
         let (texts, template) = (texts.to_vec(), self.template.store.clone());
@@ -206,21 +207,13 @@ impl State {
             }
             let (done, last) = (from == usize::MAX, from <= copies.len() && from + PIECE > copies.len());
             if last {
-                let metadata = json!({
-                    "resourceVersion": "9000000", "annotations": { "k8s.io/initial-events-end": "true" },
-                });
-                let end = json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata });
-                let _ = writeln!(piece, "{}", json!({ "type": "BOOKMARK", "object": end }));
+                piece.push_str(&bookmark(&json!({ "k8s.io/initial-events-end": "true" })));
             }
-            async move {
-                if done {
-                    std::future::pending::<()>().await;
-                }
-                let next = if last { usize::MAX } else { from.saturating_add(PIECE) };
-                Some((Ok::<_, std::io::Error>(Bytes::from(piece)), next))
-            }
+            let next = if last { usize::MAX } else { from.saturating_add(PIECE) };
+            let piece = (!done).then(|| (Ok::<_, std::io::Error>(Bytes::from(piece)), next));
+            async move { piece }
         });
-        with_type("application/json", Body::from_stream(pieces))
+        with_type("application/json", Body::from_stream(pieces.chain(bookmarks())))
     }
 
     fn page(&self, texts: &[String], query: &str) -> Response<Body> {
@@ -250,6 +243,20 @@ impl State {
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
+/// A watch on which nothing happens.
+fn bookmarks() -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+    stream::unfold((), |()| async {
+        tokio::time::sleep(BOOKMARKS).await;
+        Some((Ok(Bytes::from(bookmark(&json!({})))), ()))
+    })
+}
+
+fn bookmark(annotations: &Value) -> String {
+    let metadata = json!({ "resourceVersion": "9000000", "annotations": annotations });
+    let object = json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata });
+    format!("{}\n", json!({ "type": "BOOKMARK", "object": object }))
+}
+
 fn with_type(form: &str, body: Body) -> Response<Body> {
     Response::builder().header(header::CONTENT_TYPE, form).body(body).unwrap()
 }
@@ -269,10 +276,10 @@ fn text_of(object: &Value, metadata: bool) -> String {
     object["metadata"]["uid"] = "@uid@".into();
     object["metadata"]["resourceVersion"] = "@version@".into();
     if let Some(text) = object["data"]["inventory.json"].as_str() {
-        let mut inventory: Value = serde_json::from_str(text).unwrap();
-        inventory["inputs"] = "@inputs@".into();
-        inventory["ready"] = "@inputs@".into();
-        object["data"]["inventory.json"] = inventory.to_string().into();
+        // Wherever they stand: what was applied, and what was READY.
+        let inventory: Value = serde_json::from_str(text).unwrap();
+        let text = text.replace(inventory["inputs"].as_str().unwrap(), "@inputs@");
+        object["data"]["inventory.json"] = text.into();
     }
     if metadata {
         object = json!({
