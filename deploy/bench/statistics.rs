@@ -1,8 +1,12 @@
 //! Percentiles.
 
-/// Returns the middle one.
+/// Returns the middle one, or the mean of the two in the middle.
 pub fn median(values: &[f64]) -> f64 {
-    percentile(values, 50.0)
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    assert!(!sorted.is_empty(), "no values were measured");
+    let last = sorted.len() - 1;
+    f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)])
 }
 
 /// Returns the smallest value that this many percent of all are not above.
