@@ -327,7 +327,7 @@ fn a_file_in_the_wrong_place_still_keeps_its_store() {
     let mut out = String::new();
     let acme = store("acme", "");
     let bonsai = store("bonsai", "");
-    let cases: [(&str, &[(&str, &str)]); 13] = [
+    let cases: [(&str, &[(&str, &str)]); 16] = [
         ("yml", &[("stores/acme.yml", &acme)]),
         ("yml beside yaml", &[("stores/acme.yml", &acme), ("stores/acme.yaml", &acme)]),
         ("deeper", &[("stores/eu/acme.yaml", &acme)]),
@@ -342,6 +342,15 @@ fn a_file_in_the_wrong_place_still_keeps_its_store() {
             &[("stores/acme.yaml", &bonsai), ("stores/bonsai.yaml", &bonsai)],
         ),
         ("no name", &[("stores/a b.yaml", &acme), ("stores/.yaml", &acme), ("stores/a\n\u{1b}.yaml", &acme)]),
+        (
+            "no store's name, a store inside",
+            &[("stores/acme_shop.yaml", &acme), ("stores/bonsai.prod.yaml", &bonsai)],
+        ),
+        (
+            "no store's name, a store that exists inside",
+            &[("stores/acme_2.yaml", &acme), ("stores/acme.yaml", &acme)],
+        ),
+        ("another place, another store inside", &[("stores/eu/acme-shop.yaml", &acme)]),
         ("not YAML", &[("stores/README.md", "#"), ("stores/.gitkeep", ""), ("stores/acme.yaml.bak", &acme)]),
         ("too long", &[("stores/a23456789-123456789-123456789-123456789-123456789-12345678.yaml", &acme)]),
     ];

@@ -39,7 +39,7 @@ pub(super) fn assemble<'k>(
 struct Collected<'k> {
     drafts: BTreeMap<&'k StoreId, &'k Draft>,
     rejected: BTreeMap<StoreId, Vec<Problem>>,
-    /// Names in `metadata.name` of rejected files, with the problems of the file.
+    /// Names in `metadata.name` of files that are not theirs, with the problems of the file.
     claimed: Vec<(StoreId, Vec<Problem>)>,
     /// Files in the wrong place, by the store that they mean.
     misplaced: Vec<(&'k StoreId, Misplaced, &'k str)>,
@@ -64,11 +64,25 @@ impl<'k> Collected<'k> {
                 let message = "it was not read, which is a mistake in storekeeper: please report it";
                 self.rejected.insert(id.clone(), vec![Problem::of_file(path, message)]);
             }
-            (Claim::Misplaced(id, how), _) => self.misplaced.push((id, *how, path)),
-            (Claim::Nameless(why), _) => {
+            (Claim::Misplaced(id, how), said) => {
+                self.misplaced.push((id, *how, path));
+                if let Some(Said::Claims(other)) = said
+                    && other != id
+                {
+                    let message = format!(
+                        "a store file is called after its store: `{STORES_FOLDER}/{other}.yaml` by what it says"
+                    );
+                    self.claimed.push((other.clone(), vec![Problem::of_file(path, &message)]));
+                }
+            }
+            (Claim::Nameless(why), said) => {
                 let message =
                     format!("a store file is called after its store, `{STORES_FOLDER}/<name>.yaml`: {why}");
-                self.problems.push(Problem::of_file(path, &message));
+                let problem = Problem::of_file(path, &message);
+                if let Some(Said::Claims(id)) = said {
+                    self.claimed.push((id.clone(), vec![problem.clone()]));
+                }
+                self.problems.push(problem);
             }
             (Claim::Other, Some(Said::Unreadable(why))) => {
                 let message = format!("this is {why}; only regular files are read, nothing behind it is");

@@ -50,6 +50,8 @@ pub(super) struct KnownFile {
 pub(super) enum Said {
     /// A store file in its place says this.
     Store(Outcome),
+    /// A file that is not where, or not called as, a store file must be, names this store inside.
+    Claims(StoreId),
     /// There is no content to read, for this reason.
     Unreadable(String),
     /// It does not matter.
@@ -222,7 +224,10 @@ fn said(path: &str, claim: &Claim, content: &FileContent, fleet: &Fleet, limits:
     match (claim, content) {
         (Claim::File(id), _) => Said::Store(shop::read(path, content, id, fleet, limits)),
         (_, FileContent::Unreadable(why)) => Said::Unreadable(why.clone()),
-        (_, FileContent::Bytes(_)) => Said::Nothing,
+        (Claim::Misplaced(..) | Claim::Nameless(_), FileContent::Bytes(_)) => {
+            shop::claims(path, content, limits).map_or(Said::Nothing, Said::Claims)
+        }
+        (Claim::Other, FileContent::Bytes(_)) => Said::Nothing,
     }
 }
 

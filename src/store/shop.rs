@@ -90,8 +90,7 @@ pub(super) fn read(
     let Some(root) = reader.document(limits) else {
         return Outcome { draft: Err(reader.into_problems()), claims: None };
     };
-    let claims = lookup(&root, "metadata").and_then(|metadata| lookup(metadata, "name")).and_then(plain_text);
-    let claims = claims.and_then(|name| name.parse().ok());
+    let claims = claimed_name(&root);
     let parts = store(&mut reader, &root, id, &fleet.domain);
     let draft = parts.map(|parts| parts.into_draft(&source, id.clone(), fleet));
     let draft = match draft {
@@ -99,6 +98,18 @@ pub(super) fn read(
         _ => Err(reader.into_problems()),
     };
     Outcome { draft, claims }
+}
+
+/// Reads of a file that can't be a store's only which store it says that it is.
+pub(super) fn claims(file: &str, content: &FileContent, limits: &Limits) -> Option<StoreId> {
+    let source = Source::new(file, content, limits).ok()?;
+    let root = Reader::new(source, STORE_FIELDS, limits).document(limits)?;
+    claimed_name(&root)
+}
+
+fn claimed_name(root: &Node) -> Option<StoreId> {
+    let name = lookup(root, "metadata").and_then(|metadata| lookup(metadata, "name"))?;
+    plain_text(name)?.parse().ok()
 }
 
 struct Parts {
