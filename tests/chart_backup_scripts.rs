@@ -238,6 +238,27 @@ fn rotation_removes_the_oldest_of_its_own_and_nothing_else() {
 }
 
 #[test]
+fn the_final_backup_of_a_removed_store_outlives_every_backup_of_a_new_one_of_its_name() {
+    let shop = shop!();
+    shop.order(1);
+    let first = shop.backed_up();
+    let (good, printed) = shop.backup(&[("BACKUP_JOB", "final-backup"), ("BACKUP_KEEP", "1")]);
+    assert!(good, "{printed}");
+    let dumps = shop.dumps();
+    assert!(dumps.contains(&first), "it rotates nothing: {dumps:?}");
+    let last = dumps.iter().find(|name| **name != first).unwrap();
+    assert!(last.starts_with("acme-20") && last.ends_with("Z-final.dump"), "{last}");
+
+    shop.order(2);
+    let (good, printed) = shop.backup(&[("BACKUP_JOB", "backup-29"), ("BACKUP_KEEP", "1")]);
+    assert!(good, "{printed}");
+    let dumps = shop.dumps();
+    assert!(dumps.contains(last) && !dumps.contains(&first), "{dumps:?}");
+    shop.restored(last, "11111111");
+    assert_eq!(shop.orders("medusa"), ["1"]);
+}
+
+#[test]
 fn a_backup_that_fails_says_so_and_removes_nothing() {
     let shop = shop!();
     shop.order(1);

@@ -5,7 +5,11 @@ set -eu
 # shellcheck source=dump.sh
 . "$(dirname "$0")/dump.sh"
 
-name="$STORE_ID-$(date -u +%Y%m%dT%H%M%SZ).dump"
+name="$STORE_ID-$(date -u +%Y%m%dT%H%M%SZ)"
+# The last dump of a store that is removed: a new store of the same name must not rotate it away.
+last=
+[ "${BACKUP_JOB:-}" != final-backup ] || last=-final
+name="$name$last.dump"
 # Only names of this shape are ours to remove. The id has letters, digits and dashes only.
 own="^$STORE_ID-[0-9]{8}T[0-9]{6}Z\\.dump\$"
 
@@ -44,6 +48,9 @@ else
     [ "$there" = "$size" ] || fail "$name has $size bytes and ${there:-no} bytes arrived: no backup was made"
 fi
 say "backup $name is complete: $tables tables, $size bytes"
+
+# Whoever removes a store wants none of its dumps gone.
+[ -z "$last" ] || exit 0
 
 names() {
     if [ "$BACKUP_DESTINATION" = volume ]; then
