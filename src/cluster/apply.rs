@@ -11,7 +11,7 @@ use super::follow::METADATA;
 use super::index::{Feed, Origin, owned_fields};
 use super::mask::Mask;
 use super::seen::Seen;
-use super::{Cluster, ClusterError, NAMESPACES, bounded, collection};
+use super::{Cluster, ClusterError, NAMESPACES, bounded_and_masked, collection};
 use crate::manifest::{Fingerprint, Manifest, Owner};
 use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME};
 use crate::plan::{Inventory, NamespaceSpec};
@@ -83,11 +83,8 @@ impl Cluster {
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA));
         }
         let is_secret = manifest.key.kind == "Secret";
-        let answer = self.answer(act, request).await;
-        let made = answer.map_err(|error| {
-            let error = error.masked(&Mask::of(&manifest.body));
-            if is_secret { error.without_content() } else { error }
-        })?;
+        let answer = self.masked_answer(act, || Mask::of(&manifest.body), request).await;
+        let made = answer.map_err(|error| if is_secret { error.without_content() } else { error })?;
         let feed = Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() };
         self.index.put(Origin::Answer, &feed, &made);
         Ok(owned_fields(&made))
@@ -119,9 +116,19 @@ impl Cluster {
         act: String,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Seen, ClusterError> {
+        self.masked_answer(act, Mask::default, request).await
+    }
+
+    /// The same for a request whose refusal may repeat what was sent.
+    async fn masked_answer(
+        &self,
+        act: String,
+        mask: impl FnOnce() -> Mask,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Seen, ClusterError> {
         let request = request
             .map_err(|error| ClusterError::Unreachable { act: act.clone(), detail: error.to_string() })?;
-        bounded(act, self.client.request::<Seen>(request)).await
+        bounded_and_masked(act, mask, self.client.request::<Seen>(request)).await
     }
 }
 

@@ -64,22 +64,29 @@ pub struct RefusalCause {
 }
 
 impl ClusterError {
-    /// Makes a closure for `map_err` that names what was asked.
-    pub(super) fn request(act: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+    /// Makes a closure for `map_err` that names what was asked, and takes out of the server's words what was sent and is
+    /// nobody's business: a refusal may repeat the object. Words are cut to length when nothing in them is left to find.
+    pub(super) fn request(
+        act: impl Into<String>,
+        mask: impl FnOnce() -> Mask,
+    ) -> impl FnOnce(kube::Error) -> Self {
         let act = act.into();
         move |error| match error {
-            kube::Error::Api(status) => Self::Refused {
-                act,
-                code: status.code,
-                reason: status.reason.clone(),
-                retry_after: status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
-                causes: causes(&status),
-                message: one_line(&Mask::default().clean(&status.message)),
-            },
+            kube::Error::Api(status) => {
+                let mask = mask();
+                Self::Refused {
+                    act,
+                    code: status.code,
+                    reason: status.reason.clone(),
+                    retry_after: status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
+                    causes: causes(&status, &mask),
+                    message: one_line(&mask.clean(&status.message)),
+                }
+            }
             kube::Error::Service(error) if error.is::<NoAnswer>() => {
                 Self::TimedOut { act, seconds: ANSWER_LIMIT.as_secs() }
             }
-            other => Self::Unreachable { act, detail: chain(&other) },
+            other => Self::Unreachable { act, detail: one_line(&mask().clean(&joined(&other))) },
         }
     }
 
@@ -106,21 +113,6 @@ impl ClusterError {
             Self::Refused { reason, causes, .. } if reason == "Invalid" => causes,
             _ => &[],
         }
-    }
-
-    /// Takes out of the server's words what was sent and is nobody's business: a refusal may repeat the object.
-    pub(super) fn masked(mut self, mask: &Mask) -> Self {
-        match &mut self {
-            Self::Refused { message, causes, .. } => {
-                *message = mask.clean(message);
-                for cause in causes {
-                    cause.message = mask.clean(&cause.message);
-                }
-            }
-            Self::Unreachable { detail, .. } => *detail = mask.clean(detail),
-            Self::Settings(_) | Self::TimedOut { .. } | Self::Changed { .. } => {}
-        }
-        self
     }
 
     /// Leaves out the server's sentence where it may repeat what was sent: for Secrets. (Argo CD echoed a refused
@@ -168,19 +160,23 @@ fn denier(message: &str) -> Option<&str> {
     ends.filter_map(|words| Some(message.find(words)? + words.len())).min().map(|end| &message[..end])
 }
 
-fn causes(status: &kube::core::Status) -> Vec<RefusalCause> {
+fn causes(status: &kube::core::Status, mask: &Mask) -> Vec<RefusalCause> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes
         .map(|cause| RefusalCause {
             field: one_line(&cause.field),
             reason: one_line(&cause.reason),
-            message: one_line(&Mask::default().clean(&cause.message)),
+            message: one_line(&mask.clean(&cause.message)),
         })
         .collect()
 }
 
 /// Joins an error and its sources into one line, leaving out what a source only repeats.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    one_line(&joined(error))
+}
+
+fn joined(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
@@ -191,7 +187,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         }
         next = source.source();
     }
-    one_line(&text)
+    text
 }
 
 /// Keeps log lines and pages whole: no line breaks, no control characters, at most 600 characters.
@@ -211,7 +207,7 @@ mod tests {
         let status = json!({"status": "Failure", "code": 422, "reason": reason, "message": message,
             "details": {"causes": [cause]}});
         let status: kube::core::Status = serde_json::from_value(status).unwrap();
-        ClusterError::request(format!("apply {kind}/x"))(kube::Error::Api(Box::new(status)))
+        ClusterError::request(format!("apply {kind}/x"), Mask::default)(kube::Error::Api(Box::new(status)))
     }
 
     #[test]
@@ -221,6 +217,20 @@ mod tests {
         let immutable = refused("Secret", "Invalid", "Forbidden: field is immutable when `immutable` is set");
         let immutable = immutable.without_content();
         assert_eq!(immutable.invalid_fields()[0].message, "field is immutable");
+    }
+
+    #[test]
+    fn a_value_where_the_words_are_cut_leaves_no_part_of_it() {
+        let env = json!([{"name": "KEY", "value": "canary-123\ncanary-456"}]);
+        let body = json!({"spec": {"containers": [{"name": "c", "env": env}]}});
+        let words = format!("{} canary-123\ncanary-456", "x".repeat(590));
+        let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": words,
+            "details": {"causes": [{"message": words}]}});
+        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        let error = ClusterError::request("apply Deployment/x", || Mask::of(&body))(kube::Error::Api(
+            Box::new(status),
+        ));
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
     }
 
     #[test]
@@ -254,7 +264,8 @@ mod tests {
             let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": "is being terminated",
                 "details": {"causes": [cause]}});
             let status: kube::core::Status = serde_json::from_value(status).unwrap();
-            ClusterError::request("apply Service/x")(kube::Error::Api(Box::new(status))).is_namespace_going()
+            ClusterError::request("apply Service/x", Mask::default)(kube::Error::Api(Box::new(status)))
+                .is_namespace_going()
         };
         assert!(going("NamespaceTerminating") && !going("FieldValueInvalid"));
     }

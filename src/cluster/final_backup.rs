@@ -6,7 +6,8 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Cluster, ClusterError, bounded};
+use super::mask::Mask;
+use super::{Cluster, ClusterError, bounded, bounded_and_masked};
 use crate::manifest::Owner;
 use crate::names::{FIELD_MANAGER, FINAL_BACKUP_NAME};
 use crate::plan::{self, BackupStep};
@@ -50,7 +51,8 @@ impl Cluster {
                 let params = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
                 let patch = Patch::Apply(body);
                 let apply = jobs.patch(FINAL_BACKUP_NAME, &params, &patch);
-                bounded(format!("make Job/{FINAL_BACKUP_NAME} in {namespace}"), apply).await?;
+                let act = format!("make Job/{FINAL_BACKUP_NAME} in {namespace}");
+                bounded_and_masked(act, || Mask::of(body), apply).await?;
             }
             BackupStep::Clear(uid) => {
                 let only = Preconditions { uid: Some(uid.clone()), ..Preconditions::default() };

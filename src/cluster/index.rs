@@ -8,6 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::changes::Changes;
+use super::mask::Mask;
 use super::seen::{Seen, SeenMeta, Written};
 use crate::manifest::{Fingerprint, ObjectKey, Uid};
 use crate::names::{INVENTORY_NAME, NAMESPACE_PREFIX, StoreId, is_our_mark};
@@ -457,7 +458,9 @@ pub(super) fn owned_fields(seen: &Seen) -> Option<Fingerprint> {
 /// Judges a workload by its status. List items come without their kind: the feed knows it.
 fn workload_of(feed: &Feed, seen: &Seen) -> Option<Workload> {
     let Feed::Objects { kind, .. } = feed else { return None };
-    let status = seen.status.as_ref()?;
+    let mut status = seen.status.clone()?;
+    // What a controller was answered may repeat a login or a pod. What pods are given is not read here.
+    Mask::default().clean_messages(&mut status);
     workload(&serde_json::json!({
         "kind": kind,
         "metadata": { "generation": seen.metadata.generation, "labels": seen.metadata.labels },

@@ -27,32 +27,38 @@ impl Mask {
     /// Collects the values of environment variables, command lines, and of the data of Secrets and ConfigMaps. What the
     /// object itself is called stays.
     pub(super) fn of(object: &Value) -> Self {
-        let (mut entries, mut arguments) = (Vec::new(), Vec::new());
-        for part in ["data", "stringData", "binaryData"] {
-            texts(object.get(part), &mut |text| {
-                entries.push(text.to_owned());
-                let decoded =
-                    BASE64_STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-                entries.extend(decoded);
+        Self::of_all(std::slice::from_ref(object))
+    }
+
+    /// Collects those of several objects. What one of them is called stays.
+    pub(super) fn of_all(objects: &[Value]) -> Self {
+        let (mut entries, mut arguments, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for object in objects {
+            for part in ["data", "stringData", "binaryData"] {
+                texts(object.get(part), &mut |text| {
+                    entries.push(text.to_owned());
+                    let decoded =
+                        BASE64_STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+                    entries.extend(decoded);
+                });
+            }
+            containers(object, &mut |container| {
+                for part in ["command", "args"] {
+                    texts(container.get(part), &mut |text| arguments.push(text.to_owned()));
+                }
+                let variables = container.get("env").and_then(Value::as_array).into_iter().flatten();
+                for variable in variables {
+                    texts(variable.get("value"), &mut |text| arguments.push(text.to_owned()));
+                }
             });
+            let called = ["/metadata/name", "/metadata/namespace", "/kind"];
+            names.extend(called.iter().filter_map(|name| object.pointer(name)?.as_str()));
         }
-        containers(object, &mut |container| {
-            for part in ["command", "args"] {
-                texts(container.get(part), &mut |text| arguments.push(text.to_owned()));
-            }
-            let variables = container.get("env").and_then(Value::as_array).into_iter().flatten();
-            for variable in variables {
-                texts(variable.get("value"), &mut |text| arguments.push(text.to_owned()));
-            }
-        });
-        let called = |value: &str| {
-            let names = ["/metadata/name", "/metadata/namespace", "/kind"];
-            names.iter().filter_map(|name| object.pointer(name)?.as_str()).any(|name| name.contains(value))
-        };
         entries.retain(|value| value.len() >= SHORTEST_ENTRY);
         arguments.retain(|value| value.len() >= SHORTEST_ARGUMENT);
+        let is_name = |value: &String| names.iter().any(|name| name.contains(value.as_str()));
         let found: BTreeSet<_> =
-            entries.into_iter().chain(arguments).filter(|value| !called(value)).collect();
+            entries.into_iter().chain(arguments).filter(|value| !is_name(value)).collect();
         let mut values: Vec<_> = found.into_iter().collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self { values }
@@ -61,17 +67,43 @@ impl Mask {
     /// Returns the text without them.
     pub(super) fn clean(&self, text: &str) -> String {
         let mut text = without_dumps(text);
-        for value in &self.values {
-            // As it is, and as Go quotes it.
-            let quoted = Value::from(value.as_str()).to_string();
-            for form in [&quoted[1..quoted.len() - 1], value.as_str()] {
-                if text.contains(form) {
-                    text = text.replace(form, HIDDEN);
-                }
+        for form in self.values.iter().flat_map(|value| forms(value)) {
+            if text.contains(&form) {
+                text = text.replace(&form, HIDDEN);
             }
         }
         without_logins(&text)
     }
+
+    /// Takes them out of every `message` at any depth.
+    pub(super) fn clean_messages(&self, value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                for (key, inner) in map {
+                    match inner {
+                        Value::String(text) if key == "message" => *text = self.clean(text),
+                        _ => self.clean_messages(inner),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.clean_messages(item)),
+            _ => {}
+        }
+    }
+}
+
+/// How a value may stand in a sentence: as it is, as Go quotes it, as Go's JSON escapes it for HTML, and in one line;
+/// each with and without the space around it.
+fn forms(value: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    for value in [value, value.trim()].into_iter().filter(|value| value.len() >= SHORTEST_ENTRY) {
+        let quoted = Value::from(value).to_string();
+        let quoted = quoted[1..quoted.len() - 1].to_owned();
+        let escaped = quoted.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
+        let one_line = value.replace(char::is_control, " ");
+        forms.extend([escaped, quoted, value.to_owned(), one_line]);
+    }
+    forms
 }
 
 fn texts(value: Option<&Value>, found: &mut impl FnMut(&str)) {
@@ -202,6 +234,15 @@ mod tests {
         let mask = Mask::of(&object);
         let words = r#"denied: canary-env \"quoted\", canary-env "quoted", --key=canary-args, canary-text, canary-data, Y2FuYXJ5LWRhdGE=, on"#;
         assert_eq!(mask.clean(words), "denied: ***, ***, ***, ***, ***, ***, on");
+    }
+
+    #[test]
+    fn a_value_of_many_lines_or_with_signs_of_html_is_found_however_it_is_written() {
+        let env = json!([{"name": "KEY", "value": "canary-1\ncanary-2\n"}, {"name": "URL", "value": "<a&b>canary-3"}]);
+        let mask = Mask::of(&json!({"spec": {"containers": [{"name": "c", "env": env}]}}));
+        let words = "denied: canary-1\ncanary-2\n; canary-1\ncanary-2; canary-1 canary-2; \"canary-1\\ncanary-2\\n\"; \
+                     <a&b>canary-3; \"\\u003ca\\u0026b\\u003ecanary-3\"";
+        assert_eq!(mask.clean(words), "denied: ***; ***; ***; \"***\"; ***; \"***\"");
     }
 
     #[test]

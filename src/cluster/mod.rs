@@ -45,6 +45,7 @@ use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 pub use changes::Changes;
 pub use error::{ClusterError, RefusalCause};
 use index::Index;
+use mask::Mask;
 pub use pace::{Pace, PaceReport};
 use resources::ResourceTable;
 use watch::Watches;
@@ -86,7 +87,7 @@ impl Cluster {
         let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
         let pace = Pace::new(settings.requests_at_once);
         let client = ClientBuilder::try_from(prepared(config))
-            .map_err(ClusterError::request("connect to the cluster"))?
+            .map_err(ClusterError::request("connect to the cluster", Mask::default))?
             .with_layer(&pace)
             .build();
         let table = ResourceTable::discover(&client).await?;
@@ -247,9 +248,18 @@ async fn bounded<T>(
     act: impl Into<String>,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, ClusterError> {
+    bounded_and_masked(act, Mask::default, request).await
+}
+
+/// The same for a request whose refusal may repeat what was sent.
+async fn bounded_and_masked<T>(
+    act: impl Into<String>,
+    mask: impl FnOnce() -> Mask,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ClusterError> {
     let act = act.into();
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
-        Ok(answer) => answer.map_err(ClusterError::request(act)),
+        Ok(answer) => answer.map_err(ClusterError::request(act, mask)),
         Err(_) => Err(ClusterError::TimedOut { act, seconds: REQUEST_TIMEOUT.as_secs() }),
     }
 }

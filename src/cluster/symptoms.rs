@@ -9,6 +9,7 @@ use kube::api::ListParams;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::mask::Mask;
 use super::{Cluster, ClusterError, bounded};
 use crate::manifest::ObjectKey;
 use crate::names::StoreId;
@@ -36,10 +37,48 @@ impl Cluster {
             bounded(format!("list the events in {namespace}"), events.list(&warnings)),
         )?;
         let seconds = |time: &str| time.parse().ok().map(|time: jiff::Timestamp| time.as_second());
-        Ok(symptoms(workloads, &values(pods.items), &values(events.items), since, &seconds))
+        let (mut pods, mut events) = (values(pods.items), values(events.items));
+        mask_messages(&mut pods, &mut events);
+        Ok(symptoms(workloads, &pods, &events, since, &seconds))
+    }
+}
+
+/// Takes out of what pods and events say whatever the pods are given as variables and arguments: a refused pod's event
+/// may repeat its whole specification. Before anything is cut to length.
+fn mask_messages(pods: &mut [Value], events: &mut [Value]) {
+    let mask = Mask::of_all(pods);
+    for status in pods.iter_mut().filter_map(|pod| pod.get_mut("status")) {
+        mask.clean_messages(status);
+    }
+    for event in events {
+        mask.clean_messages(event);
     }
 }
 
 fn values(objects: Vec<impl Serialize>) -> Vec<Value> {
     objects.into_iter().filter_map(|object| serde_json::to_value(object).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_pod_is_given_does_not_come_back_in_what_is_said_of_it() {
+        let env = json!([{"name": "KEY", "value": "canary-1"}, {"name": "DATABASE", "value": "medusa"}]);
+        let waiting = json!({"reason": "CreateContainerError", "message": "exec --key=canary-1: not found"});
+        let mut pods = [json!({"metadata": {"name": "medusa-0"},
+            "spec": {"containers": [{"name": "medusa", "env": env}]},
+            "status": {"containerStatuses": [{"state": {"waiting": waiting}}]}})];
+        let words =
+            "probe of pod medusa-0 failed: postgres://medusa:canary-2@postgres/ does not take canary-1";
+        let mut events = [json!({"reason": "Unhealthy", "message": words})];
+        mask_messages(&mut pods, &mut events);
+        let said = pods[0].pointer("/status/containerStatuses/0/state/waiting/message").unwrap();
+        assert_eq!(said, "exec --key=***: not found");
+        let expected = "probe of pod medusa-0 failed: postgres://***@postgres/ does not take ***";
+        assert_eq!(events[0]["message"], expected);
+    }
 }
