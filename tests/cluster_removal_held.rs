@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::api_proxy::{ApiProxy, Call, Fault, Rule};
 use common::{World, until};
 use serde_json::json;
 
@@ -84,4 +85,35 @@ fn a_delete_that_the_api_server_refuses_is_told_in_its_words_and_tried_again() {
         world.cluster.delete(kind, kind_name, "", &name);
     }
     world.until_gone("acme");
+}
+
+#[test]
+fn a_kind_that_cannot_be_listed_hides_neither_what_holds_a_namespace_nor_other_stores() {
+    let (world, daemon) = World::with_small(&["acme", "bonsai"], BUDGET);
+    daemon.kill();
+    let proxy = ApiProxy::start(&world.cluster.kubeconfig, world.folder.path(), 7);
+    let refused = Fault::status(500, "InternalError", "conversion webhook for claims failed");
+    let claims = |call: &Call| call.verb == "GET" && call.path.ends_with("/persistentvolumeclaims");
+    proxy.add(Rule::new(refused, claims));
+    let daemon = world.start_small_on(&proxy.kubeconfig);
+    for store in ["acme", "bonsai"] {
+        let held = json!({ "metadata": { "name": "held", "finalizers": ["example.com/held"] } });
+        world.cluster.create("v1", "ConfigMap", &world.namespace(store), held);
+        world.remove_store(store);
+    }
+    until("both say what holds them and what could not be asked", || {
+        let named = |store: &str| {
+            let shown = daemon.store(&world.store(store))?;
+            let reason = shown["reason"].as_str()?;
+            let named = reason.contains("ConfigMap/held (being deleted since ")
+                && reason.contains("could not be listed: PersistentVolumeClaim");
+            named.then_some(())
+        };
+        named("acme").and(named("bonsai"))
+    });
+    let released = json!({ "metadata": { "finalizers": null } });
+    for store in ["acme", "bonsai"] {
+        world.cluster.patch("v1", "ConfigMap", &world.namespace(store), "held", &released);
+        world.until_gone(store);
+    }
 }

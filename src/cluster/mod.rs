@@ -47,6 +47,7 @@ pub use error::{ClusterError, RefusalCause};
 use index::Index;
 use mask::Mask;
 pub use pace::{Pace, PaceReport};
+pub use remains::Remains;
 use resources::ResourceTable;
 use watch::Watches;
 

@@ -17,10 +17,20 @@ const MOST_KINDS: usize = 6;
 /// How many objects of a kind one look reads at most.
 const MOST_OBJECTS: u32 = 20;
 
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Remains {
+    /// Objects that are left.
+    pub found: Vec<Remaining>,
+    /// Kinds that could not be listed, and why.
+    pub unlisted: Vec<(String, ClusterError)>,
+}
+
 impl Cluster {
     /// Lists what remains in a store's namespace: claims of volumes, pods, and the kinds that these words of the
-    /// namespace controller name. At most six requests, one after the other.
-    pub async fn remains(&self, store: &StoreId, held_by: &str) -> Result<Vec<Remaining>, ClusterError> {
+    /// namespace controller name. At most six requests, one after the other. A kind that can't be listed hides nothing of
+    /// the others.
+    pub async fn remains(&self, store: &StoreId, held_by: &str) -> Remains {
         let namespace = store.namespace();
         let usual = ["PersistentVolumeClaim", "Pod"].map(|kind| self.resolve("v1", kind));
         let named = kinds_in(held_by).map(|(plural, group)| self.resolve_plural(group, plural));
@@ -28,11 +38,14 @@ impl Cluster {
         let mut seen = BTreeSet::new();
         let kinds: Vec<_> =
             kinds.into_iter().filter(|kind| seen.insert(kind.clone())).take(MOST_KINDS).collect();
-        let mut remains = Vec::new();
+        let mut remains = Remains::default();
         for kind in &kinds {
-            remains.append(&mut self.remaining(kind, &namespace).await?);
+            match self.remaining(kind, &namespace).await {
+                Ok(mut found) => remains.found.append(&mut found),
+                Err(error) => remains.unlisted.push((kind.kind.clone(), error)),
+            }
         }
-        Ok(remains)
+        remains
     }
 
     async fn remaining(&self, resource: &Resource, namespace: &str) -> Result<Vec<Remaining>, ClusterError> {

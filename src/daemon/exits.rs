@@ -57,10 +57,13 @@ struct Exit {
 }
 
 impl Exits {
-    /// Returns what is known of a store's way out; a look that is due is the caller's now.
+    /// Returns what is known of a store's way out; a look that is due is the caller's now, and counts whatever becomes
+    /// of it: one that fails at once must not keep others from theirs.
     pub(super) fn of(&mut self, store: &StoreId) -> LeavingMemory {
         let Some(exit) = self.stores.get_mut(store) else { return LeavingMemory::default() };
-        LeavingMemory { remains: exit.remains.clone(), look: std::mem::take(&mut exit.look) }
+        let look = std::mem::take(&mut exit.look);
+        exit.looks += u32::from(look);
+        LeavingMemory { remains: exit.remains.clone(), look }
     }
 
     /// A run has ended with the store this far, and with what it found in the namespace if it looked. `clock` is the
@@ -80,7 +83,6 @@ impl Exits {
         let looked = remains.is_some();
         if looked {
             exit.remains = remains;
-            exit.looks += 1;
         }
         let seconds = |count: i64| Duration::from_secs(u64::try_from(count).unwrap_or(0));
         let wait = match way {
@@ -185,6 +187,27 @@ mod tests {
         let mut anew = Exits::default();
         anew.concluded(&id("a"), going(), None, begun, CLOCK + 15);
         assert_eq!(anew.next_due(), Some(begun + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_look_that_fails_or_is_cut_off_counts_and_takes_no_place_of_others() {
+        let (mut exits, begun) = (Exits::default(), Instant::now());
+        for store in ["a", "b"] {
+            exits.concluded(&id(store), going(), None, begun, CLOCK);
+        }
+        let mut looks = Vec::new();
+        for second in 20..60 {
+            let now = begun + Duration::from_secs(second);
+            for store in exits.take_due(now) {
+                looks.push((second, store.to_string()));
+                let look = exits.of(&store).look;
+                // The run of `a` never tells what it found.
+                let remains = (look && store == id("b")).then(|| "a pod".to_owned());
+                exits.concluded(&store, going(), remains, now, CLOCK + i64::try_from(second).unwrap());
+            }
+        }
+        let expected = [(20, "a"), (21, "b")].map(|(second, store)| (second, store.to_owned()));
+        assert_eq!(looks, expected, "the next ones come after 60 s and more");
     }
 
     #[test]

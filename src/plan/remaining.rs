@@ -19,14 +19,18 @@ pub struct Remaining {
 const MOST: usize = 5;
 
 /// Names what is left, with what holds it and since when; those with finalizers first, because somebody has to act.
-pub fn remaining(found: &[Remaining]) -> Option<String> {
+/// `unlisted` are kinds that could not be looked at.
+pub fn remaining(found: &[Remaining], unlisted: &[&str]) -> Option<String> {
     let mut found: Vec<_> = found.iter().collect();
     found.sort_by_key(|it| (it.finalizers.is_empty(), &it.kind, &it.name));
     let mut words: Vec<_> = found.iter().take(MOST).map(|it| describe(it)).collect();
     if found.len() > MOST {
         words.push(format!("and {} more", found.len() - MOST));
     }
-    (!words.is_empty()).then(|| format!("left in it: {}", words.join(", ")))
+    let left = (!words.is_empty()).then(|| format!("left in it: {}", words.join(", ")));
+    let hidden = (!unlisted.is_empty()).then(|| format!("could not be listed: {}", unlisted.join(", ")));
+    let both: Vec<_> = left.into_iter().chain(hidden).collect();
+    (!both.is_empty()).then(|| both.join("; "))
 }
 
 fn describe(object: &Remaining) -> String {
@@ -54,18 +58,19 @@ mod tests {
             finalizers: finalizers.iter().map(ToString::to_string).collect(),
             deleting_since,
         };
-        assert_eq!(remaining(&[]), None);
+        assert_eq!(remaining(&[], &[]), None);
+        assert_eq!(remaining(&[], &["Widget", "Pod"]).unwrap(), "could not be listed: Widget, Pod");
         let mut found = vec![object("a", &[], None), object("b", &["x/y", "z"], Some(1_800_000_000))];
         assert_eq!(
-            remaining(&found).unwrap(),
+            remaining(&found, &[]).unwrap(),
             "left in it: Pod/b (being deleted since 2027-01-15T08:00:00Z, held by finalizers x/y and z), \
              Pod/a (its deletion has not begun)"
         );
         found.extend(["c", "d", "e", "f", "g"].map(|name| object(name, &["x/y"], None)));
         assert!(
-            remaining(&found)
+            remaining(&found, &["Widget"])
                 .unwrap()
-                .ends_with("Pod/f (its deletion has not begun, held by finalizer x/y), and 2 more")
+                .ends_with("held by finalizer x/y), and 2 more; could not be listed: Widget")
         );
     }
 }

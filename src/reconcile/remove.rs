@@ -182,12 +182,12 @@ pub(super) async fn going(
     let held_by = namespace.held_by.as_deref();
     let mut remains = None;
     if memory.leaving.look {
-        match context.cluster.remains(owner.store, held_by.unwrap_or_default()).await {
-            Ok(found) => remains = Some(plan::remaining(&found).unwrap_or_default()),
-            Err(error) => {
-                tracing::warn!(store.id = %owner.store, %error, "failed to ask what holds a namespace");
-            }
+        let look = context.cluster.remains(owner.store, held_by.unwrap_or_default()).await;
+        for (_, error) in &look.unlisted {
+            tracing::warn!(store.id = %owner.store, %error, "failed to ask what holds a namespace");
         }
+        let unlisted: Vec<_> = look.unlisted.iter().map(|(kind, _)| kind.as_str()).collect();
+        remains = Some(plan::remaining(&look.found, &unlisted).unwrap_or_default());
     }
     let known = remains.as_deref().or(memory.leaving.remains.as_deref()).unwrap_or_default();
     let since = format!("its namespace is being deleted since {}", moment::utc(since));
