@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Rendering and reading JSON make many small values.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match storekeeper::cli::main() {
         Ok(code) => code,

@@ -37,6 +37,10 @@ use cold::{Bench, Running};
 use server::Server;
 use witness::Witness;
 
+/// As the daemon has it: rendering is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the bench's chart makes of a store: a namespace, `ConfigMaps` and Deployments.
 const CONFIG_MAPS: usize = 20;
 const DEPLOYMENTS: usize = 4;

@@ -8,8 +8,8 @@ use super::{Conclusion, Context, Done, Leaving, Memory, RunError};
 use crate::manifest::{Fingerprint, ObjectKey, Owner};
 use crate::plan::{Held, Inventory, ObservedStore};
 use crate::report::{
-    Evidence, ProbeTarget, Probed, Step, StoreState, Symptom, Verdict, Version, Workload, failed_rollout,
-    judge,
+    Evidence, ProbeTarget, Probed, Readiness, Step, StoreState, Symptom, Verdict, Version, Workload,
+    failed_rollout, judge,
 };
 use crate::store::Store;
 
@@ -64,7 +64,7 @@ pub(super) async fn conclude(
     if let Some(step) = verdict.step.filter(|_| memory.look_closer) {
         // Pods explain what does not run; what does not answer explains itself. What they told of a step that comes
         // and goes is kept for its return.
-        let found = if step < Step::Ingress {
+        let found = if step < Step::Ingress && is_worth_a_look(&observed, step) {
             look_closer(context, owner, &observed, memory).await
         } else {
             memory.symptoms.clone()
@@ -174,6 +174,15 @@ fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms
 fn workloads(observed: &ObservedStore) -> impl Iterator<Item = (&ObjectKey, &Workload)> {
     let entries = observed.inventory.iter().flat_map(|inventory| &inventory.objects);
     entries.filter_map(|entry| Some((&entry.key, observed.objects.get(&entry.key)?.workload.as_deref()?)))
+}
+
+/// Whether pods and events may tell why a step is not done. Where nothing of it has to run, they are all there is.
+fn is_worth_a_look(observed: &ObservedStore, step: Step) -> bool {
+    let mut waited_for = workloads(observed)
+        .map(|(_, workload)| workload)
+        .filter(|workload| workload.step == step && workload.readiness != Readiness::Current)
+        .peekable();
+    waited_for.peek().is_none() || waited_for.any(Workload::is_worth_a_look)
 }
 
 /// What is known of the shop with what is applied now.

@@ -25,6 +25,20 @@ pub struct Workload {
     pub readiness: Readiness,
 }
 
+/// What there is to say of a workload whose newest version its controller has not seen.
+const UNSEEN: &str = "its controller has not seen the newest version yet";
+
+impl Workload {
+    /// Whether it does not run yet and pods and events may tell why: before its controller has seen it there are none.
+    pub fn is_worth_a_look(&self) -> bool {
+        match &self.readiness {
+            Readiness::Current => false,
+            Readiness::Progressing(reason) => reason != UNSEEN,
+            Readiness::Failed(_) => true,
+        }
+    }
+}
+
 /// Kinds that [`workload`] judges: their status has to be watched.
 pub const WORKLOAD_KINDS: [&str; 4] = ["Deployment", "StatefulSet", "Job", "Ingress"];
 
@@ -47,7 +61,7 @@ pub fn workload(object: &Value) -> Option<Workload> {
     let observes = matches!(kind, "Deployment" | "StatefulSet");
     let seen = number("/status/observedGeneration").unwrap_or(0);
     let readiness = if observes && seen < number("/metadata/generation").unwrap_or(0) {
-        Readiness::Progressing("its controller has not seen the newest version yet".to_owned())
+        Readiness::Progressing(UNSEEN.to_owned())
     } else {
         judge(object)
     };
@@ -142,6 +156,20 @@ mod tests {
 
     fn is_progressing(readiness: Option<&Readiness>) -> bool {
         matches!(readiness, Some(Readiness::Progressing(_)))
+    }
+
+    #[test]
+    fn pods_and_events_are_worth_a_look_once_a_controller_has_seen_the_newest_version() {
+        let is_worth = |observed: i64, updated: i64| {
+            let status = json!({"observedGeneration": observed, "updatedReplicas": updated, "availableReplicas": updated});
+            let object = json!({
+                "kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": status,
+            });
+            workload(&object).unwrap().is_worth_a_look()
+        };
+        assert!(!is_worth(1, 2), "no pod of the newest version exists");
+        assert!(is_worth(2, 1), "a pod is missing");
+        assert!(!is_worth(2, 2), "all of it runs");
     }
 
     #[test]
