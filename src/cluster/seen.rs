@@ -149,7 +149,8 @@ impl Written {
             return;
         }
         self.others_time = self.others_time.max(time);
-        if subresource.is_empty() && time >= *other_time {
+        // Who scales writes by way of a subresource, too.
+        if subresource != "status" && time >= *other_time {
             *other_time = time;
             self.other = Some(manager);
         }
@@ -257,6 +258,16 @@ mod tests {
         ]);
         assert_eq!(seen.other.as_deref(), Some("late"));
         assert_eq!(seen.others_time.unwrap(), seen.our_time.unwrap() + 1, "the status counts here");
+    }
+
+    #[test]
+    fn who_scales_is_named() {
+        let mut scaled = entry("horizontal-pod-autoscaler", "Update", 9, "f:replicas");
+        scaled["subresource"] = "scale".into();
+        let seen =
+            written(&[entry("early", "Apply", 3, "f:c"), scaled, entry(FIELD_MANAGER, "Apply", 8, "f:a")]);
+        assert_eq!(seen.other.as_deref(), Some("horizontal-pod-autoscaler"));
+        assert!(seen.ours.is_some());
     }
 
     #[test]
