@@ -112,9 +112,13 @@ pub struct ObservedObject {
     pub uid: Uid,
     /// The resource version that it was seen at.
     pub version: u64,
-    /// The fingerprint of our field manager's entry; none when the entry is gone, or when its like was written without
-    /// us.
+    /// The fingerprint of our field manager's entry; none when the entry is gone.
     pub owned_fields: Option<Fingerprint>,
+    /// Whether it changed and nobody is to be seen who did it: perhaps a request of an earlier run. It stays so until an
+    /// apply of ours has answered.
+    pub unexplained: bool,
+    /// When anybody else wrote last, in seconds since 1970; 0 when nobody did.
+    pub others_time: u32,
     /// The field manager that changed it last, besides ours.
     pub other_writer: Option<Arc<str>>,
     /// Whether its deletion has begun.
@@ -123,6 +127,13 @@ pub struct ObservedObject {
     pub keep: bool,
     /// For a workload whether it runs as it should; none for kinds that are ready once applied.
     pub workload: Option<Box<Workload>>,
+}
+
+impl ObservedObject {
+    /// Whether it is as the run left it that recorded these fields.
+    fn is_as_recorded(&self, fields: Option<Fingerprint>) -> bool {
+        !self.unexplained && fields.is_some() && self.owned_fields == fields
+    }
 }
 
 /// A store as git wants it, rendered.
@@ -373,9 +384,10 @@ pub fn is_converged(
         && NamespaceSpec::new(owner, host, protect).matches(namespace)
         && inventory.inputs.as_ref() == Some(inputs)
         && inventory.objects.iter().all(|entry| {
-            observed.objects.get(&entry.key).is_some_and(|object| {
-                !object.deleting && entry.fields.is_some() && object.owned_fields == entry.fields
-            })
+            observed
+                .objects
+                .get(&entry.key)
+                .is_some_and(|object| !object.deleting && object.is_as_recorded(entry.fields))
         })
         && !has_strays(inventory, observed)
 }
@@ -421,7 +433,7 @@ fn applies(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step
             // An object on its way out cannot be applied; its end triggers the next run.
             (Some(object), _) if object.deleting => continue,
             (Some(object), Some(entry)) if entry.manifest.as_ref() == Some(&manifest.fingerprint) => {
-                if object.owned_fields.is_some() && object.owned_fields == entry.fields {
+                if object.is_as_recorded(entry.fields) {
                     continue;
                 }
                 Cause::Drifted
@@ -568,6 +580,8 @@ mod tests {
                 uid: Uid::new(&format!("u-{}", manifest.key.name)),
                 version: 1,
                 owned_fields: Some(fields),
+                unexplained: false,
+                others_time: 0,
                 other_writer: None,
                 deleting: false,
                 keep: false,
@@ -629,6 +643,15 @@ mod tests {
             object.owned_fields = None;
         }
         assert!(is_fast(&observed, &inputs("1")), "a copy of our labels is not ours");
+    }
+
+    #[test]
+    fn what_nobody_explains_is_applied_again_though_its_fields_are_as_recorded() {
+        let wanted = manifests(&[("Secret", "key", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        objects(&mut observed).get_mut(&wanted[0].key).unwrap().unexplained = true;
+        assert!(!is_fast(&observed, &inputs("1")));
+        assert_eq!(lines(&plan(&wanted, &inputs("1"), &observed)), ["~ Secret/key (drifted)"]);
     }
 
     #[test]

@@ -296,10 +296,10 @@ impl Inner {
         let changed = match entry.objects.get(&key) {
             Some(known) if known.version > news.version && !first => return false,
             Some(known) => {
-                let listed = first || origin == Origin::Answer;
-                if !listed && known.uid == news.uid && is_unexplained(known, &news, written) {
-                    news.owned_fields = None;
-                }
+                // Only an answer to an apply clears what is unexplained: others' events that follow it explain nothing.
+                let same = known.uid == news.uid && known.owned_fields == news.owned_fields;
+                let stays = known.unexplained || !first && is_unexplained(known, &news, written);
+                news.unexplained = origin == Origin::Watch && same && stays;
                 differs(known, &news)
             }
             None => true,
@@ -392,9 +392,20 @@ fn replace<T: PartialEq>(slot: &mut Option<Versioned<T>>, news: Versioned<T>, fi
 
 /// Whether objects differ in more than their version and in who else wrote.
 fn differs(known: &ObservedObject, news: &ObservedObject) -> bool {
-    let ObservedObject { uid, version: _, owned_fields, other_writer: _, deleting, keep, workload } = news;
+    let ObservedObject {
+        uid,
+        version: _,
+        owned_fields,
+        unexplained,
+        others_time: _,
+        other_writer: _,
+        deleting,
+        keep,
+        workload,
+    } = news;
     known.uid != *uid
         || known.owned_fields != *owned_fields
+        || known.unexplained != *unexplained
         || known.deleting != *deleting
         || known.keep != *keep
         || known.workload != *workload
@@ -402,12 +413,13 @@ fn differs(known: &ObservedObject, news: &ObservedObject) -> bool {
 
 /// Whether an object changed and nobody is to be seen who did it. The times of field managers have whole seconds: a
 /// second write of our own in one second, such as a request of an earlier run that lands late, moves nothing but the
-/// version. Everybody else who writes leaves a time that is no earlier than ours.
+/// version. Everybody else who writes leaves a time: another one than before, or at least one no earlier than ours. (Who
+/// only takes fields away leaves none, and is taken for us.)
 fn is_unexplained(known: &ObservedObject, news: &ObservedObject, written: &Written) -> bool {
     news.version > known.version
         && news.owned_fields.is_some()
-        && known.owned_fields == news.owned_fields
         && known.deleting == news.deleting
+        && known.others_time == news.others_time
         && written.others_time < written.our_time
 }
 
@@ -443,6 +455,8 @@ fn observed_object(feed: &Feed, seen: &Seen) -> ObservedObject {
         uid: Uid::new(&meta.uid),
         version: meta.version(),
         owned_fields: owned_fields(seen),
+        unexplained: false,
+        others_time: meta.written.others_time.and_then(|time| u32::try_from(time).ok()).unwrap_or(0),
         other_writer: None,
         deleting: meta.deletion_timestamp.is_some(),
         keep: meta.is_kept(),

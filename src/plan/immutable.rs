@@ -100,6 +100,8 @@ mod tests {
             uid: Uid::new("u"),
             version: 1,
             owned_fields: None,
+            unexplained: false,
+            others_time: 0,
             other_writer: None,
             deleting: false,
             keep: false,
