@@ -3,7 +3,7 @@
 //! from a stale list, and never recovers from an API server whose versions went back (a restored backup).
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use http::header::{ACCEPT, HeaderValue};
@@ -32,6 +32,13 @@ const PAGE: u32 = 100;
 
 /// The shortest time between two requests of one feed: a server that hangs up at once is not hammered.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a watch has to have lasted for its end to be no word against the server: proxies cut what is quiet, some
+/// after twenty seconds, and a bookmark comes once a minute.
+const SOUND: Duration = Duration::from_secs(5);
+
+/// How many streamed lists may fail one after the other, for whatever reason, before one is asked for page by page.
+const STREAMS_TRIED: u32 = 2;
 
 /// Asks for an object's metadata alone.
 pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -79,6 +86,42 @@ enum Place {
     At(String),
 }
 
+/// What earlier passes taught.
+struct Tries {
+    waits: DefaultBackoff,
+    /// Whether the server streams lists, as far as is known.
+    streams: bool,
+    /// Lists that failed since one was complete.
+    failed_lists: u32,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self { waits: DefaultBackoff::default(), streams: true, failed_lists: 0 }
+    }
+
+    /// Whether to ask for the next list as a stream. Some servers fail at it in words that nobody foresaw.
+    fn stream(&self) -> bool {
+        self.streams && self.failed_lists < STREAMS_TRIED
+    }
+
+    /// A pass ended well; returns the wait before the next one.
+    fn went_well(&mut self) -> Duration {
+        (self.waits, self.failed_lists) = (DefaultBackoff::default(), 0);
+        PAUSE
+    }
+
+    /// A pass ended early, in the middle of a list or behind it; returns the wait before the next one.
+    fn failed(&mut self, broken: &Broken, listing: bool) -> Duration {
+        self.failed_lists = if listing { self.failed_lists + 1 } else { 0 };
+        if broken.no_streaming && self.streams {
+            self.streams = false;
+            return PAUSE;
+        }
+        self.waits.next().unwrap_or(PAUSE)
+    }
+}
+
 /// Why a pass ended early.
 struct Broken {
     words: String,
@@ -124,26 +167,25 @@ struct Page {
 impl Source {
     /// Follows for ever. Every error is told and retried with backoff; a list that breaks off is never complete.
     pub(super) async fn follow(&self, mut tell: impl FnMut(News)) -> Infallible {
-        let (mut place, mut streaming) = (Place::Nowhere, true);
-        let mut waits = DefaultBackoff::default();
+        let (mut place, mut tries) = (Place::Nowhere, Tries::new());
         loop {
             let result = match &place {
-                Place::Nowhere if streaming => self.watch(&mut place, true, &mut tell).await,
+                Place::Nowhere if tries.stream() => self.watch(&mut place, true, &mut tell).await,
                 Place::Nowhere => self.page(&mut place, &mut tell).await,
                 Place::At(_) => self.watch(&mut place, false, &mut tell).await,
             };
             let wait = match result {
-                Ok(()) => PAUSE,
-                Err(broken) if broken.no_streaming && streaming => {
-                    streaming = false;
-                    PAUSE
-                }
+                Ok(()) => tries.went_well(),
                 Err(broken) => {
+                    let known = broken.no_streaming && tries.streams;
+                    let wait = tries.failed(&broken, matches!(place, Place::Nowhere));
                     if broken.lost {
                         place = Place::Nowhere;
                     }
-                    tell(News::Broken(broken.words));
-                    waits.next().unwrap_or(PAUSE)
+                    if !known {
+                        tell(News::Broken(broken.words));
+                    }
+                    wait
                 }
             };
             tokio::time::sleep(wait).await;
@@ -174,7 +216,7 @@ impl Source {
         if from_the_beginning {
             tell(News::Listing);
         }
-        let mut some = false;
+        let (begun, mut some) = (Instant::now(), false);
         loop {
             let silence = if matches!(place, Place::Nowhere) { SILENCE_AT_FIRST } else { SILENCE };
             let Ok(event) = tokio::time::timeout(silence, events.next()).await else {
@@ -182,15 +224,10 @@ impl Source {
                 let no_streaming = matches!(place, Place::Nowhere);
                 return Err(Broken { no_streaming, ..Broken::silent(silence) });
             };
-            let Some(event) = event else {
-                return match place {
-                    Place::At(_) if some => Ok(()),
-                    Place::At(_) => Err(broken("the server ended the watch at once")),
-                    Place::Nowhere => Err(broken("the list broke off")),
-                };
-            };
+            let listing = matches!(place, Place::Nowhere);
+            let Some(event) = sort(event, listing, some, begun.elapsed())? else { return Ok(()) };
             some = true;
-            take(event?, place, tell)?;
+            take(event, place, tell)?;
         }
     }
 
@@ -233,6 +270,23 @@ impl Source {
     }
 }
 
+/// Tells events, the end that every watch has, and trouble apart.
+fn sort<T>(
+    event: Option<Result<T, kube::Error>>,
+    listing: bool,
+    some: bool,
+    lasted: Duration,
+) -> Result<Option<T>, Broken> {
+    match event {
+        Some(Ok(event)) => Ok(Some(event)),
+        _ if !listing && lasted >= SOUND => Ok(None),
+        Some(Err(error)) => Err(error.into()),
+        None if listing => Err(broken("the list broke off")),
+        None if some => Ok(None),
+        None => Err(broken("the server ended the watch at once")),
+    }
+}
+
 /// Takes one event in.
 fn take(event: WatchEvent<Seen>, place: &mut Place, tell: &mut impl FnMut(News)) -> Result<(), Broken> {
     let listing = matches!(place, Place::Nowhere);
@@ -270,6 +324,21 @@ fn broken(error: impl std::fmt::Display) -> Broken {
 mod tests {
     use super::*;
 
+    /// How a watch that ends is judged: whether all is well.
+    fn is_well(torn: bool, listing: bool, some: bool, seconds: u64) -> bool {
+        let error = || kube::Error::ReadEvents(std::io::Error::other("connection reset"));
+        let event = torn.then(|| Err::<(), _>(error()));
+        sort(event, listing, some, Duration::from_secs(seconds)).is_ok()
+    }
+
+    #[test]
+    fn a_watch_that_lasted_may_end_in_any_way_and_one_that_ends_at_once_is_waited_for() {
+        assert!(is_well(false, false, false, 20) && is_well(true, false, false, 20), "it was quiet, and cut");
+        assert!(is_well(false, false, true, 1));
+        assert!(!is_well(false, false, false, 1) && !is_well(true, false, true, 1));
+        assert!(!is_well(false, true, true, 20) && !is_well(true, true, true, 20), "a list has to be whole");
+    }
+
     #[test]
     fn a_lost_place_is_told_from_other_trouble() {
         assert_eq!(judge(410, "too old resource version: 1 (2)"), (true, false));
@@ -279,5 +348,31 @@ mod tests {
         let refused = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList \
                        feature gate is enabled";
         assert_eq!(judge(422, refused), (false, true));
+    }
+
+    #[test]
+    fn a_server_that_fails_at_streams_in_unknown_words_is_asked_for_pages() {
+        let mut tries = Tries::new();
+        for _ in 0..STREAMS_TRIED {
+            assert!(tries.stream());
+            tries.failed(&broken("etcd can't say how far it is"), true);
+        }
+        assert!(!tries.stream());
+        tries.went_well();
+        assert!(tries.stream(), "for that list alone");
+        let refusal = Broken { no_streaming: true, ..broken("what is sendInitialEvents?") };
+        assert_eq!(tries.failed(&refusal, true), PAUSE);
+        tries.went_well();
+        assert!(!tries.stream(), "it has said so itself");
+    }
+
+    #[test]
+    fn waits_grow_until_a_pass_ends_well() {
+        let mut tries = Tries::new();
+        let waits: Vec<_> = (0..8).map(|_| tries.failed(&broken("refused"), false)).collect();
+        assert!(waits[7] > 10 * waits[0], "{waits:?}");
+        assert!(tries.stream(), "no list has failed");
+        assert_eq!(tries.went_well(), PAUSE);
+        assert!(tries.failed(&broken("refused"), false) < Duration::from_secs(2));
     }
 }
