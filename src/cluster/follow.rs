@@ -66,7 +66,7 @@ pub(super) struct Source {
 
 /// What is learnt by following.
 pub(super) enum News {
-    /// A list begins anew.
+    /// A list is about to be asked for anew.
     Listing,
     /// An object is there, or is there still, or has changed.
     There(Box<Seen>),
@@ -209,13 +209,13 @@ impl Source {
             send_initial_events: from_the_beginning,
         };
         let request = Request::new(self.path.as_str()).watch(&params, version).map_err(broken)?;
+        if from_the_beginning {
+            tell(News::Listing);
+        }
         let events = self.client.request_events::<Seen>(self.accepting(request, METADATA));
         let events = tokio::time::timeout(REQUEST_TIMEOUT, events).await;
         let events = events.map_err(|_| Broken::silent(REQUEST_TIMEOUT))??;
         let mut events = std::pin::pin!(events);
-        if from_the_beginning {
-            tell(News::Listing);
-        }
         let (begun, mut some) = (Instant::now(), false);
         loop {
             let silence = if matches!(place, Place::Nowhere) { SILENCE_AT_FIRST } else { SILENCE };
@@ -322,6 +322,12 @@ fn broken(error: impl std::fmt::Display) -> Broken {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tower::service_fn;
+
     use super::*;
 
     /// How a watch that ends is judged: whether all is well.
@@ -337,6 +343,18 @@ mod tests {
         assert!(is_well(false, false, true, 1));
         assert!(!is_well(false, false, false, 1) && !is_well(true, false, true, 1));
         assert!(!is_well(false, true, true, 20) && !is_well(true, true, true, 20), "a list has to be whole");
+    }
+
+    #[tokio::test]
+    async fn a_list_is_told_of_before_it_is_asked_for() {
+        let told = AtomicBool::new(false);
+        let never = |_: Request<Body>| std::future::pending::<Result<Response<Body>, std::io::Error>>();
+        let (client, path) = (Client::new(service_fn(never), "default"), "/api/v1/secrets".to_owned());
+        let source = Source { client, path, depth: Depth::Metadata, labels: None, fields: None };
+        let note = |news| told.store(matches!(news, News::Listing), Ordering::Relaxed);
+        // What is applied while the answer is on its way is newer than the list, or in it.
+        let follow = tokio::time::timeout(Duration::from_millis(50), source.follow(note));
+        assert!(follow.await.is_err() && told.load(Ordering::Relaxed));
     }
 
     #[test]

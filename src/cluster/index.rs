@@ -40,17 +40,23 @@ pub(super) struct Index {
 #[derive(Default)]
 struct Inner {
     stores: BTreeMap<StoreId, Entry>,
-    /// For each feed that lists anew, the objects that were shown since it began.
-    relists: HashMap<Feed, Shown>,
+    /// For each feed that lists anew, what came since it began.
+    relists: HashMap<Feed, Relist>,
     /// For each feed, the newest resource version that its events carried.
     newest: HashMap<Feed, u64>,
     words: Words,
     hasher: RandomState,
 }
 
-/// Objects that a list has shown, each as a hash of its store and name: one that is taken for another by chance
-/// (once in 2^64) is kept though it has gone, until the next list.
-type Shown = HashSet<u64>;
+/// A list under way. Objects are hashes of their store and name: one that is taken for another by chance (once in
+/// 2^64) is kept though it has gone, until the next list.
+#[derive(Default)]
+struct Relist {
+    /// What it has shown.
+    shown: HashSet<u64>,
+    /// What answers told of meanwhile, and its version. Only the list's end says which of the two is newer.
+    answered: HashMap<u64, u64>,
+}
 
 /// What is known of one store.
 #[derive(Default)]
@@ -206,15 +212,17 @@ impl Index {
 
     /// A feed begins to list anew; nothing is forgotten before [`Index::end_relist`].
     pub(super) fn begin_relist(&self, feed: &Feed) {
-        self.lock().relists.insert(feed.clone(), Shown::new());
+        self.lock().relists.insert(feed.clone(), Relist::default());
     }
 
-    /// The list is complete, as of this version: what it did not show is gone.
+    /// The list is complete, as of this version: what it did not show is gone, unless an answer was newer.
     pub(super) fn end_relist(&self, feed: &Feed, version: &str) {
         let mut inner = self.lock();
-        let Some(shown) = inner.relists.remove(feed) else { return };
+        let Some(Relist { mut shown, answered }) = inner.relists.remove(feed) else { return };
+        let version = version.parse().unwrap_or(0);
+        shown.extend(answered.into_iter().filter(|(_, answered)| *answered > version).map(|(hash, _)| hash));
         // Also back, for a server that was restored from a backup counts from an earlier version on.
-        inner.newest.insert(feed.clone(), version.parse().unwrap_or(0));
+        inner.newest.insert(feed.clone(), version);
         for store in inner.forget_unseen(feed, &shown) {
             self.changes.tell(store);
         }
@@ -240,8 +248,12 @@ impl Inner {
             self.note_version(feed, meta.version());
         }
         let hash = self.hasher.hash_one((store, meta.name.as_str()));
-        let first = self.relists.get_mut(feed).is_some_and(|shown| shown.insert(hash));
-        Some(first && origin == Origin::Watch)
+        let Some(Relist { shown, answered }) = self.relists.get_mut(feed) else { return Some(false) };
+        if origin == Origin::Answer {
+            answered.insert(hash, meta.version());
+            return Some(false);
+        }
+        Some(shown.insert(hash) && !answered.contains_key(&hash))
     }
 
     fn knows(&self, feed: &Feed, store: &StoreId, name: &str) -> bool {
@@ -323,7 +335,7 @@ impl Inner {
         }
     }
 
-    fn forget_unseen(&mut self, feed: &Feed, shown: &Shown) -> Vec<StoreId> {
+    fn forget_unseen(&mut self, feed: &Feed, shown: &HashSet<u64>) -> Vec<StoreId> {
         let mut forgotten = Vec::new();
         let hasher = &self.hasher;
         for (store, entry) in &mut self.stores {

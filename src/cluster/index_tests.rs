@@ -125,6 +125,18 @@ fn what_an_apply_answers_while_a_list_is_under_way_outlives_the_list() {
 }
 
 #[test]
+fn what_an_apply_answered_before_the_list_and_the_list_does_not_show_is_gone() {
+    let (index, _changes) = index();
+    index.begin_relist(&secrets());
+    index.put(Origin::Answer, &secrets(), &object("gone", 20));
+    index.put(Origin::Answer, &secrets(), &object("new", 30));
+    index.put(Origin::Answer, &secrets(), &object("there", 22));
+    index.put(Origin::Watch, &secrets(), &object("there", 22));
+    index.end_relist(&secrets(), "25");
+    assert_eq!(names(&index), ["new", "there"]);
+}
+
+#[test]
 fn a_server_whose_versions_went_back_is_believed_from_the_next_list_on() {
     let (index, _changes) = index();
     index.put(Origin::Watch, &secrets(), &of("one", "a", 900));
