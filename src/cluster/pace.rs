@@ -21,7 +21,8 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 /// How long an answer may take to begin, waiting for our turn not counted.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a request counts as one of those under way. What hangs in one namespace must not use up the places of all.
+/// How long a request counts as one of those under way, if others are served: what hangs in one namespace must not use up
+/// the places of all.
 const PLACE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The wait when the server names none.
@@ -35,6 +36,9 @@ const SENT_AGAIN: usize = 10;
 
 /// By how much of a wait those who waited come back one after the other.
 const SPREAD: f64 = 0.2;
+
+/// How many namespaces are refused at the same time, with no other served, before it counts as a refusal of everybody.
+const REFUSED_TOGETHER: usize = 3;
 
 /// How fresh a good answer has to be to prove that the server serves others.
 const FRESH: Duration = Duration::from_secs(2);
@@ -55,6 +59,30 @@ pub struct PaceReport {
     pub refusals: u64,
 }
 
+/// What a request is about. A refusal may mean that alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    /// A namespace and what is in it.
+    Namespace(Arc<str>),
+    /// What lies at a path outside of them, such as all objects of a kind.
+    Path(Arc<str>),
+}
+
+impl Subject {
+    fn of(path: &str) -> Self {
+        let mut parts = path.split('/');
+        parts.any(|part| part == "namespaces");
+        match parts.next().filter(|name| !name.is_empty()) {
+            Some(name) => Self::Namespace(name.into()),
+            None => Self::Path(path.into()),
+        }
+    }
+
+    fn is_namespace(&self) -> bool {
+        matches!(self, Self::Namespace(_))
+    }
+}
+
 /// Decides when requests are sent. Cloned handles share what was learnt.
 #[derive(Clone)]
 pub struct Pace(Arc<Shared>);
@@ -71,12 +99,14 @@ struct State {
     held: Option<(Instant, Instant)>,
     /// How long the waits before that took together.
     held_before: Duration,
-    /// Namespaces that wait alone, and until when.
-    alone: HashMap<Arc<str>, Instant>,
-    /// Namespaces whose last request had no answer in time: their requests take no place.
-    hanging: HashSet<Arc<str>>,
-    /// The newest good answers, of two namespaces.
-    served: [Option<(Arc<str>, Instant)>; 2],
+    /// What waits alone, and until when.
+    alone: HashMap<Subject, Instant>,
+    /// Namespaces whose last request had no answer in time: their requests take no place while others are served.
+    hanging: HashSet<Subject>,
+    /// How many requests under way have given their places back.
+    lent: usize,
+    /// The newest good answers that came in time, about two subjects.
+    served: [Option<(Subject, Instant)>; 2],
     most: usize,
     at_once: usize,
     /// Good answers since `at_once` changed.
@@ -94,6 +124,7 @@ impl State {
             held_before: Duration::ZERO,
             alone: HashMap::new(),
             hanging: HashSet::new(),
+            lent: 0,
             served: [None, None],
             most,
             at_once: most,
@@ -113,16 +144,16 @@ impl State {
         }
     }
 
-    /// Until when a request of this namespace has to wait.
-    fn held_until(&self, now: Instant, namespace: Option<&Arc<str>>) -> Option<Instant> {
-        let alone = namespace.and_then(|namespace| self.alone.get(namespace)).copied();
+    /// Until when a request about this has to wait.
+    fn held_until(&self, now: Instant, subject: &Subject) -> Option<Instant> {
+        let alone = self.alone.get(subject).copied();
         let until = self.held.map(|(_, until)| until).max(alone)?;
         (until > now).then_some(until)
     }
 
     /// The same, with those who wait one after the other.
-    fn turn(&mut self, now: Instant, namespace: Option<&Arc<str>>) -> Option<Instant> {
-        let until = self.held_until(now, namespace)?;
+    fn turn(&mut self, now: Instant, subject: &Subject) -> Option<Instant> {
+        let until = self.held_until(now, subject)?;
         self.tickets = self.tickets.wrapping_add(1);
         // Multiples of the golden ratio spread evenly, however many there are.
         let share = (f64::from(self.tickets) * 0.618_033_988_749_895).fract();
@@ -138,15 +169,13 @@ impl State {
     }
 
     /// The server told a request to wait. Its own words about overload are plain text and mean everybody; a JSON
-    /// status may come from what refuses one namespace alone, such as a webhook, while others are served. Returns
-    /// whether a wait for all began.
-    fn refused(&mut self, now: Instant, namespace: Option<&Arc<str>>, wait: Duration, is_text: bool) -> bool {
+    /// status comes from what guards one namespace or one kind, such as a webhook. Returns whether a wait for all began.
+    fn refused(&mut self, now: Instant, subject: &Subject, wait: Duration, is_text: bool) -> bool {
         self.refusals += 1;
         let until = now + wait.clamp(WAITS.0, WAITS.1);
-        if let Some(namespace) = namespace.filter(|namespace| !is_text && self.serves_others(now, namespace))
-        {
-            self.alone.retain(|_, until| *until > now);
-            self.alone.insert(Arc::clone(namespace), until);
+        self.alone.retain(|_, until| *until > now);
+        if !is_text && self.is_about(now, subject) {
+            self.alone.insert(subject.clone(), until);
             return false;
         }
         if let Some((_, newest)) = self.held.as_mut().filter(|(_, newest)| *newest > now) {
@@ -161,18 +190,35 @@ impl State {
         true
     }
 
-    fn serves_others(&self, now: Instant, namespace: &Arc<str>) -> bool {
-        let other = |(served, when): &(Arc<str>, Instant)| served != namespace && now <= *when + FRESH;
+    /// Whether a refusal in JSON is about its subject alone, and not the words of something that refuses everybody.
+    fn is_about(&self, now: Instant, subject: &Subject) -> bool {
+        let others = self.alone.keys().filter(|other| other.is_namespace() && *other != subject);
+        !subject.is_namespace() || others.count() + 1 < REFUSED_TOGETHER || self.serves_others(now, subject)
+    }
+
+    fn serves_others(&self, now: Instant, subject: &Subject) -> bool {
+        let other = |(served, when): &(Subject, Instant)| served != subject && now <= *when + FRESH;
         self.served.iter().flatten().any(other)
     }
 
-    /// The server answered; returns whether one more request may be under way from now on.
-    fn answered(&mut self, now: Instant, namespace: Option<&Arc<str>>) -> bool {
-        if let Some(namespace) = namespace {
-            if self.served[0].as_ref().is_some_and(|(served, _)| served != namespace) {
+    /// Whether requests about this take no place: they hang, and it is not the server that is slow.
+    fn is_hanging(&self, now: Instant, subject: &Subject) -> bool {
+        self.hanging.contains(subject) && self.serves_others(now, subject)
+    }
+
+    /// Whether a request that takes long may give its place back. As many as there are places always may, or those
+    /// that hang could use them all up; more only while others are served.
+    fn lends(&self, now: Instant, subject: &Subject) -> bool {
+        self.lent < self.most || self.serves_others(now, subject)
+    }
+
+    /// The server answered, in time or not; returns whether one more request may be under way from now on.
+    fn answered(&mut self, now: Instant, subject: &Subject, in_time: bool) -> bool {
+        if in_time {
+            if self.served[0].as_ref().is_some_and(|(served, _)| served != subject) {
                 self.served.swap(0, 1);
             }
-            self.served[0] = Some((Arc::clone(namespace), now));
+            self.served[0] = Some((subject.clone(), now));
         }
         self.good += 1;
         if self.at_once >= self.most || self.good < self.at_once {
@@ -206,21 +252,21 @@ impl Pace {
     }
 
     /// Waits until a request may be sent. A watch takes no place: it would never give it back.
-    async fn turn(&self, namespace: Option<&Arc<str>>, is_watch: bool) -> Option<Place> {
+    async fn turn(&self, subject: &Subject, is_watch: bool) -> Option<Place> {
         loop {
-            let turn = self.state().turn(Instant::now(), namespace);
+            let turn = self.state().turn(Instant::now(), subject);
             if let Some(until) = turn {
                 tokio::time::sleep_until(until).await;
                 continue;
             }
-            if is_watch || namespace.is_some_and(|namespace| self.state().hanging.contains(namespace)) {
+            if is_watch || self.state().is_hanging(Instant::now(), subject) {
                 return None;
             }
             // It is closed never.
             let place = self.0.room.acquire().await.ok()?;
             place.forget();
             let place = Place(self.clone());
-            if self.state().held_until(Instant::now(), namespace).is_none() {
+            if self.state().held_until(Instant::now(), subject).is_none() {
                 return Some(place);
             }
         }
@@ -229,33 +275,39 @@ impl Pace {
     /// Waits for an answer to begin; a place is given back when that takes long.
     async fn answer<T>(
         &self,
-        place: Option<Place>,
-        namespace: Option<&Arc<str>>,
+        mut place: Option<Place>,
+        subject: &Subject,
         answer: impl Future<Output = Result<T, BoxError>>,
     ) -> Result<T, BoxError> {
         let mut answer = pin!(answer);
-        let begun = tokio::time::timeout(PLACE_LIMIT, &mut answer).await;
-        drop(place);
-        if let Some(namespace) = namespace {
+        let mut lent = None;
+        for limits in 0..ANSWER_LIMIT.as_secs() / PLACE_LIMIT.as_secs() {
+            let answer = tokio::time::timeout(PLACE_LIMIT, &mut answer).await;
             let mut state = self.state();
-            match begun {
-                Ok(_) => _ = state.hanging.remove(namespace),
-                Err(_) => _ = state.hanging.insert(Arc::clone(namespace)),
+            match answer {
+                Ok(answer) if limits == 0 => {
+                    state.hanging.remove(subject);
+                    return answer;
+                }
+                Ok(answer) => return answer,
+                Err(_) if limits == 0 && subject.is_namespace() => _ = state.hanging.insert(subject.clone()),
+                Err(_) => {}
+            }
+            if place.is_some() && state.lends(Instant::now(), subject) {
+                state.lent += 1;
+                drop(state);
+                (lent, place) = (Some(Lent(self.clone())), None);
             }
         }
-        match begun {
-            Ok(answer) => answer,
-            Err(_) => tokio::time::timeout(ANSWER_LIMIT.saturating_sub(PLACE_LIMIT), answer)
-                .await
-                .unwrap_or_else(|_| Err(NoAnswer.into())),
-        }
+        drop(lent);
+        Err(NoAnswer.into())
     }
 
     /// Learns from an answer; returns whether the request has to be sent again.
-    fn learn<B>(&self, namespace: Option<&Arc<str>>, response: &Response<B>) -> bool {
+    fn learn<B>(&self, subject: &Subject, in_time: bool, response: &Response<B>) -> bool {
         let (now, mut state) = (Instant::now(), self.state());
         let Some(wait) = asked_to_wait(response) else {
-            if state.answered(now, namespace) {
+            if state.answered(now, subject, in_time) {
                 match state.owed {
                     0 => self.0.room.add_permits(1),
                     _ => state.owed -= 1,
@@ -264,7 +316,7 @@ impl Pace {
             }
             return false;
         };
-        if state.refused(now, namespace, wait, !is_json(response)) {
+        if state.refused(now, subject, wait, !is_json(response)) {
             state.owed -= self.0.room.forget_permits(state.owed);
             let (at_once, seconds) = (state.at_once, wait.as_secs());
             tracing::warn!(seconds, at_once, "the API server asks to wait: every request does");
@@ -291,6 +343,15 @@ impl Drop for Place {
     }
 }
 
+/// A request under way that has given its place back.
+struct Lent(Pace);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.0.state().lent -= 1;
+    }
+}
+
 /// Returns how long an answer tells us to wait.
 fn asked_to_wait<B>(response: &Response<B>) -> Option<Duration> {
     let named = response.headers().get(RETRY_AFTER);
@@ -306,13 +367,6 @@ fn asked_to_wait<B>(response: &Response<B>) -> Option<Duration> {
 fn is_json<B>(response: &Response<B>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with("application/json"))
-}
-
-/// Finds the namespace that a path is about.
-fn namespace_of(path: &str) -> Option<Arc<str>> {
-    let mut parts = path.split('/');
-    parts.any(|part| part == "namespaces");
-    parts.next().filter(|name| !name.is_empty()).map(Arc::from)
 }
 
 fn is_watch(query: Option<&str>) -> bool {
@@ -373,19 +427,21 @@ async fn send<S, B>(
 where
     S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
 {
-    let namespace = namespace_of(request.uri().path());
-    let (namespace, is_watch) = (namespace.as_ref(), is_watch(request.uri().query()));
+    let (subject, is_watch) = (Subject::of(request.uri().path()), is_watch(request.uri().query()));
     let mut left = SENT_AGAIN;
     loop {
         let next = copy(&request);
-        let place = pace.turn(namespace, is_watch).await;
+        let place = pace.turn(&subject, is_watch).await;
         let answer = {
             let mut service = service.lock().await;
             service.ready().await?.call(request)
         };
-        let response = pace.answer(place, namespace, answer).await?;
-        let refused = pace.learn(namespace, &response);
-        match next.filter(|_| refused && left > 0) {
+        let begun = Instant::now();
+        let response = pace.answer(place, &subject, answer).await?;
+        let refused = pace.learn(&subject, begun.elapsed() < PLACE_LIMIT, &response);
+        // Who watches tries again by himself, and says meanwhile why his cache is not complete.
+        let again = refused && !(is_watch && is_json(&response));
+        match next.filter(|_| again && left > 0) {
             Some(next) => request = next,
             None => return Ok(response),
         }
@@ -405,43 +461,48 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn namespace(name: &str) -> Arc<str> {
-        Arc::from(name)
+    fn namespace(name: &str) -> Subject {
+        Subject::Namespace(name.into())
+    }
+
+    fn path(path: &str) -> Subject {
+        Subject::of(path)
     }
 
     #[test]
     fn a_refusal_holds_everybody_back_until_its_time_and_those_who_wait_come_one_after_the_other() {
         let (mut state, now) = (State::new(64), Instant::now());
-        assert_eq!(state.turn(now, None), None);
-        assert!(state.refused(now, Some(&namespace("a")), seconds(10), true));
-        let mut turns: Vec<_> = (0..10).map(|_| state.turn(now, Some(&namespace("b"))).unwrap()).collect();
+        assert_eq!(state.turn(now, &path("/version")), None);
+        assert!(state.refused(now, &namespace("a"), seconds(10), true));
+        let mut turns: Vec<_> = (0..10).map(|_| state.turn(now, &namespace("b")).unwrap()).collect();
         turns.sort();
         assert!(turns[0] >= now + seconds(10) && turns[9] <= now + seconds(12), "{turns:?}");
         assert!(turns.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_millis(20)), "{turns:?}");
-        assert_eq!(state.turn(now + seconds(10), None), None);
+        assert_eq!(state.turn(now + seconds(10), &path("/version")), None);
     }
 
     #[test]
     fn a_wait_is_neither_too_short_nor_endless() {
         for (asked, waited) in [(0, Duration::from_millis(250)), (7, seconds(7)), (86_400, seconds(60))] {
             let (mut state, now) = (State::new(64), Instant::now());
-            state.refused(now, None, seconds(asked), true);
-            assert_eq!(state.held_until(now, None), Some(now + waited));
+            state.refused(now, &path("/version"), seconds(asked), true);
+            assert_eq!(state.held_until(now, &path("/version")), Some(now + waited));
         }
     }
 
     #[test]
     fn each_wait_halves_what_is_under_way_once_and_good_answers_bring_it_back_one_by_one() {
         let (mut state, now) = (State::new(8), Instant::now());
-        state.refused(now, None, seconds(1), true);
-        assert!(!state.refused(now, None, seconds(2), true), "the same wait");
+        state.refused(now, &path("/version"), seconds(1), true);
+        assert!(!state.refused(now, &path("/version"), seconds(2), true), "the same wait");
         assert_eq!((state.at_once, state.owed), (4, 4));
-        assert_eq!(state.held_until(now, None), Some(now + seconds(2)), "the later end counts");
-        state.refused(now + seconds(2), None, seconds(1), true);
-        state.refused(now + seconds(4), None, seconds(1), true);
-        state.refused(now + seconds(6), None, seconds(1), true);
+        assert_eq!(state.held_until(now, &path("/version")), Some(now + seconds(2)), "the later end counts");
+        state.refused(now + seconds(2), &path("/version"), seconds(1), true);
+        state.refused(now + seconds(4), &path("/version"), seconds(1), true);
+        state.refused(now + seconds(6), &path("/version"), seconds(1), true);
         assert_eq!((state.at_once, state.owed), (1, 7), "never none");
-        let grown: Vec<_> = (0..40).map(|_| usize::from(state.answered(now, None))).collect();
+        let grown: Vec<_> =
+            (0..40).map(|_| usize::from(state.answered(now, &path("/version"), true))).collect();
         assert_eq!(grown[..6], [1, 0, 1, 0, 0, 1]);
         assert_eq!((grown.iter().sum::<usize>(), state.at_once), (7, 8), "no more than the most");
     }
@@ -450,26 +511,59 @@ mod tests {
     fn what_refuses_one_namespace_while_others_are_served_holds_only_that_one_back() {
         let (mut state, now) = (State::new(8), Instant::now());
         let (a, b) = (namespace("a"), namespace("b"));
-        state.answered(now, Some(&b));
-        state.answered(now, Some(&a));
-        assert!(!state.refused(now + seconds(1), Some(&a), seconds(5), false));
-        assert_eq!(state.held_until(now + seconds(1), Some(&a)), Some(now + seconds(6)));
-        assert_eq!((state.held_until(now + seconds(1), Some(&b)), state.at_once), (None, 8));
-        // The server's own words about overload mean everybody, and so does a server that serves nobody else.
-        assert!(state.refused(now + seconds(1), Some(&a), seconds(5), true));
-        let mut silent = State::new(8);
-        silent.answered(now, Some(&a));
-        assert!(silent.refused(now + seconds(1), Some(&a), seconds(5), false));
-        assert!(silent.held_until(now + seconds(1), Some(&b)).is_some());
+        state.answered(now, &b, true);
+        state.answered(now, &a, true);
+        assert!(!state.refused(now + seconds(1), &a, seconds(5), false));
+        assert_eq!(state.held_until(now + seconds(1), &a), Some(now + seconds(6)));
+        assert_eq!((state.held_until(now + seconds(1), &b), state.at_once), (None, 8));
+        // The server's own words about overload mean everybody.
+        assert!(state.refused(now + seconds(1), &a, seconds(5), true));
+    }
+
+    #[test]
+    fn a_server_that_refuses_three_namespaces_and_serves_no_other_means_everybody() {
+        let (mut state, now) = (State::new(8), Instant::now());
+        for name in ["a", "b"] {
+            assert!(!state.refused(now, &namespace(name), seconds(5), false));
+        }
+        assert_eq!(state.held_until(now, &namespace("d")), None, "nobody else has asked for anything yet");
+        assert!(state.refused(now, &namespace("c"), seconds(5), false));
+        assert!(state.held_until(now, &namespace("d")).is_some());
+    }
+
+    #[test]
+    fn what_refuses_one_kind_holds_nothing_else_back() {
+        let (mut state, now) = (State::new(8), Instant::now());
+        for kind in ["orders", "invoices", "claims"] {
+            let kind = path(&format!("/apis/example.com/v1/{kind}"));
+            assert!(!state.refused(now, &kind, seconds(30), false));
+            assert_eq!(state.held_until(now, &kind), Some(now + seconds(30)));
+        }
+        assert_eq!((state.held_until(now, &path("/api/v1/secrets")), state.at_once), (None, 8));
+        assert_eq!(state.held_until(now, &namespace("a")), None);
+    }
+
+    #[test]
+    fn what_hangs_takes_no_place_only_while_others_are_served_in_time() {
+        let (mut state, now) = (State::new(1), Instant::now());
+        state.hanging.insert(namespace("a"));
+        state.answered(now, &namespace("b"), false);
+        assert!(!state.is_hanging(now, &namespace("a")), "the server is slow for all");
+        assert!(state.lends(now, &namespace("a")), "one in place of each place");
+        state.lent = 1;
+        assert!(!state.lends(now, &namespace("a")));
+        state.answered(now, &namespace("b"), true);
+        assert!(state.is_hanging(now, &namespace("a")) && state.lends(now, &namespace("a")));
+        assert!(!state.is_hanging(now + FRESH + seconds(1), &namespace("a")));
     }
 
     #[test]
     fn the_time_of_all_waits_is_added_up() {
         let (mut state, now) = (State::new(8), Instant::now());
-        state.refused(now, None, seconds(4), true);
+        state.refused(now, &path("/version"), seconds(4), true);
         assert_eq!(state.held(now + seconds(3)), seconds(3));
         assert_eq!(state.held(now + seconds(9)), seconds(4));
-        state.refused(now + seconds(10), None, seconds(4), true);
+        state.refused(now + seconds(10), &path("/version"), seconds(4), true);
         assert_eq!(state.held(now + seconds(11)), seconds(5));
     }
 
@@ -490,13 +584,12 @@ mod tests {
 
     #[test]
     fn namespaces_are_found_in_paths() {
-        let found = |path| namespace_of(path).map(|name| name.to_string());
-        assert_eq!(found("/api/v1/namespaces/store-a/secrets/b").as_deref(), Some("store-a"));
-        assert_eq!(found("/apis/apps/v1/namespaces/store-a").as_deref(), Some("store-a"));
-        assert_eq!(
-            (found("/api/v1/namespaces"), found("/api/v1/secrets"), found("/version")),
-            (None, None, None)
-        );
+        for inside in ["/api/v1/namespaces/store-a/secrets/b", "/apis/apps/v1/namespaces/store-a"] {
+            assert_eq!(path(inside), namespace("store-a"));
+        }
+        for outside in ["/api/v1/namespaces", "/api/v1/secrets", "/version"] {
+            assert_eq!(path(outside), Subject::Path(outside.into()));
+        }
     }
 
     fn get(path: &str) -> Request<Body> {
@@ -543,6 +636,41 @@ mod tests {
         };
         let response = pace.layer(service_fn(refusal)).call(get("/a")).await.unwrap();
         assert_eq!((response.status().as_u16(), pace.reports().borrow().refusals), (429, 11));
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_is_refused_alone_is_told_so_at_once() {
+        let refusal = |_: Request<Body>| async {
+            let response = Response::builder().status(429).header(CONTENT_TYPE, "application/json");
+            Ok::<_, BoxError>(response.header(RETRY_AFTER, "30").body(()).unwrap())
+        };
+        let pace = Pace::new(4);
+        let watch = pace.layer(service_fn(refusal)).call(get("/apis/example.com/v1/orders?watch=true"));
+        let response = tokio::time::timeout(seconds(5), watch).await.unwrap().unwrap();
+        assert_eq!((response.status().as_u16(), pace.held()), (429, Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_slow_for_all_has_no_more_under_way_than_twice_the_most() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let (pace, counted) = (Pace::new(1), Arc::clone(&sent));
+        let client = pace.layer(service_fn(move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<Response<()>, BoxError>>()
+        }));
+        let client = Arc::new(tokio::sync::Mutex::new(client));
+        let ask = |number| {
+            let client = Arc::clone(&client);
+            let path = format!("/api/v1/namespaces/{number}/secrets");
+            tokio::spawn(async move {
+                let answer = client.lock().await.call(get(&path));
+                answer.await
+            })
+        };
+        let asked: Vec<_> = (0..5).map(ask).collect();
+        tokio::time::sleep(3 * PLACE_LIMIT).await;
+        assert_eq!(sent.load(Ordering::SeqCst), 2);
+        asked.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     #[tokio::test]
