@@ -13,7 +13,7 @@ use common::{World, required_path, until};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Error};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -47,7 +47,7 @@ impl Bench {
 
     /// Applies a ConfigMap; the error in its own words.
     fn apply(&self, name: &str) -> Result<(), Error> {
-        let body = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
+        let body = map(name);
         let params = PatchParams::apply("test");
         self.runtime.block_on(self.maps().patch(name, &params, &Patch::Apply(&body))).map(|_| ())
     }
@@ -57,11 +57,11 @@ impl Bench {
     }
 
     /// Opens a watch of the namespace's ConfigMaps.
-    fn open_watch(&self) -> TcpStream {
+    fn open_watch(&self, query: &str) -> TcpStream {
         let config = std::fs::read_to_string(&self.proxy.kubeconfig).unwrap();
         let address = config.split("http://").nth(1).unwrap().split('"').next().unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
-        let path = format!("/api/v1/namespaces/{}/configmaps?watch=true", self.namespace);
+        let path = format!("/api/v1/namespaces/{}/configmaps?watch=true{query}", self.namespace);
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
         stream
     }
@@ -78,6 +78,10 @@ impl Drop for Bench {
         let namespaces = Api::<Namespace>::all(self.client.clone());
         let _ = self.runtime.block_on(namespaces.delete(&self.namespace, &DeleteParams::default()));
     }
+}
+
+fn map(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } })
 }
 
 fn patch(name: &'static str) -> impl Fn(&Call) -> bool + Send + 'static {
@@ -154,6 +158,35 @@ fn a_hanging_call_never_lands_and_a_held_answer_comes_after_the_act() {
 }
 
 #[test]
+fn a_delayed_call_lands_though_its_sender_has_gone() {
+    let bench = Bench::new("late");
+    bench.proxy.add(Rule::new(Fault::Delay(Duration::from_secs(1)), patch("late")));
+    let (maps, body) = (bench.maps(), map("late"));
+    assert!(bench.hangs(maps.patch("late", &PatchParams::apply("test"), &Patch::Apply(&body))));
+    assert!(!bench.exists("late"));
+    until("it lands", || bench.exists("late").then_some(()));
+}
+
+#[test]
+fn a_streamed_list_ends_or_breaks_off_after_as_many_objects_as_told() {
+    let bench = Bench::new("list");
+    for name in ["a", "b", "c"] {
+        bench.apply(name).unwrap();
+    }
+    for (fault, is_whole) in [(Fault::EndAfter(2), true), (Fault::BreakAfter(2), false)] {
+        bench.proxy.add(Rule::new(fault, Call::is_streamed_list).times(1));
+        let query = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+        let stream = bench.open_watch(query);
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut text = Vec::new();
+        let _ = (&stream).read_to_end(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.matches("\"type\":\"ADDED\"").count(), 2, "{text}");
+        assert_eq!(text.ends_with("0\r\n\r\n"), is_whole, "{text}");
+    }
+}
+
+#[test]
 fn half_a_body_is_an_error_whether_the_connection_breaks_or_not() {
     let bench = Bench::new("half");
     bench.apply("a").unwrap();
@@ -171,7 +204,7 @@ fn watches_stream_and_end_as_told() {
     bench.apply("a").unwrap();
     for how in [Interruption::End, Interruption::Gone, Interruption::Break, Interruption::Silence] {
         // At the wire: kube's own client tells a watch that ended and one that broke off alike.
-        let stream = bench.open_watch();
+        let stream = bench.open_watch("");
         stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let mut text = Vec::new();
         until("the watch tells of what there is", || {

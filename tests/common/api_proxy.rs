@@ -49,6 +49,11 @@ impl Call {
         self.verb == "WATCH"
     }
 
+    /// Whether it is a watch that begins with everything there is.
+    pub fn is_streamed_list(&self) -> bool {
+        self.is_watch() && self.query.split('&').any(|part| part == "sendInitialEvents=true")
+    }
+
     /// Whether it is about one namespace or what lies in it.
     pub fn concerns(&self, namespace: &str) -> bool {
         let mut parts = self.path.split('/');
@@ -61,7 +66,7 @@ impl Call {
 pub enum Fault {
     /// It is answered with this status instead of being forwarded.
     Status { code: u16, retry_after: Option<u32>, kind: &'static str, body: String },
-    /// It is forwarded after a while.
+    /// It is forwarded after a while, also when whoever sent it has gone meanwhile.
     Delay(Duration),
     /// It is neither forwarded nor answered.
     Hang,
@@ -77,6 +82,10 @@ pub enum Fault {
     ShortBody,
     /// It is answered as a watch that is told at once that its version is gone.
     WatchGone,
+    /// The watch ends after so many events, as the API server ends watches.
+    EndAfter(usize),
+    /// The connection ends after so many events of the watch.
+    BreakAfter(usize),
 }
 
 impl Fault {
@@ -108,6 +117,8 @@ impl Fault {
             Self::CutBody => "body cut".to_owned(),
             Self::ShortBody => "body short".to_owned(),
             Self::WatchGone => "watch 410".to_owned(),
+            Self::EndAfter(_) => "list ended".to_owned(),
+            Self::BreakAfter(_) => "list broken".to_owned(),
         }
     }
 }
@@ -121,7 +132,7 @@ pub enum Interruption {
     Gone,
     /// Its connection breaks.
     Break,
-    /// It stays open and says nothing any more.
+    /// It stays open and says nothing any more, until [`ApiProxy::end_silence`].
     Silence,
 }
 
@@ -152,8 +163,8 @@ impl Rule {
         Self { left, ..self }
     }
 
-    /// Tells of the first call that meets the fault: before it is forwarded or answered, but for
-    /// [`Fault::LoseAnswer`] and [`Fault::HoldAnswer`], where it has taken effect by then.
+    /// Tells of the first call that meets the fault: before it is forwarded or answered, for [`Fault::Delay`] when it is
+    /// sure to be forwarded, but for [`Fault::LoseAnswer`] and [`Fault::HoldAnswer`], where it has taken effect by then.
     pub fn told(self) -> (Self, oneshot::Receiver<Call>) {
         let (sender, receiver) = oneshot::channel();
         (Self { told: Some(sender), ..self }, receiver)
@@ -183,6 +194,7 @@ struct State {
     occurrences: HashMap<(String, String), usize>,
     watches: BTreeMap<usize, (Call, oneshot::Sender<Interruption>)>,
     interrupted: BTreeMap<String, usize>,
+    silent: Vec<oneshot::Sender<()>>,
 }
 
 impl State {
@@ -246,6 +258,11 @@ impl ApiProxy {
         }
         *state.interrupted.entry(format!("watch {how:?}").to_lowercase()).or_default() += count;
         count
+    }
+
+    /// Breaks the watches that were told to be silent.
+    pub fn end_silence(&self) {
+        self.state().silent.clear();
     }
 
     /// Every call since the start, in the order of arrival.
@@ -313,8 +330,8 @@ async fn answer(
     let (call, met) = meet(&mut state.lock().unwrap(), &request);
     let Some((fault, told)) = met else { return forward(request, &call, client, &state).await };
     let mut told = told;
-    let takes_effect = matches!(fault, Fault::LoseAnswer | Fault::HoldAnswer);
-    if !takes_effect && let Some(told) = told.take() {
+    let is_told_later = matches!(fault, Fault::LoseAnswer | Fault::HoldAnswer | Fault::Delay(_));
+    if !is_told_later && let Some(told) = told.take() {
         let _ = told.send(call.clone());
     }
     let answered = match fault {
@@ -323,8 +340,21 @@ async fn answer(
         Fault::Reset => return Err(Ended),
         Fault::Hang => return std::future::pending().await,
         Fault::Delay(time) => {
-            tokio::time::sleep(time).await;
-            return forward(request, &call, client, &state).await;
+            let (request, shared) = (read(request).await?, Arc::clone(&state));
+            if let Some(told) = told {
+                let _ = told.send(call.clone());
+            }
+            // A task of its own: a call that is under way lands though its sender has been killed.
+            let late = tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                send(request, &call, client, &shared).await
+            });
+            return late.await.map_err(|_| Ended)?;
+        }
+        Fault::EndAfter(events) | Fault::BreakAfter(events) => {
+            let breaks = matches!(fault, Fault::BreakAfter(_));
+            let (head, body) = forward(request, &call, client, &state).await?.into_parts();
+            return Ok(Response::from_parts(head, Body::from_stream(first_events(body, events, breaks))));
         }
         Fault::LoseAnswer | Fault::HoldAnswer | Fault::CutBody | Fault::ShortBody => {
             forward(request, &call, client, &state).await?
@@ -391,13 +421,26 @@ async fn forward(
     client: Client,
     state: &Arc<Mutex<State>>,
 ) -> Result<Response<Body>, Ended> {
+    send(read(request).await?, call, client, state).await
+}
+
+/// Reads a call to its end and makes it the proxy's own.
+async fn read(request: Request<Incoming>) -> Result<Request<kube::client::Body>, Ended> {
     let (mut head, body) = request.into_parts();
     let body = to_bytes(Body::new(body), LARGEST_REQUEST).await.map_err(|_| Ended)?;
     head.uri = head.uri.path_and_query().ok_or(Ended)?.as_str().parse().map_err(|_| Ended)?;
     for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         head.headers.remove(name);
     }
-    let request = Request::from_parts(head, kube::client::Body::from(body));
+    Ok(Request::from_parts(head, kube::client::Body::from(body)))
+}
+
+async fn send(
+    request: Request<kube::client::Body>,
+    call: &Call,
+    client: Client,
+    state: &Arc<Mutex<State>>,
+) -> Result<Response<Body>, Ended> {
     // A task of its own: what was sent takes effect, also when whoever sent it has been killed since.
     let sent = tokio::spawn(async move { client.send(request).await });
     let answer = sent.await.map_err(|_| Ended)?.map_err(|_| Ended)?;
@@ -435,10 +478,15 @@ fn watched(
         OpenWatch { id, state: Arc::clone(state) }
     };
     let interrupted = interrupted.shared();
-    let rest = interrupted.clone().into_stream().flat_map(|how| match how {
+    let state = Arc::clone(state);
+    let rest = interrupted.clone().into_stream().flat_map(move |how| match how {
         Ok(Interruption::Gone) => stream::iter([Ok(Bytes::from(gone()))]).boxed(),
         Ok(Interruption::Break) => stream::iter([Err(Ended)]).boxed(),
-        Ok(Interruption::Silence) => stream::pending().boxed(),
+        Ok(Interruption::Silence) => {
+            let (sender, ended) = oneshot::channel::<()>();
+            state.lock().unwrap().silent.push(sender);
+            ended.into_stream().map(|_| Err(Ended)).boxed()
+        }
         // Without a word the server itself has ended it.
         Ok(Interruption::End) | Err(_) => stream::empty().boxed(),
     });
@@ -448,6 +496,23 @@ fn watched(
         part
     });
     body.take_until(interrupted).chain(rest).boxed()
+}
+
+/// Lets the first events of a watch through, one a line, and ends it.
+fn first_events(body: Body, events: usize, breaks: bool) -> BoxStream<'static, Result<Bytes, Ended>> {
+    let body = body.into_data_stream().map_err(|_| Ended);
+    let first = stream::unfold((body, events), |(mut body, left)| async move {
+        let part = if left == 0 { None } else { body.next().await }?;
+        let Ok(part) = part else { return Some((part, (body, 0))) };
+        let ends: Vec<_> =
+            part.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+        let part = ends.get(left - 1).map_or(part.clone(), |end| part.slice(..*end));
+        Some((Ok(part), (body, left.saturating_sub(ends.len()))))
+    });
+    // Once the events are on their way: an error right behind them would take them back.
+    let end =
+        stream::once(async { tokio::time::sleep(Duration::from_millis(50)).await }).map(|()| Err(Ended));
+    if breaks { first.chain(end).boxed() } else { first.boxed() }
 }
 
 /// An entry in the list of open watches.
