@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::plan::{Aim, Break, GitFault, Weather};
+use super::acts::{Aim, Break, Fate, GitFault, Weather};
 use crate::common::api_proxy::{Call, Fault, Interruption, Rule};
 use crate::git_server::Answer;
 
@@ -15,11 +15,16 @@ enum Scope {
     /// Everything but writes and watches.
     Reads,
     Watches,
+    /// Watches that begin with a list.
+    Lists,
 }
+
+/// How long a call is under way that lands when the next daemon is at work.
+pub const LATE: Duration = Duration::from_secs(2);
 
 /// The rules of a kind of weather. The chance of a call decides which of them it meets, so that one number is enough.
 pub fn rules(weather: Weather) -> Vec<Rule> {
-    use Scope::{All, Reads, Watches, Writes};
+    use Scope::{All, Lists, Reads, Watches, Writes};
     let internal = Fault::status(500, "InternalError", "etcdserver: request timed out");
     let conflict = Fault::status(
         409,
@@ -31,27 +36,39 @@ pub fn rules(weather: Weather) -> Vec<Rule> {
     let table = match weather {
         Weather::Calm => vec![],
         Weather::Mixed => vec![
-            (busy, All, 2),
-            (internal, All, 2),
+            (busy.clone(), All, 2),
+            (internal.clone(), All, 2),
             (conflict, Writes, 2),
             (Fault::Reset, All, 2),
             (Fault::LoseAnswer, Writes, 3),
             (Fault::CutBody, Reads, 2),
             (Fault::ShortBody, Reads, 2),
             (expired, Reads, 2),
-            (Fault::WatchGone, Watches, 5),
             (slow, All, 10),
+            (busy, Watches, 2),
+            (internal, Watches, 2),
+            (Fault::Reset, Watches, 2),
+            (Fault::WatchGone, Watches, 5),
+            (Fault::EndAfter(2), Lists, 5),
         ],
-        Weather::Busy => vec![(busy, All, 25)],
-        Weather::Failing => vec![(internal, All, 15), (conflict, Writes, 15)],
-        Weather::Torn => {
-            vec![(Fault::Reset, All, 10), (Fault::LoseAnswer, Writes, 15), (Fault::CutBody, Reads, 10)]
+        Weather::Busy => vec![(busy.clone(), All, 25), (busy, Watches, 8)],
+        Weather::Failing => {
+            vec![(internal.clone(), All, 15), (conflict, Writes, 15), (internal, Watches, 8)]
         }
+        Weather::Torn => vec![
+            (Fault::Reset, All, 10),
+            (Fault::LoseAnswer, Writes, 15),
+            (Fault::CutBody, Reads, 10),
+            (Fault::Reset, Watches, 5),
+            (Fault::BreakAfter(1), Lists, 5),
+        ],
         Weather::Halves => vec![
             (Fault::CutBody, Reads, 10),
             (Fault::ShortBody, Reads, 15),
             (expired, Reads, 10),
-            (Fault::WatchGone, Watches, 30),
+            (Fault::WatchGone, Watches, 20),
+            (Fault::EndAfter(1), Lists, 10),
+            (Fault::BreakAfter(3), Lists, 5),
         ],
         Weather::Slow => vec![(slow, All, 50), (Fault::Hang, Writes, 2), (Fault::HoldAnswer, Writes, 2)],
     };
@@ -88,15 +105,23 @@ impl Scope {
             Self::Writes => call.is_write(),
             Self::Reads => !call.is_write() && !call.is_watch(),
             Self::Watches => call.is_watch(),
+            Self::Lists => call.is_streamed_list(),
         }
     }
 }
 
 /// The rule that stops the call at which the daemon is killed.
-pub fn aim(aim: Aim, nth: usize, landed: bool) -> Rule {
-    let fault = if landed { Fault::HoldAnswer } else { Fault::Hang };
+pub fn aim(aim: Aim, nth: usize, fate: Fate) -> Rule {
+    let fault = match fate {
+        Fate::Lost => Fault::Hang,
+        Fate::Landed => Fault::HoldAnswer,
+        Fate::Late => Fault::Delay(LATE),
+    };
     let fits = move |call: &Call| {
         let (verb, path) = (call.verb.as_str(), call.path.as_str());
+        if verb == "DELETE" && fate == Fate::Late {
+            return false;
+        }
         match aim {
             Aim::Write => call.is_write(),
             Aim::NewNamespace => verb == "POST" && path.ends_with("/namespaces"),
@@ -114,6 +139,7 @@ pub fn interruption(how: Break) -> Interruption {
         Break::End => Interruption::End,
         Break::Gone => Interruption::Gone,
         Break::Tear => Interruption::Break,
+        Break::Silence => Interruption::Silence,
     }
 }
 

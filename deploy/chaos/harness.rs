@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::acts::{Act, Fate, GitFault, KillPoint, Push, Round, Weather};
+use super::deletions::{self, InForce};
 use super::faults;
 use super::judge::{History, Pushed, Settled, Violation, violations};
 use super::live::Live;
-use super::plan::{Act, GitFault, KillPoint, Push, Round, Weather};
-use super::tree::{NAMES, Tree};
+use super::tree::{NAMES, Settings, StoreFile, Tree};
 use super::witness::{Kind, Witness};
 use crate::common::api_proxy::{ApiProxy, Rule};
 use crate::common::cluster::Cluster;
-use crate::common::daemon::Daemon;
+use crate::common::daemon::{Daemon, lines};
 use crate::common::repository::{Repository, git};
 use crate::git_server::{Identity, Server};
 
@@ -23,7 +24,7 @@ use crate::git_server::{Identity, Server};
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// How long a kill waits for the call it aims at.
-const AIM_PATIENCE: Duration = Duration::from_secs(5);
+const AIM_PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long nothing may be written for the daemon to count as at rest.
 const REST: Duration = Duration::from_secs(3);
@@ -77,11 +78,21 @@ pub struct Chaos {
     live: Live,
     witness: Witness,
     daemon: Option<Daemon>,
+    /// The logs of all daemons, in the order of their lives, and when each began.
+    logs: Vec<(SystemTime, PathBuf)>,
     weather: Weather,
     /// Commits of pushes, by their number.
     commits: Vec<String>,
     pushed: Vec<Pushed>,
     settled: Vec<Settled>,
+    /// What every store was like that was equal to git when that was looked at last.
+    equal: BTreeMap<&'static str, Settings>,
+    /// Stores that somebody meddled with since.
+    meddled: BTreeSet<&'static str>,
+    /// Whether the last meddling found nothing to meddle with.
+    in_vain: bool,
+    /// Until when a call of a killed daemon may be under way.
+    late_until: Instant,
     other_faults: BTreeMap<String, usize>,
     figures: Figures,
     begun: Instant,
@@ -107,10 +118,15 @@ impl Chaos {
             live,
             witness,
             daemon: None,
+            logs: Vec::new(),
             weather: Weather::Calm,
             commits: Vec::new(),
             pushed: Vec::new(),
             settled: Vec::new(),
+            equal: BTreeMap::new(),
+            meddled: BTreeSet::new(),
+            in_vain: false,
+            late_until: Instant::now(),
             other_faults: BTreeMap::new(),
             figures: Figures::default(),
             begun: Instant::now(),
@@ -156,9 +172,11 @@ impl Chaos {
             Act::Interrupt(how) => {
                 self.proxy.interrupt_watches(faults::interruption(*how), |_| true);
             }
-            Act::Meddle(name, kind, object) => {
-                if self.live.delete(name, kind, object) {
-                    *self.other_faults.entry("object deleted".to_owned()).or_default() += 1;
+            Act::Meddle(how, name, kind, object) => {
+                self.meddled.insert(*name);
+                self.in_vain = !self.live.meddle(*how, name, kind, object);
+                if !self.in_vain {
+                    *self.other_faults.entry(format!("meddled {how:?}").to_lowercase()).or_default() += 1;
                 }
             }
             Act::Kill(point, away) => self.kill(*point, *away),
@@ -172,6 +190,7 @@ impl Chaos {
     }
 
     fn push(&mut self, push: &Push) {
+        self.in_vain = false;
         let checkout = &self.repository.checkout;
         let at = Instant::now();
         let commit = if let Some(earlier) = push.back_to {
@@ -180,6 +199,12 @@ impl Chaos {
             git(checkout, &["push", "--quiet", "--force", "origin", "HEAD:main"]);
             commit
         } else {
+            if push.foreign {
+                git(
+                    checkout,
+                    &["checkout", "--quiet", "--orphan", &format!("foreign-{}", self.commits.len())],
+                );
+            }
             push.tree.write(checkout, &self.place.prefix);
             self.repository.push(&push.title)
         };
@@ -216,8 +241,10 @@ impl Chaos {
         let more = ["--probe", "objects", "--poll-seconds", "1", "--git-ca-file", ca_file.to_str().unwrap()];
         let url = format!("https://localhost:{}/fleet.git", self.remote.port);
         let (folder, source) = (&self.place.folder, &self.place.prefix);
-        let kubeconfig = &self.proxy.kubeconfig;
-        self.daemon = Some(Daemon::start_on("127.0.0.1:0", folder, &url, source, kubeconfig, &more));
+        let (kubeconfig, begun) = (&self.proxy.kubeconfig, SystemTime::now());
+        let daemon = Daemon::start_on("127.0.0.1:0", folder, &url, source, kubeconfig, &more);
+        self.logs.push((begun, daemon.log.clone()));
+        self.daemon = Some(daemon);
     }
 
     fn kill(&mut self, point: KillPoint, away: Duration) {
@@ -226,14 +253,19 @@ impl Chaos {
                 self.ensure_daemon();
                 sleep(time);
             }
-            KillPoint::At { aim, nth, landed } => {
-                let (rule, mut told) = faults::aim(aim, nth, landed).told();
+            KillPoint::At { aim, nth, fate } => {
+                let (rule, mut told) = faults::aim(aim, nth, fate).told();
                 self.set_rules(Some(rule));
                 self.ensure_daemon();
-                let until = Instant::now() + AIM_PATIENCE;
+                let patience =
+                    if std::mem::take(&mut self.in_vain) { AIM_PATIENCE / 10 } else { AIM_PATIENCE };
+                let until = Instant::now() + patience;
                 while Instant::now() < until {
                     if told.try_recv().is_ok() {
                         self.figures.aimed += 1;
+                        if fate == Fate::Late {
+                            self.late_until = Instant::now() + faults::LATE + Duration::from_millis(500);
+                        }
                         break;
                     }
                     sleep(Duration::from_millis(2));
@@ -248,19 +280,33 @@ impl Chaos {
         sleep(away);
     }
 
-    /// Stops all faults and waits until the cluster is equal to git; then judges all that was seen.
-    fn settle(&mut self) {
+    /// Stops all faults.
+    fn calm(&mut self) {
         self.set_weather(Weather::Calm);
         self.set_git(GitFault::Well);
+        self.proxy.end_silence();
+        sleep(self.late_until.saturating_duration_since(Instant::now()));
         self.ensure_daemon();
-        let Some(tree) = self.pushed.last().map(|push| push.tree.clone()) else { return };
+    }
+
+    /// Stops all faults and waits until the cluster is equal to git, and said to be; then judges all that was seen.
+    fn settle(&mut self) {
+        self.calm();
+        let Some(tree) = self.pushed.last().map(|push| self.as_left(&push.tree)) else { return };
         let deadline = Instant::now() + DEADLINE;
         loop {
             let begun = Instant::now();
-            let differences = self.live.differences(&tree);
+            let mut differences = self.live.differences(&tree);
+            let until = Instant::now();
+            if differences.is_empty() {
+                differences = self.misreported();
+            }
             if differences.is_empty() {
                 let push = self.pushed.len() - 1;
-                self.settled.push(Settled { at: begun, push });
+                self.settled.push(Settled { at: begun, until, push });
+                let equal = |name: &'static str| Some((name, tree.good(name)?.clone()));
+                self.equal = NAMES.into_iter().filter_map(equal).collect();
+                self.meddled.clear();
                 break;
             }
             if Instant::now() > deadline {
@@ -272,6 +318,48 @@ impl Chaos {
             sleep(Duration::from_millis(200));
         }
         self.judge();
+    }
+
+    /// A broken file leaves its store as it was: where that was equal to git before, and nobody has touched it since, it has
+    /// to be so still.
+    fn as_left(&self, tree: &Tree) -> Tree {
+        let mut left = tree.clone();
+        let from = self.settled.last().map_or(0, |settled| settled.push);
+        for (name, settings) in &self.equal {
+            let same = StoreFile::Good(settings.clone());
+            let is_same = |push: &Pushed| match push.tree.stores.get(name) {
+                Some(file) => *file == same || matches!(file, StoreFile::Broken(_)),
+                None => !push.tree.is_usable(),
+            };
+            let is_broken = matches!(tree.stores.get(name), Some(StoreFile::Broken(_)));
+            if is_broken && !self.meddled.contains(name) && self.pushed[from..].iter().all(is_same) {
+                left.stores.insert(*name, same);
+            }
+        }
+        left
+    }
+
+    /// What the daemon says that is not so: with the cluster equal to git it has to come to say that.
+    fn misreported(&self) -> Vec<String> {
+        let (Some(daemon), Some(push)) = (&self.daemon, self.pushed.last()) else { return Vec::new() };
+        let fleet = daemon.fleet();
+        let wanted = [
+            ("revision", self.commits.last().map(String::as_str)),
+            ("frozen", None),
+            ("removalsRefused", None),
+        ];
+        let wrong = wanted.into_iter().filter(|(key, wanted)| fleet[*key].as_str() != *wanted);
+        let mut wrong: Vec<_> = wrong
+            .map(|(key, wanted)| format!("the fleet's {key} is said to be {}, not {wanted:?}", fleet[key]))
+            .collect();
+        for name in push.tree.good_names() {
+            let shown = daemon.store(&format!("{}-{name}", self.place.prefix));
+            let state = shown.as_ref().and_then(|shown| shown["state"].as_str());
+            if state != Some("READY") {
+                wrong.push(format!("store {name} is said to be {state:?}"));
+            }
+        }
+        wrong
     }
 
     fn judge(&mut self) {
@@ -287,15 +375,49 @@ impl Chaos {
         for violation in violations(history, &name_of, &mut jobs_of) {
             self.report(&violation);
         }
+        for what in self.untimely_deletions() {
+            self.report(&Violation { at: None, what });
+        }
+    }
+
+    /// Holds each request to delete a namespace against what the daemon said that is in force.
+    fn untimely_deletions(&self) -> Vec<String> {
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let prefix = format!("/api/v1/namespaces/store-{}-", self.place.prefix);
+        let deletions = self.proxy.seen().into_iter().filter(|seen| seen.call.verb == "DELETE");
+        let deletions = deletions.filter_map(|seen| {
+            let name = seen.call.path.strip_prefix(&prefix)?.to_owned();
+            Some((name, clock.checked_sub(now.duration_since(seen.at))?))
+        });
+        let mut said = BTreeMap::new();
+        let complaint = |(name, at): (String, SystemTime)| {
+            let (begun, log) = self.logs.iter().rev().find(|(begun, _)| *begun <= at)?;
+            let said = said.entry(*begun).or_insert_with(|| self.in_force(log));
+            deletions::complaint(&name, at, said)
+        };
+        deletions.filter_map(complaint).collect()
+    }
+
+    /// Reads which commits a daemon said to be in force.
+    fn in_force(&self, log: &Path) -> Vec<InForce<'_>> {
+        let in_force = lines(log).filter(|line| line["message"] == "a new commit is in force");
+        let said = in_force.filter_map(|line| {
+            let at: jiff::Timestamp = line["timestamp"].as_str()?.parse().ok()?;
+            let push = self.commits.iter().position(|commit| line["git.commit"] == **commit)?;
+            Some(InForce { at: at.into(), tree: &self.pushed[push].tree })
+        });
+        said.collect()
     }
 
     /// Waits until the daemon says that it refuses the removals, so that a round that shows nothing else shows this.
     fn until_refused(&mut self) {
-        self.set_weather(Weather::Calm);
-        self.set_git(GitFault::Well);
-        self.ensure_daemon();
+        self.calm();
         let deadline = Instant::now() + DEADLINE;
-        let refused = |daemon: &Daemon| !daemon.fleet()["removalsRefused"].is_null();
+        let newest = self.commits.last().cloned();
+        let refused = |daemon: &Daemon| {
+            let fleet = daemon.fleet();
+            !fleet["removalsRefused"].is_null() && fleet["revision"].as_str() == newest.as_deref()
+        };
         while !self.daemon.as_ref().is_some_and(refused) {
             if Instant::now() > deadline {
                 let what = "removals over the budget are not said to be refused".to_owned();

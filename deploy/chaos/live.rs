@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::acts::Meddling;
 use super::tree::Tree;
 use crate::common::cluster;
 use crate::common::daemon::binary;
@@ -98,17 +100,43 @@ impl Live {
         format!("store-{}-{name}", self.prefix)
     }
 
-    /// Deletes an object of a store as somebody else would; whether it was there.
-    pub fn delete(&self, name: &str, kind: &str, object: &str) -> bool {
+    /// Does something to an object of a store as somebody else would; whether it was there.
+    pub fn meddle(&self, how: Meddling, name: &str, kind: &str, object: &str) -> bool {
+        if kind == "Namespace" {
+            // Pods of any kind could be made in it.
+            let labels = json!({ "pod-security.kubernetes.io/enforce": "privileged" });
+            let api = Api::<Namespace>::all(self.client.clone());
+            let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+            return self.runtime.block_on(api.patch(&self.namespace(name), &others(), &patch)).is_ok();
+        }
         let resource = self.resources.iter().find(|resource| resource.kind == kind).unwrap();
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace(name), resource);
-        self.runtime.block_on(api.delete(object, &DeleteParams::default())).is_ok()
+        let patch = match how {
+            Meddling::Delete => {
+                return self.runtime.block_on(api.delete(object, &DeleteParams::default())).is_ok();
+            }
+            Meddling::Change if kind == "Deployment" => {
+                json!({ "spec": { "progressDeadlineSeconds": 1234 } })
+            }
+            Meddling::Change => {
+                json!({ "metadata": { "labels": { "app.kubernetes.io/component": "meddled" } } })
+            }
+            Meddling::Freeze => {
+                let found = self.runtime.block_on(api.get(object));
+                let entries = found.ok().and_then(|found| found.data["data"].as_object().cloned());
+                let Some(entry) = entries.and_then(|entries| entries.keys().next().cloned()) else {
+                    return false;
+                };
+                json!({ "immutable": true, "data": { entry: "meddled" } })
+            }
+        };
+        self.runtime.block_on(api.patch(object, &others(), &Patch::Merge(patch))).is_ok()
     }
 
     /// The stores with good files have namespaces; those whose files are broken may have.
     fn namespaces(&self, tree: &Tree) -> Vec<String> {
         let params = ListParams::default().labels(&self.label());
-        let api = Api::<k8s_openapi::api::core::v1::Namespace>::all(self.client.clone());
+        let api = Api::<Namespace>::all(self.client.clone());
         let found = match self.runtime.block_on(api.list(&params)) {
             Ok(list) => list.items,
             Err(error) => return vec![format!("the API server does not answer: {error}")],
@@ -124,11 +152,13 @@ impl Live {
                     if going { "on its way out" } else { "there still" }
                 ));
             }
+            let store = tree.good_names().into_iter().find(|store| self.namespace(store) == name);
+            wrong.extend(store.and_then(|store| self.unlike_git(tree, store, &namespace)));
             // Until the mark is off, the file that came back may go again and the store is still refused.
             let marks = namespace.metadata.annotations.iter().flatten();
             let mut marks = marks.filter(|(key, _)| key.starts_with("storekeeper.dev/removal"));
             if let Some((mark, _)) = marks.next()
-                && tree.good_names().into_iter().any(|store| self.namespace(store) == name)
+                && store.is_some()
             {
                 wrong.push(format!("namespace {name} has a file and still carries {mark}"));
             }
@@ -139,6 +169,35 @@ impl Live {
             missing.filter(|name| !there.contains(name)).map(|name| format!("namespace {name} is missing")),
         );
         wrong
+    }
+
+    /// What is wrong with the labels and annotations of a store's namespace.
+    fn unlike_git(&self, tree: &Tree, name: &str, namespace: &Namespace) -> Option<String> {
+        let id = format!("{}-{name}", self.prefix);
+        let text = |text: &str| text.to_owned();
+        let protect = tree.good(name).is_some_and(|settings| settings.protect).then(|| text("true"));
+        let labels = [
+            ("app.kubernetes.io/managed-by", Some(text("storekeeper"))),
+            ("storekeeper.dev/store", Some(id)),
+            ("storekeeper.dev/source", Some(self.source.clone())),
+            ("pod-security.kubernetes.io/enforce", Some(text("restricted"))),
+            ("pod-security.kubernetes.io/warn", Some(text("restricted"))),
+            ("pod-security.kubernetes.io/audit", Some(text("restricted"))),
+        ];
+        let annotations =
+            [("storekeeper.dev/host", tree.host(name, &self.prefix)), ("storekeeper.dev/protect", protect)];
+        let parts = [
+            (namespace.metadata.labels.as_ref(), labels.as_slice()),
+            (namespace.metadata.annotations.as_ref(), annotations.as_slice()),
+        ];
+        parts.into_iter().flat_map(|(found, wanted)| wanted.iter().map(move |pair| (found, pair))).find_map(
+            |(found, (key, wanted))| {
+                let found = found.and_then(|found| found.get(*key));
+                (found != wanted.as_ref()).then(|| {
+                    format!("namespace {} has {key} {found:?}, not {wanted:?}", self.namespace(name))
+                })
+            },
+        )
     }
 
     /// Returns the names of the Jobs that a store has at a commit; none when its file is no good one.
@@ -234,6 +293,11 @@ impl Live {
     fn label(&self) -> String {
         format!("storekeeper.dev/source={}", self.source)
     }
+}
+
+/// Writes as another field manager.
+fn others() -> PatchParams {
+    PatchParams { field_manager: Some("somebody-else".to_owned()), ..PatchParams::default() }
 }
 
 fn key_of(object: &Value) -> Key {

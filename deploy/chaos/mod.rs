@@ -4,6 +4,8 @@
 #![allow(dead_code, missing_docs, reason = "the short round in the tests uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the run")]
 
+pub mod acts;
+pub mod deletions;
 pub mod dice;
 pub mod faults;
 pub mod harness;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::acts::{Act, Aim, Break, Fate, GitFault, KillPoint, Kind, Meddling, Push, Round, Weather};
 use super::dice::Dice;
 use super::tree::{AMPLE, Breakage, Fleet, NAMES, Settings, StoreFile, Tree};
 
@@ -12,112 +13,26 @@ const MOST_STORES: usize = 6;
 /// How many kills a round of `make chaos` has.
 pub const KILLS_A_ROUND: usize = 8;
 
-/// One round: acts, after which faults stop and the cluster has to become equal to git.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Round {
-    pub kind: Kind,
-    pub acts: Vec<Act>,
-}
+/// Pushes whose budgets, approvals and protection are meant.
+const REFUSALS: [&str; 5] = [
+    "more removals than allowed",
+    "approved by name",
+    "all files but one are back",
+    "protect stores",
+    "protected stores go",
+];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A bit of everything.
-    Storm,
-    /// Most stores get another name, or go.
-    Exodus,
-    /// More stores go than the budget allows: nothing may be deleted. Then they are approved by name.
-    Approved,
-    /// The same, but their files come back.
-    Forgiven,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    Push(Push),
-    Weather(Weather),
-    Git(GitFault),
-    Interrupt(Break),
-    /// Somebody else deletes an object of a store: kind and name.
-    Meddle(&'static str, &'static str, &'static str),
-    /// The daemon is killed; how long it stays away.
-    Kill(KillPoint, Duration),
-    Pause(Duration),
-    /// Faults stop until the cluster is equal to git.
-    UntilEqual,
-    /// Faults stop until the daemon says that it refuses removals.
-    UntilRefused,
-}
-
-/// One push: all files of the branch afterwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Push {
-    /// What it changes.
-    pub title: String,
-    pub tree: Tree,
-    /// Force the branch back to what an earlier push put there, by its number.
-    pub back_to: Option<usize>,
-    /// Stores without a file that the budget protects in this commit.
-    pub refused: BTreeSet<&'static str>,
-}
-
-/// What the API proxy does to calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weather {
-    Calm,
-    /// A little of everything.
-    Mixed,
-    /// 429 with Retry-After.
-    Busy,
-    /// 500 and 409.
-    Failing,
-    /// Connections end before or after the act.
-    Torn,
-    /// Bodies end half-way, lists and watches are gone.
-    Halves,
-    /// Everything takes its time, some of it for ever.
-    Slow,
-}
-
-/// What the git remote does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GitFault {
-    Well,
-    /// Connections end at once.
-    Refused,
-    Failing,
-    /// A web page with 200.
-    Html,
-    CutPack,
-    Slow,
-}
-
-/// What happens to open watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Break {
-    End,
-    Gone,
-    Tear,
-}
-
-/// When the daemon is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KillPoint {
-    /// So long after the last act.
-    After(Duration),
-    /// At a call of this life of the daemon: before it is sent on, or when it has taken effect and is not answered yet.
-    At { aim: Aim, nth: usize, landed: bool },
-}
-
-/// Which calls a kill aims at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Aim {
-    Write,
-    NewNamespace,
-    Inventory,
-    Secret,
-    Job,
-    Delete,
-}
+/// What somebody else does to which object.
+const MEDDLINGS: [(Meddling, &str, &str); 8] = [
+    (Meddling::Delete, "Deployment", "medusa"),
+    (Meddling::Delete, "Service", "medusa"),
+    (Meddling::Delete, "Ingress", "store"),
+    (Meddling::Delete, "ConfigMap", "medusa"),
+    (Meddling::Change, "Deployment", "medusa"),
+    (Meddling::Change, "Service", "medusa"),
+    (Meddling::Change, "Namespace", ""),
+    (Meddling::Freeze, "ConfigMap", "medusa"),
+];
 
 /// What a random commit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +40,7 @@ enum Commit {
     Edits,
     Revert,
     ForceBack,
+    Foreign,
     BreakFleet,
     Empty,
 }
@@ -151,19 +67,29 @@ pub fn rounds(seed: u64, kills: usize, kills_a_round: usize) -> Vec<Round> {
         kills_a_round,
         commits: Vec::new(),
         edits: Vec::new(),
+        breakages: Vec::new(),
         weathers: Vec::new(),
         git_faults: Vec::new(),
+        breaks: Vec::new(),
+        meddlings: Vec::new(),
+        fates: Vec::new(),
     };
-    let mut rounds = vec![planner.first()];
+    let mut first = planner.first();
+    first.acts.extend(planner.healed());
+    let mut rounds = vec![first];
     let mut deck = Vec::new();
     while planner.kills > 0 {
-        let kinds = [Kind::Approved, Kind::Forgiven, Kind::Exodus, Kind::Storm, Kind::Storm, Kind::Storm];
+        use Kind::{Approved, Exodus, Forgiven, Protected, Storm};
+        let kinds = [Approved, Forgiven, Protected, Exodus, Storm, Storm, Storm];
         let kind = planner.dice.deal(&mut deck, &kinds);
-        rounds.push(match kind {
+        let mut round = match kind {
             Kind::Storm => planner.storm(),
             Kind::Exodus => planner.exodus(),
             Kind::Approved | Kind::Forgiven => planner.over_budget(kind),
-        });
+            Kind::Protected => planner.protected(),
+        };
+        round.acts.extend(planner.healed());
+        rounds.push(round);
     }
     rounds
 }
@@ -181,14 +107,19 @@ struct Planner {
     /// What is left of the decks that are dealt from, so that nothing stays out for long.
     commits: Vec<Commit>,
     edits: Vec<Edit>,
+    breakages: Vec<Breakage>,
     weathers: Vec<Weather>,
     git_faults: Vec<GitFault>,
+    breaks: Vec<Break>,
+    meddlings: Vec<(Meddling, &'static str, &'static str)>,
+    fates: Vec<Fate>,
 }
 
 impl Planner {
     /// The first stores.
     fn first(&mut self) -> Round {
-        self.tree.fleet = Some(Fleet { budget: AMPLE, approved: BTreeSet::new(), grace: 0, broken: false });
+        let (approved, grace) = (BTreeSet::new(), 0);
+        self.tree.fleet = Some(Fleet { budget: AMPLE, percent: 100, approved, grace, broken: false });
         for name in &NAMES[..4] {
             self.tree.stores.insert(name, StoreFile::Good(Settings::draw(&mut self.dice)));
         }
@@ -241,45 +172,86 @@ impl Planner {
         // They must be there before they can be missed.
         let mut acts = vec![Act::Push(self.push("as many stores as that takes")), Act::UntilEqual];
         let before = self.tree.clone();
-        let victims: BTreeSet<_> = self.tree.good_names().into_iter().take(3).collect();
+        let mut victims: BTreeSet<_> = self.tree.good_names().into_iter().take(3).collect();
         self.tree.stores.retain(|name, _| !victims.contains(name));
-        self.set_budget(1, BTreeSet::new());
+        // Of ten stores, two: also by percent one may go, and three may not.
+        let (most, percent) = *self.dice.pick(&[(1, 100), (AMPLE, 20)]);
+        self.limit(most, percent, BTreeSet::new());
         let removal = Push { refused: victims.clone(), ..self.push("more removals than allowed") };
         let refused = self.round(kind, vec![removal]).acts;
         acts.extend(refused);
         acts.push(Act::UntilRefused);
         if kind == Kind::Approved {
-            self.set_budget(1, victims);
+            self.limit(most, percent, victims);
             acts.push(Act::Push(self.push("approved by name")));
         } else {
+            let last = victims.pop_last();
+            let back = before.stores.iter().filter(|(name, _)| victims.contains(*name));
+            self.tree.stores.extend(back.map(|(name, file)| (*name, file.clone())));
+            let refused = last.into_iter().collect();
+            let some = Push { refused, ..self.push("all files but one are back") };
+            acts.extend([Act::Push(some), Act::UntilRefused]);
             self.tree = before;
             acts.push(Act::Push(self.push("the files are back")));
         }
         Round { kind, acts }
     }
 
-    fn set_budget(&mut self, budget: usize, approved: BTreeSet<&'static str>) {
+    /// Removals of protected stores, approved in vain, and how that ends.
+    fn protected(&mut self) -> Round {
+        while self.tree.good_names().len() < 4 {
+            self.add();
+        }
+        let victims: BTreeSet<_> = self.tree.good_names().into_iter().take(2).collect();
+        self.tree.protect(|name| victims.contains(name));
+        let mut acts = vec![Act::Push(self.push("protect stores")), Act::UntilEqual];
+        let mut before = self.tree.clone();
+        self.tree.stores.retain(|name, _| !victims.contains(name));
+        self.limit(AMPLE, 100, victims.clone());
+        let removal = Push { refused: victims.clone(), ..self.push("protected stores go") };
+        acts.extend(self.round(Kind::Protected, vec![removal]).acts);
+        acts.push(Act::UntilRefused);
+        before.protect(|_| false);
+        self.tree = before;
+        acts.extend([Act::Push(self.push("the files are back without protection")), Act::UntilEqual]);
+        self.tree.stores.retain(|name, _| !victims.contains(name));
+        acts.push(Act::Push(self.push("they go")));
+        Round { kind: Kind::Protected, acts }
+    }
+
+    fn ample(&mut self) {
+        self.limit(AMPLE, 100, BTreeSet::new());
+    }
+
+    fn limit(&mut self, budget: usize, percent: usize, approved: BTreeSet<&'static str>) {
         // Short enough to end in a round, long enough for a kill or a file's return.
         let grace = if self.dice.percent(40) { self.dice.within(1, 4) } else { 0 };
-        self.tree.fleet = Some(Fleet { budget, approved, grace, broken: false });
+        self.tree.fleet = Some(Fleet { budget, percent, approved, grace, broken: false });
     }
 
     /// One random commit, with one to three changes.
     fn anything(&mut self) -> Push {
-        use Commit::{BreakFleet, Edits, Empty, ForceBack, Revert};
-        let commits = [Edits, Edits, Edits, Edits, Edits, Edits, Revert, ForceBack, BreakFleet, Empty];
+        use Commit::{BreakFleet, Edits, Empty, ForceBack, Foreign, Revert};
+        let commits =
+            [Edits, Edits, Edits, Edits, Edits, Edits, Revert, ForceBack, Foreign, BreakFleet, Empty];
         match self.dice.deal(&mut self.commits, &commits) {
             Revert => self.revert(),
             ForceBack => self.force_back(),
             BreakFleet => self.break_fleet(),
             Empty => self.empty(),
-            Edits if !self.tree.is_usable() => self.mend_fleet(),
-            Edits => {
-                let edits: Vec<_> = (0..self.dice.within(1, 4)).map(|_| self.edit()).collect();
-                self.set_budget(AMPLE, BTreeSet::new());
-                self.push(&edits.join(", "))
+            Edits | Foreign if !self.tree.is_usable() => self.mend_fleet(),
+            Edits => self.edits(),
+            Foreign => {
+                let edits = self.edits();
+                Push { title: format!("{}, in a foreign history", edits.title), foreign: true, ..edits }
             }
         }
+    }
+
+    fn edits(&mut self) -> Push {
+        let edits: Vec<_> = (0..self.dice.within(1, 4)).map(|_| self.edit()).collect();
+        self.ample();
+        self.push(&edits.join(", "))
     }
 
     fn edit(&mut self) -> &'static str {
@@ -307,7 +279,7 @@ impl Planner {
                 "rename a store"
             }
             Break => {
-                let breakage = *self.dice.pick(&Breakage::ALL);
+                let breakage = self.dice.deal(&mut self.breakages, &Breakage::ALL);
                 self.tree.stores.insert(name, StoreFile::Broken(breakage));
                 "break a file"
             }
@@ -347,11 +319,10 @@ impl Planner {
         self.push("revert")
     }
 
-    /// A force-push to a commit of some pushes ago, but for those whose budget is small.
+    /// A force-push to a commit of some pushes ago, but for those of rounds about refusals.
     fn force_back(&mut self) -> Push {
-        let ample = |tree: &Tree| tree.fleet.as_ref().is_none_or(|fleet| fleet.budget == AMPLE);
         let all = self.pushed.iter().enumerate();
-        let fit: Vec<_> = all.filter(|(_, tree)| ample(tree)).map(|(number, _)| number).collect();
+        let fit: Vec<_> = all.filter(|(_, tree)| tree.is_ordinary()).map(|(number, _)| number).collect();
         let to = *self.dice.pick(&fit[fit.len().saturating_sub(6)..]);
         self.tree = self.pushed[to].clone();
         Push { back_to: Some(to), ..self.as_pushed("force-push back") }
@@ -372,7 +343,7 @@ impl Planner {
     }
 
     fn mend_fleet(&mut self) -> Push {
-        self.set_budget(AMPLE, BTreeSet::new());
+        self.ample();
         if self.tree.stores.is_empty() {
             // The branch was emptied: it is as it was before.
             let whole = self.pushed.iter().rev().find(|tree| tree.is_usable()).cloned();
@@ -387,18 +358,20 @@ impl Planner {
     }
 
     fn push(&mut self, title: &str) -> Push {
-        // Whatever a revert brings back: only the rounds about budgets have small ones, and only until they end.
-        if let Some(fleet) = &mut self.tree.fleet
-            && !["more removals than allowed", "approved by name"].contains(&title)
-        {
-            (fleet.budget, fleet.approved) = (AMPLE, BTreeSet::new());
+        // Whatever a revert brings back: only the rounds about refusals have these, and only until they end.
+        if !REFUSALS.contains(&title) {
+            if let Some(fleet) = &mut self.tree.fleet {
+                (fleet.budget, fleet.percent, fleet.approved) = (AMPLE, 100, BTreeSet::new());
+            }
+            self.tree.protect(|_| false);
         }
         self.as_pushed(title)
     }
 
     fn as_pushed(&mut self, title: &str) -> Push {
         self.pushed.push(self.tree.clone());
-        Push { title: title.to_owned(), tree: self.tree.clone(), back_to: None, refused: BTreeSet::new() }
+        let (title, tree) = (title.to_owned(), self.tree.clone());
+        Push { title, tree, back_to: None, foreign: false, refused: BTreeSet::new() }
     }
 
     /// Mixes pushes, in their order, with kills and faults.
@@ -416,7 +389,8 @@ impl Planner {
                 acts.push(Act::Git(next));
             }
             if self.dice.percent(30) {
-                acts.push(Act::Interrupt(*self.dice.pick(&[Break::End, Break::Gone, Break::Tear])));
+                let how = [Break::End, Break::Gone, Break::Tear, Break::Silence];
+                acts.push(Act::Interrupt(self.dice.deal(&mut self.breaks, &how)));
             }
             if kills == 0 || (pushes.len() > 0 && self.dice.below(pushes.len() + kills) < pushes.len()) {
                 if let Some(push) = pushes.next() {
@@ -437,8 +411,13 @@ impl Planner {
             }
             // An aim is met only while there is something to do.
             let push = pushes.next_if(|_| self.dice.percent(75));
-            let aim = self.aim(push.as_ref());
+            let mut aim = self.aim(push.as_ref());
             let meddle = push.is_none().then(|| self.meddle());
+            if let Some(Act::Meddle(Meddling::Freeze, ..)) = meddle {
+                // In the middle of making an object anew.
+                let fate = *self.dice.pick(&[Fate::Lost, Fate::Landed]);
+                aim = KillPoint::At { aim: Aim::Delete, nth: 0, fate };
+            }
             acts.extend(push.map(Act::Push).or(meddle));
             let away = if self.dice.percent(30) { self.dice.below(800) } else { 0 };
             acts.push(Act::Kill(aim, milliseconds(away)));
@@ -450,13 +429,18 @@ impl Planner {
         Round { kind, acts }
     }
 
+    /// With the daemon up and at rest somebody meddles: that is healed without a restart.
+    fn healed(&mut self) -> [Act; 4] {
+        self.running = self.tree.clone();
+        let pause = Act::Pause(milliseconds(self.dice.below(300)));
+        [Act::UntilEqual, self.meddle(), pause, self.meddle()]
+    }
+
     fn meddle(&mut self) -> Act {
-        let objects =
-            [("Deployment", "medusa"), ("Service", "medusa"), ("Ingress", "store"), ("ConfigMap", "medusa")];
-        let names: Vec<_> = self.tree.stores.keys().copied().collect();
-        let (kind, object) = *self.dice.pick(&objects);
+        let names = self.running.good_names();
         let name = if names.is_empty() { NAMES[0] } else { self.dice.pick(&names) };
-        Act::Meddle(name, kind, object)
+        let (how, kind, object) = self.dice.deal(&mut self.meddlings, &MEDDLINGS);
+        Act::Meddle(how, name, kind, object)
     }
 
     fn weather(&mut self) -> Weather {
@@ -486,7 +470,8 @@ impl Planner {
         }
         let aim = *self.dice.pick(&aims);
         let nth = if aim == Aim::Write { self.dice.below(most) } else { usize::from(self.dice.percent(20)) };
-        KillPoint::At { aim, nth, landed: self.dice.percent(60) }
+        let fate = self.dice.deal(&mut self.fates, &[Fate::Landed, Fate::Landed, Fate::Lost, Fate::Late]);
+        KillPoint::At { aim, nth, fate }
     }
 }
 
@@ -495,69 +480,5 @@ fn milliseconds(count: usize) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kills(rounds: &[Round]) -> usize {
-        let acts = rounds.iter().flat_map(|round| &round.acts);
-        acts.filter(|act| matches!(act, Act::Kill(..))).count()
-    }
-
-    fn pushes(rounds: &[Round]) -> Vec<&Push> {
-        let acts = rounds.iter().flat_map(|round| &round.acts);
-        acts.filter_map(|act| if let Act::Push(push) = act { Some(push) } else { None }).collect()
-    }
-
-    #[test]
-    fn the_seed_decides_the_plan() {
-        assert_eq!(rounds(7, 40, 8), rounds(7, 40, 8));
-        assert_ne!(rounds(7, 40, 8), rounds(8, 40, 8));
-        assert_eq!(kills(&rounds(7, 40, 8)), 40);
-    }
-
-    #[test]
-    fn a_hundred_kills_come_with_every_kind_of_round_commit_and_fault() {
-        for seed in 1..20 {
-            let rounds = rounds(seed, 100, KILLS_A_ROUND);
-            for kind in [Kind::Storm, Kind::Exodus, Kind::Approved, Kind::Forgiven] {
-                assert!(
-                    rounds.iter().any(|round| round.kind == kind),
-                    "seed {seed} has no round of {kind:?}"
-                );
-            }
-        }
-        let text = format!("{:?}", rounds(1, 100, KILLS_A_ROUND));
-        let edits = ["add", "change", "remove", "rename"].map(|edit| format!("{edit} a store"));
-        let others = ["break a file", "mend a file", "revert", "force-push back", "break the fleet file"];
-        let weathers = ["Mixed", "Busy", "Failing", "Torn", "Halves", "Slow"];
-        let gits = ["Refused", "Failing", "Html", "CutPack", "Slow"];
-        let faults = weathers
-            .map(|it| format!("Weather({it})"))
-            .into_iter()
-            .chain(gits.map(|it| format!("Git({it})")));
-        for part in edits.into_iter().chain(others.map(str::to_owned)).chain(faults) {
-            assert!(text.contains(&part), "seed 1 has no `{part}`");
-        }
-    }
-
-    #[test]
-    fn every_round_ends_with_a_branch_that_can_be_followed() {
-        for seed in 1..50 {
-            for round in rounds(seed, 100, KILLS_A_ROUND) {
-                let last = pushes(std::slice::from_ref(&round)).last().map(|push| push.tree.is_usable());
-                assert_eq!(last, Some(true), "seed {seed}: {round:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_force_push_puts_back_what_an_earlier_push_put_there() {
-        for seed in 1..50 {
-            let rounds = rounds(seed, 100, KILLS_A_ROUND);
-            let pushes = pushes(&rounds);
-            for push in &pushes {
-                assert!(push.back_to.is_none_or(|to| pushes[to].tree == push.tree), "seed {seed}");
-            }
-        }
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

@@ -13,6 +13,9 @@ pub const NAMES: [&str; 10] =
 /// More stores than there are: a budget that never matters.
 pub const AMPLE: usize = 100_000;
 
+/// Where stores have their hosts that name none.
+const DOMAIN: &str = "shops.example.com";
+
 /// All files of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree {
@@ -25,6 +28,8 @@ pub struct Tree {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fleet {
     pub budget: usize,
+    /// The part of the fleet that may go at once, in percent.
+    pub percent: usize,
     pub approved: BTreeSet<&'static str>,
     /// For how many seconds a store without a file is kept.
     pub grace: usize,
@@ -45,6 +50,8 @@ pub struct Settings {
     pub version: usize,
     pub storefront: bool,
     pub redis: bool,
+    /// Whether it is kept when its file goes.
+    pub protect: bool,
     /// A host of its own, which a renamed store takes with it.
     pub host: Option<usize>,
 }
@@ -75,6 +82,7 @@ impl Settings {
             version: dice.below(3),
             storefront: dice.percent(80),
             redis: dice.percent(20),
+            protect: false,
             host: dice.percent(30).then(|| dice.below(1_000_000)),
         }
     }
@@ -118,6 +126,28 @@ impl Tree {
         }
     }
 
+    /// The host that a store with a good file has; `prefix` is the world's.
+    pub fn host(&self, name: &str, prefix: &str) -> Option<String> {
+        let own = self.good(name)?.host;
+        Some(own.map_or_else(|| format!("{prefix}-{name}.{DOMAIN}"), |host| own_host(host, prefix)))
+    }
+
+    /// Whether it can be gone back to without what a round about refusals set up.
+    pub fn is_ordinary(&self) -> bool {
+        let ample = |fleet: &Fleet| fleet.budget == AMPLE && fleet.percent == 100;
+        let protected = |file: &StoreFile| matches!(file, StoreFile::Good(settings) if settings.protect);
+        self.fleet.as_ref().is_none_or(ample) && !self.stores.values().any(protected)
+    }
+
+    /// Sets or takes the protection of stores with good files.
+    pub fn protect(&mut self, protects: impl Fn(&str) -> bool) {
+        for (name, file) in &mut self.stores {
+            if let StoreFile::Good(settings) = file {
+                settings.protect = protects(name);
+            }
+        }
+    }
+
     pub fn good_names(&self) -> Vec<&'static str> {
         self.stores.keys().copied().filter(|name| self.good(name).is_some()).collect()
     }
@@ -155,18 +185,22 @@ impl Tree {
 }
 
 fn fleet_file(fleet: &Fleet, prefix: &str) -> Written {
-    let Fleet { budget, approved, grace, broken } = fleet;
+    let Fleet { budget, percent, approved, grace, broken } = fleet;
     let approved: Vec<_> = approved.iter().map(|name| format!("{prefix}-{name}")).collect();
     let mut text = format!(
-        "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  valueFiles:\n    \
+        "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: {DOMAIN}\n  valueFiles:\n    \
          - chart:values-local.yaml\n  deletionBudget:\n    maxStores: {budget}\n    \
-         maxPercent: 100\n    windowMinutes: 0\n    approved: [{}]\n  deletionGracePeriodSeconds: {grace}\n",
+         maxPercent: {percent}\n    windowMinutes: 0\n    approved: [{}]\n  deletionGracePeriodSeconds: {grace}\n",
         approved.join(", ")
     );
     if *broken {
         text.push_str("  domian: example.com\n");
     }
     Written { path: "storekeeper.yaml".to_owned(), content: Some(text) }
+}
+
+fn own_host(host: usize, prefix: &str) -> String {
+    format!("shop-{host}.{prefix}.example.com")
 }
 
 fn store_file(name: &str, file: &StoreFile, prefix: &str) -> Written {
@@ -185,10 +219,10 @@ fn store_file(name: &str, file: &StoreFile, prefix: &str) -> Written {
 }
 
 fn spec(settings: &Settings, prefix: &str) -> String {
-    let Settings { title, version, storefront, redis, host } = settings;
-    let host = host.map(|host| format!("  host: shop-{host}.{prefix}.example.com\n")).unwrap_or_default();
+    let Settings { title, version, storefront, redis, protect, host } = settings;
+    let host = host.map(|host| format!("  host: {}\n", own_host(host, prefix))).unwrap_or_default();
     format!(
-        "spec:\n  displayName: Shop {title}\n  version: \"2.{version}.0\"\n{host}  values:\n    storefront:\n      \
+        "spec:\n  displayName: Shop {title}\n  version: \"2.{version}.0\"\n  protect: {protect}\n{host}  values:\n    storefront:\n      \
          enabled: {storefront}\n    redis:\n      mode: {}\n",
         if *redis { "embedded" } else { "none" }
     )

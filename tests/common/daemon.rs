@@ -58,9 +58,7 @@ impl Daemon {
 
     /// Returns the log as it stands, a JSON value a line.
     pub fn lines(&self) -> impl Iterator<Item = Value> + use<> {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        lines.into_iter()
+        lines(&self.log)
     }
 
     /// Waits until the log holds a line that this accepts.
@@ -132,6 +130,13 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns a log as it stands, a JSON value a line.
+pub fn lines(log: &Path) -> impl Iterator<Item = Value> + use<> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    lines.into_iter()
 }
 
 /// The binary under test: Cargo's for tests, the Makefile's for the demo.
