@@ -106,7 +106,7 @@ pub fn ready(daemon: &Daemon) -> usize {
 }
 
 /// No grace and a budget for everything: what is measured is how fast, not whether.
-fn fleet_file() -> String {
+pub fn fleet_file() -> String {
     "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  \
      deletionGracePeriodSeconds: 0\n  deletionBudget: {maxStores: 1000000, maxPercent: 100}\n"
         .to_owned()

@@ -103,7 +103,7 @@ fn stop(daemon: Daemon) {
 }
 
 /// Waits until the first pass is over and every store is READY.
-fn until_steady(daemon: &Daemon, stores: usize) -> Instant {
+pub fn until_steady(daemon: &Daemon, stores: usize) -> Instant {
     until_within(patience(stores), "the daemon is steady", || {
         (daemon.get("/readyz").0 == 200 && fleet::ready(daemon) == stores).then(Instant::now)
     })

@@ -13,6 +13,7 @@ mod common;
 mod audit;
 mod client;
 mod cold;
+mod converged;
 mod figures;
 mod fleet;
 mod fleetwide;
@@ -78,7 +79,8 @@ struct RunArguments {
     sizes: Vec<usize>,
     #[arg(long, default_value_t = 10.0)]
     idle_minutes: f64,
-    /// Only these parts of idle, edit, drift, removal, restart, `chart_change`, render and many; all without any.
+    /// Only these parts of idle, edit, drift, removal, converged, restart, `chart_change`, render and many; all without
+    /// any.
     #[arg(long, value_delimiter = ' ')]
     parts: Vec<String>,
     /// The file for the figures.
@@ -146,6 +148,7 @@ fn measure_more(arguments: &RunArguments, report: &mut Report, bench: &Bench<'_>
     report.part("edit", || latency::edit(bench, running.as_ref().unwrap()));
     report.part("drift", || latency::drift(bench, running.as_ref().unwrap()));
     report.part("removal", || latency::removal(bench, running.as_mut().unwrap()));
+    report.part("converged", || converged::measure(bench, running.as_ref().unwrap()));
     report.part("restart", || {
         let (figures, again) = fleetwide::restart(bench, running.take().unwrap());
         running = Some(again);
