@@ -61,6 +61,8 @@ pub struct ObservedNamespace {
     pub deleting_since: Option<i64>,
     /// What the namespace controller says still holds it.
     pub held_by: Option<String>,
+    /// The field manager that changed it last, besides ours.
+    pub other_writer: Option<Arc<str>>,
 }
 
 /// Whose namespace it is.
@@ -212,6 +214,14 @@ impl NamespaceSpec {
             && self.stale_marks(&observed.annotations).next().is_none()
     }
 
+    /// Whether somebody else changed what a run with the same inputs wrote. Marks come and go without new inputs.
+    fn has_drifted(&self, observed: &ObservedNamespace) -> bool {
+        let is_mark = |key: &str| MARKS.contains(&key);
+        let annotations = self.annotations.iter().filter(|(key, _)| !is_mark(key));
+        self.labels.iter().any(|(key, value)| observed.labels.get(key) != Some(value))
+            || annotations.into_iter().any(|(key, value)| observed.annotations.get(key) != Some(value))
+    }
+
     /// Finds the marks among a namespace's annotations that it shall not have.
     pub fn stale_marks<'a>(
         &'a self,
@@ -245,7 +255,12 @@ pub enum Step {
     /// Makes the namespace; fails when somebody else made it meanwhile.
     CreateNamespace(NamespaceSpec),
     /// Puts labels and annotations of our namespace right.
-    ApplyNamespace(NamespaceSpec),
+    ApplyNamespace {
+        /// What they shall be.
+        spec: NamespaceSpec,
+        /// Why.
+        cause: Cause,
+    },
     /// Writes down what is about to change, so that a crash from here on leaves nothing unknown.
     RecordIntent(Inventory),
     /// Applies an object.
@@ -281,7 +296,10 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateNamespace(spec) => write!(f, "+ Namespace/{}", spec.name),
-            Self::ApplyNamespace(spec) => write!(f, "~ Namespace/{}", spec.name),
+            Self::ApplyNamespace { spec, cause: Cause::Drifted } => {
+                write!(f, "~ Namespace/{} (drifted)", spec.name)
+            }
+            Self::ApplyNamespace { spec, .. } => write!(f, "~ Namespace/{}", spec.name),
             Self::RecordIntent(_) => f.write_str("  record what is about to change"),
             Self::Apply { manifest, cause } => match cause {
                 Cause::New => write!(f, "+ {}", manifest.key),
@@ -312,14 +330,17 @@ pub enum StorePlan {
 /// Plans one store that git wants.
 pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan {
     let spec = NamespaceSpec::new(desired.owner, desired.host, desired.protect);
+    let recorded = observed.inventory.as_ref().and_then(|inventory| inventory.inputs.as_ref());
     let mut waves = Vec::new();
     match &observed.namespace {
         None => waves.push(vec![Step::CreateNamespace(spec)]),
         Some(namespace) => match namespace.ownership(desired.owner) {
             Ownership::Ours if namespace.deleting_since.is_some() => return StorePlan::AwaitDeletion,
             Ownership::Ours if !spec.matches(namespace) => {
+                let drifted = recorded == Some(desired.inputs) && spec.has_drifted(namespace);
+                let cause = if drifted { Cause::Drifted } else { Cause::Changed };
                 let spec = NamespaceSpec { uid: Some(namespace.uid.clone()), ..spec };
-                waves.push(vec![Step::ApplyNamespace(spec)]);
+                waves.push(vec![Step::ApplyNamespace { spec, cause }]);
             }
             Ownership::Ours => {}
             other => return StorePlan::NotOurs(other),
@@ -327,7 +348,6 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     }
     let applies = applies(desired, observed);
     let prunes = prunes(desired, observed);
-    let recorded = observed.inventory.as_ref().and_then(|inventory| inventory.inputs.as_ref());
     if needs_intent(&applies, &prunes, observed) {
         let intent = intent(desired, observed);
         // After a run that failed, all of it stands there already.
@@ -365,7 +385,10 @@ fn needs_intent(applies: &[Vec<Step>], prunes: &[Vec<Step>], observed: &Observed
 
 /// Takes out of waves what puts back what somebody else changed or deleted; tells whether there was any.
 pub fn without_healing(waves: Vec<Vec<Step>>) -> (Vec<Vec<Step>>, bool) {
-    let heals = |step: &Step| matches!(step, Step::Apply { cause: Cause::Deleted | Cause::Drifted, .. });
+    let heals = |step: &Step| {
+        let (Step::Apply { cause, .. } | Step::ApplyNamespace { cause, .. }) = step else { return false };
+        matches!(cause, Cause::Deleted | Cause::Drifted)
+    };
     let any = waves.iter().flatten().any(heals);
     let left = waves.into_iter().map(|wave| wave.into_iter().filter(|step| !heals(step)).collect::<Vec<_>>());
     (left.filter(|wave| !wave.is_empty()).collect(), any)
@@ -643,6 +666,25 @@ mod tests {
             object.owned_fields = None;
         }
         assert!(is_fast(&observed, &inputs("1")), "a copy of our labels is not ours");
+    }
+
+    #[test]
+    fn a_namespace_that_somebody_else_changed_is_healed_and_left_alone_in_a_fight() {
+        let wanted = manifests(&[("Secret", "key", "")]);
+        let mut observed = after(&wanted, &inputs("1"));
+        let namespace = observed.namespace.as_mut().unwrap();
+        namespace.labels.insert(POD_SECURITY_LABELS[0].to_owned(), "privileged".to_owned());
+        let changed = plan(&wanted, &inputs("1"), &observed);
+        assert_eq!(lines(&changed), ["~ Namespace/store-acme (drifted)"]);
+        let StorePlan::Sync(waves) = changed else { panic!("{changed:?}") };
+        assert!(matches!(without_healing(waves), (left, true) if left.is_empty()));
+        // Another version may want another namespace, and marks are no part of any version.
+        let newer = plan(&wanted, &inputs("2"), &observed);
+        assert_eq!(lines(&newer)[0], "~ Namespace/store-acme");
+        let mut marked = after(&wanted, &inputs("1"));
+        let annotations = &mut marked.namespace.as_mut().unwrap().annotations;
+        annotations.insert(ANNOTATION_PROTECT.to_owned(), YES.to_owned());
+        assert_eq!(lines(&plan(&wanted, &inputs("1"), &marked)), ["~ Namespace/store-acme"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner, Resource};
-use crate::names::{SourceId, StoreId};
+use crate::names::{INVENTORY_NAME, SourceId, StoreId};
 use crate::plan::{self, Applied, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTarget, ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
@@ -322,9 +322,17 @@ async fn sync(
     if recorded != Some(&inventory) {
         let inventory = note_ready(context, owner, memory, inventory);
         context.cluster.record(owner, &inventory).await?;
+        tally.healed.extend(lost_inventory(&observed));
     }
     let done = if tally.withheld && tally.steps == 0 { Done::Nothing } else { Done::Applied };
     conclude(context, wanted, done, memory).await
+}
+
+/// Names the inventory if somebody took it away: what a store holds of ours was recorded once.
+fn lost_inventory(observed: &ObservedStore) -> Option<Healed> {
+    let ours = observed.objects.values().any(|object| object.owned_fields.is_some());
+    let object = ObjectKey::new("", "ConfigMap", INVENTORY_NAME);
+    (ours && observed.inventory.is_none()).then_some(Healed { object, other: None })
 }
 
 /// Writes down what a run achieved that did not reach its end, so that the next one leaves it alone. When that fails too,

@@ -8,6 +8,33 @@ use common::{World, until};
 use serde_json::json;
 
 #[test]
+fn a_fight_over_the_namespace_or_the_inventory_is_one_too() {
+    let (world, daemon) = World::with_ready(&["walls", "memory"]);
+    let reason = |name: &str| daemon.store(&world.store(name)).unwrap()["reason"].clone();
+    let (walls, memory) = (world.namespace("walls"), world.namespace("memory"));
+    let label = "pod-security.kubernetes.io/warn";
+    let warns = || world.cluster.namespace(&walls).unwrap()["metadata"]["labels"][label].clone();
+    let undo = json!({ "metadata": { "labels": { label: "privileged" } } });
+    until("both fights are seen", || {
+        if warns() != "privileged" {
+            world.cluster.patch_namespace(&walls, &undo);
+        }
+        if world.cluster.get("v1", "ConfigMap", &memory, "storekeeper-inventory").is_some() {
+            world.cluster.delete("v1", "ConfigMap", &memory, "storekeeper-inventory");
+        }
+        (daemon.metric("storekeeper_fights_total") >= 2.0).then_some(())
+    });
+    until("the objects are named", || {
+        let named = reason("walls").to_string().contains(&format!("Namespace/{walls}"));
+        (named && reason("memory").to_string().contains("ConfigMap/storekeeper-inventory")).then_some(())
+    });
+    world.cluster.patch_namespace(&walls, &undo);
+    world.write_store("walls", "Another name");
+    world.repository.push("something new of this store");
+    until("the commit ends the pause", || (warns() != "privileged").then_some(()));
+}
+
+#[test]
 fn a_fight_is_detected_named_and_paused_and_a_new_commit_ends_the_pause() {
     let (world, daemon) = World::with_ready(&["acme", "calm"]);
     let replicas = |name: &str| {

@@ -270,10 +270,11 @@ impl Inner {
     fn put_namespace(
         &mut self,
         store: &StoreId,
-        value: ObservedNamespace,
+        mut value: ObservedNamespace,
         meta: &SeenMeta,
         first: bool,
     ) -> bool {
+        value.other_writer = meta.written.other.as_deref().map(|other| self.words.text(other));
         let entry = self.stores.entry(store.clone()).or_default();
         let news = Versioned { value, version: meta.version(), uid: Uid::new(&meta.uid) };
         if let Some(known) = &entry.namespace
@@ -449,6 +450,7 @@ pub(super) fn observed_namespace(seen: &Seen) -> ObservedNamespace {
         created: meta.creation_timestamp.as_ref().map(|time| time.0.as_second()),
         deleting_since: meta.deletion_timestamp.as_ref().map(|time| time.0.as_second()),
         held_by: held_by(seen),
+        other_writer: None,
     }
 }
 

@@ -158,7 +158,9 @@ impl Acted {
 /// Names what a step is about, for those who wait for it.
 fn subject(step: &Step) -> Option<String> {
     match step {
-        Step::CreateNamespace(spec) | Step::ApplyNamespace(spec) => Some(format!("Namespace/{}", spec.name)),
+        Step::CreateNamespace(spec) | Step::ApplyNamespace { spec, .. } => {
+            Some(format!("Namespace/{}", spec.name))
+        }
         Step::RecordIntent(_) => None,
         Step::Apply { manifest, .. } => Some(manifest.key.to_string()),
         Step::Prune { key, .. } => Some(format!("the removal of {key}")),
@@ -188,7 +190,12 @@ async fn take(
             cluster.create_namespace(&spec).await?;
             taken.created = true;
         }
-        Step::ApplyNamespace(spec) => cluster.apply_namespace(&spec).await?,
+        Step::ApplyNamespace { spec, cause } => {
+            cluster.apply_namespace(&spec).await?;
+            let other = || observed.namespace.as_ref().and_then(|before| before.other_writer.clone());
+            let object = ObjectKey::new("", "Namespace", spec.name.as_str());
+            taken.healed = (cause == Cause::Drifted).then(|| Healed { object, other: other() });
+        }
         Step::RecordIntent(inventory) => {
             cluster.record(owner, &inventory).await?;
             taken.intent = Some(inventory);
