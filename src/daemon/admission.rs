@@ -80,6 +80,8 @@ impl Gate {
     /// Git wants these stores. New ones join the line behind those that stand there.
     fn wants(&mut self, wanted: impl Fn(&StoreId) -> bool, all: impl Iterator<Item = StoreId>, now: Instant) {
         self.incumbents.retain(&wanted);
+        // One whose file came back while its namespace is going has its place still: nobody is admitted to it meanwhile.
+        self.incumbents.extend(self.existing.keys().filter(|store| wanted(store)).cloned());
         self.line.retain(&wanted);
         let stand: BTreeSet<_> = self.line.iter().cloned().collect();
         let comes = |store: &StoreId| !stand.contains(store) && !self.incumbents.contains(store);
@@ -259,6 +261,19 @@ mod tests {
         gate.gives_way(&id("broken"), now);
         assert_eq!(gate.decide(now, CLOCK), [id("good")]);
         assert!(gate.holds_back(&id("broken")).is_some());
+    }
+
+    #[test]
+    fn a_store_whose_file_comes_back_while_its_namespace_is_going_has_its_place_still() {
+        let (mut gate, now) = (gate(Some(1), None), Instant::now());
+        exists(&mut gate, "s", CLOCK, now);
+        for names in [&["s", "t"][..], &["t"], &["s", "t"]] {
+            want(&mut gate, names, now);
+            assert!(gate.decide(now, CLOCK).is_empty());
+        }
+        gate.sees(&id("s"), None, now);
+        assert!(gate.decide(now, CLOCK).is_empty());
+        assert!(gate.holds_back(&id("s")).is_none() && gate.holds_back(&id("t")).is_some());
     }
 
     #[test]
