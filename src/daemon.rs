@@ -426,7 +426,7 @@ impl Daemon {
         let shown = self.board.reader().read(|picture| picture.stores.contains_key(store));
         let known = named || shown || self.context.cluster.is_ours(store);
         if known && self.fights.lets(store, Instant::now()) {
-            self.queue.mark(store);
+            self.queue.mark_moved(store, Instant::now());
         }
     }
 }

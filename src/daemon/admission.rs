@@ -161,7 +161,7 @@ impl Daemon {
         let clock = (self.context.surroundings.clock)();
         let before = self.gate.decision.waiting.len();
         for store in self.gate.decide(now, clock) {
-            self.queue.mark_fresh(&store);
+            self.queue.mark_admitted(&store);
             // How long it takes until READY is counted from here: it stood in line for the operator's sake.
             if let Some(requested) = self.requested.get_mut(&store) {
                 requested.since = now;
@@ -193,6 +193,7 @@ impl Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::queue::{Places, Queue};
 
     const CLOCK: i64 = 1_760_000_000;
 
@@ -274,6 +275,29 @@ mod tests {
         gate.sees(&id("s"), None, now);
         assert!(gate.decide(now, CLOCK).is_empty());
         assert!(gate.holds_back(&id("s")).is_none() && gate.holds_back(&id("t")).is_some());
+    }
+
+    #[test]
+    fn stores_that_can_not_be_made_do_not_lift_each_others_backoff() {
+        let (mut gate, mut queue) = (gate(None, Some(1)), Queue::default());
+        let (begun, mut starts) = (Instant::now(), 0);
+        want(&mut gate, &["a", "b"], begun);
+        for half_second in 0..1200 {
+            let now = begun + half_second * PAUSE;
+            if gate.next_due().is_some_and(|due| due <= now) {
+                gate.decide(now, CLOCK).iter().for_each(|store| queue.mark_admitted(store));
+            }
+            while let Some((store, _)) = queue.take(now, Places { fast: 1, slow: 1 }) {
+                if gate.holds_back(&store).is_some() {
+                    queue.waited(&store);
+                    continue;
+                }
+                starts += 1;
+                queue.failed(&store, now, Duration::ZERO, 0.0);
+                gate.gives_way(&store, now);
+            }
+        }
+        assert!((10..=20).contains(&starts), "{starts} tries of two stores in ten minutes");
     }
 
     #[test]

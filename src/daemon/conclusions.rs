@@ -34,7 +34,10 @@ impl Daemon {
         self.note_exit(&store, &wish, &result, now);
         match result {
             Ok(conclusion) => {
-                self.queue.succeeded(&store, quick);
+                match wish {
+                    Wish::NotAdmitted(_) => self.queue.waited(&store),
+                    _ => self.queue.succeeded(&store, quick),
+                }
                 if conclusion.done == Done::Deleted {
                     tracing::info!(store.id = %store, "deletion of the namespace begun");
                 }

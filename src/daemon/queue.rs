@@ -17,6 +17,12 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
+/// For how long after a failed run what moves in its store is taken for its own doing.
+const OWN_DOING: Duration = Duration::from_secs(2);
+
+/// The shortest wait after a failed run when somebody moves something in its store later than that.
+const SOONEST: Duration = Duration::from_secs(10);
+
 /// How much of a wait chance may add, so that stores that failed together do not come back together.
 const JITTER: f64 = 0.2;
 
@@ -73,8 +79,20 @@ pub(super) struct Queue {
     running_slow: usize,
     /// Stores whose last run took long: they begin in the slow lane.
     known_slow: BTreeSet<StoreId>,
-    backing_off: BTreeMap<StoreId, u32>,
+    /// Stores whose last tries failed.
+    backing_off: BTreeMap<StoreId, Failures>,
+    /// When those try again.
     due: Agenda,
+}
+
+/// What is known of a store's failures.
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    count: u32,
+    /// When the last of these runs ended.
+    ended: Instant,
+    /// Until when nothing but a commit makes it try again.
+    not_before: Instant,
 }
 
 #[derive(Debug)]
@@ -118,6 +136,22 @@ impl Queue {
     /// things too. What moves during a run may have been missed by it, and counts if the run ends well.
     pub(super) fn mark(&mut self, store: &StoreId) {
         self.mark_as(store, Urgency::Moved);
+    }
+
+    /// The same, but a store that backs off comes back sooner when its own failing run can't have been it: one that has
+    /// failed over one object may serve with all the others.
+    pub(super) fn mark_moved(&mut self, store: &StoreId, now: Instant) {
+        let failures = self.backing_off.get(store).filter(|failures| now > failures.ended + OWN_DOING);
+        if let (Some(failures), Some(due)) = (failures, self.due.of(store)) {
+            self.due.set(store, due.min(failures.not_before.max(now)));
+        }
+        self.mark(store);
+    }
+
+    /// A new store may be made now. If it could not be made before, it keeps its time.
+    pub(super) fn mark_admitted(&mut self, store: &StoreId) {
+        let has_failed = self.backing_off.contains_key(store);
+        self.mark_as(store, if has_failed { Urgency::Routine } else { Urgency::Changed });
     }
 
     /// It is time to look at this store again.
@@ -178,6 +212,14 @@ impl Queue {
         }
     }
 
+    /// A run found that its store may not be made yet: that mends no failure.
+    pub(super) fn waited(&mut self, store: &StoreId) {
+        self.due.remove(store);
+        if let Some(again) = self.end(store).and_then(|running| running.again) {
+            self.enqueue(store, again);
+        }
+    }
+
     /// A run was cut off for no fault of its store's: for a newer commit, or for want of a place. It begins anew.
     pub(super) fn interrupted(&mut self, store: &StoreId) {
         if let Some(running) = self.end(store) {
@@ -200,9 +242,11 @@ impl Queue {
             self.enqueue(store, again.unwrap_or(Urgency::Changed));
             return Duration::ZERO;
         }
-        let failures = self.backing_off.get(store).copied().unwrap_or(0).saturating_add(1);
-        let doubled = FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(LAST_RETRY);
-        let wait = doubled.mul_f64(1.0 + JITTER * chance).max(at_least.min(LAST_RETRY));
+        let count = self.backing_off.get(store).map_or(0, |failures| failures.count).saturating_add(1);
+        let doubled = FIRST_RETRY.saturating_mul(1 << (count - 1).min(16)).min(LAST_RETRY);
+        let at_least = at_least.min(LAST_RETRY);
+        let wait = doubled.mul_f64(1.0 + JITTER * chance).max(at_least);
+        let failures = Failures { count, ended: now, not_before: now + at_least.max(SOONEST) };
         self.backing_off.insert(store.clone(), failures);
         self.due.set(store, now + wait);
         wait
@@ -229,7 +273,7 @@ impl Queue {
     fn mark_as(&mut self, store: &StoreId, urgency: Urgency) {
         if let Some(running) = self.running.get_mut(store) {
             running.again = Some(running.again.map_or(urgency, |again| again.min(urgency)));
-        } else if !self.backing_off.contains_key(store) {
+        } else if !self.due.has(store) {
             self.enqueue(store, urgency);
         }
     }
@@ -441,6 +485,30 @@ mod tests {
         assert_eq!((take(&mut queue, now, ONE), queue.next_due()), (Some(id("a")), None));
         assert_eq!(queue.failed(&id("a"), now, Duration::ZERO, 0.0).as_secs(), 1, "counting began anew");
         assert_eq!(take(&mut queue, now + Duration::from_secs(1), ONE), Some(id("a")));
+    }
+
+    #[test]
+    fn what_somebody_moves_in_a_store_that_failed_long_ago_is_looked_at_soon() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let seconds = |seconds| now + Duration::from_secs(seconds);
+        for _ in 0..9 {
+            queue.failed(&id("a"), now, Duration::ZERO, 0.0);
+        }
+        queue.mark_moved(&id("a"), seconds(1));
+        assert_eq!(queue.next_due(), Some(seconds(256)), "its own doing");
+        queue.mark_moved(&id("a"), seconds(3));
+        assert_eq!((queue.next_due(), take(&mut queue, seconds(9), ONE)), (Some(seconds(10)), None));
+        assert_eq!(take(&mut queue, seconds(10), ONE), Some(id("a")));
+        assert_eq!(
+            queue.failed(&id("a"), seconds(10), Duration::ZERO, 0.0).as_secs(),
+            300,
+            "it failed still"
+        );
+        queue.mark_moved(&id("a"), seconds(100));
+        assert_eq!(take(&mut queue, seconds(100), ONE), Some(id("a")), "at once, so long after it");
+        queue.failed(&id("a"), seconds(100), Duration::from_secs(60), 0.0);
+        queue.mark_moved(&id("a"), seconds(110));
+        assert_eq!(queue.next_due(), Some(seconds(160)), "the server asked for that");
     }
 
     #[test]
