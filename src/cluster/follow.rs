@@ -2,7 +2,6 @@
 //! objects even where metadata is enough (a Secret's data would come along), keeps whole pages in memory, may begin
 //! from a stale list, and never recovers from an API server whose versions went back (a restored backup).
 
-use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -87,7 +86,7 @@ enum Place {
 }
 
 /// What earlier passes taught.
-struct Tries {
+pub(super) struct Tries {
     waits: DefaultBackoff,
     /// Whether the server streams lists, as far as is known.
     streams: bool,
@@ -96,7 +95,7 @@ struct Tries {
 }
 
 impl Tries {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { waits: DefaultBackoff::default(), streams: true, failed_lists: 0 }
     }
 
@@ -129,15 +128,18 @@ struct Broken {
     lost: bool,
     /// Whether the server can't stream lists.
     no_streaming: bool,
+    /// Whether there is nothing at this path.
+    not_served: bool,
 }
 
 impl From<kube::Error> for Broken {
     fn from(error: kube::Error) -> Self {
-        let (mut lost, mut no_streaming) = (false, false);
+        let (mut lost, mut no_streaming, mut not_served) = (false, false, false);
         if let kube::Error::Api(status) = &error {
             (lost, no_streaming) = judge(status.code, &status.message);
+            not_served = status.code == 404;
         }
-        Self { words: error::chain(&error), lost, no_streaming }
+        Self { words: error::chain(&error), lost, no_streaming, not_served }
     }
 }
 
@@ -153,7 +155,7 @@ fn judge(code: u16, message: &str) -> (bool, bool) {
 impl Broken {
     fn silent(seconds: Duration) -> Self {
         let words = format!("nothing came for {} s", seconds.as_secs());
-        Self { words, lost: false, no_streaming: false }
+        broken(words)
     }
 }
 
@@ -165,15 +167,17 @@ struct Page {
 }
 
 impl Source {
-    /// Follows for ever. Every error is told and retried with backoff; a list that breaks off is never complete.
-    pub(super) async fn follow(&self, mut tell: impl FnMut(News)) -> Infallible {
-        let (mut place, mut tries) = (Place::Nowhere, Tries::new());
+    /// Follows for as long as there is something to follow at this path. Every error is told and retried with backoff; a
+    /// list that breaks off is never complete.
+    pub(super) async fn follow(&self, tries: &mut Tries, mut tell: impl FnMut(News)) {
+        let mut place = Place::Nowhere;
         loop {
             let result = match &place {
                 Place::Nowhere if tries.stream() => self.watch(&mut place, true, &mut tell).await,
                 Place::Nowhere => self.page(&mut place, &mut tell).await,
                 Place::At(_) => self.watch(&mut place, false, &mut tell).await,
             };
+            let not_served = result.as_ref().is_err_and(|broken| broken.not_served);
             let wait = match result {
                 Ok(()) => tries.went_well(),
                 Err(broken) => {
@@ -189,6 +193,9 @@ impl Source {
                 }
             };
             tokio::time::sleep(wait).await;
+            if not_served {
+                return;
+            }
         }
     }
 
@@ -317,7 +324,7 @@ fn take(event: WatchEvent<Seen>, place: &mut Place, tell: &mut impl FnMut(News))
 }
 
 fn broken(error: impl std::fmt::Display) -> Broken {
-    Broken { words: error.to_string(), lost: false, no_streaming: false }
+    Broken { words: error.to_string(), lost: false, no_streaming: false, not_served: false }
 }
 
 #[cfg(test)]
@@ -353,8 +360,23 @@ mod tests {
         let source = Source { client, path, depth: Depth::Metadata, labels: None, fields: None };
         let note = |news| told.store(matches!(news, News::Listing), Ordering::Relaxed);
         // What is applied while the answer is on its way is newer than the list, or in it.
-        let follow = tokio::time::timeout(Duration::from_millis(50), source.follow(note));
+        let mut tries = Tries::new();
+        let follow = tokio::time::timeout(Duration::from_millis(50), source.follow(&mut tries, note));
         assert!(follow.await.is_err() && told.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_served_any_more_nothing_is_followed() {
+        let not_found = |_: Request<Body>| async {
+            let body = Body::from(b"404 page not found\n".to_vec());
+            Ok::<_, std::io::Error>(Response::builder().status(404).body(body).unwrap())
+        };
+        let (client, path) = (Client::new(service_fn(not_found), "default"), "/apis/a/v1beta1/bs".to_owned());
+        let source = Source { client, path, depth: Depth::Metadata, labels: None, fields: None };
+        let (mut told, mut tries) = (false, Tries::new());
+        let follow = source.follow(&mut tries, |news| told |= matches!(news, News::Broken(_)));
+        tokio::time::timeout(Duration::from_secs(10), follow).await.unwrap();
+        assert!(told);
     }
 
     #[test]

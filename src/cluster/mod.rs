@@ -29,7 +29,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
@@ -48,7 +48,7 @@ use index::Index;
 use mask::Mask;
 pub use pace::{Pace, PaceReport};
 pub use remains::Remains;
-use resources::ResourceTable;
+use resources::Kinds;
 use watch::Watches;
 
 /// How long one request may take before it counts as failed, the waits that the API server asks for included. (No
@@ -77,7 +77,7 @@ pub struct Cluster {
     client: Client,
     pace: Pace,
     source: SourceId,
-    table: Arc<RwLock<ResourceTable>>,
+    kinds: Arc<Kinds>,
     index: Arc<Index>,
     watches: Arc<Mutex<Watches>>,
 }
@@ -91,12 +91,12 @@ impl Cluster {
             .map_err(ClusterError::request("connect to the cluster", Mask::default))?
             .with_layer(&pace)
             .build();
-        let table = ResourceTable::discover(&client).await?;
+        let kinds = Arc::new(Kinds::discover(client.clone()).await?);
         Ok(Self {
             client,
             pace,
             source: settings.source,
-            table: Arc::new(RwLock::new(table)),
+            kinds,
             index: Arc::new(Index::new(changes)),
             watches: Arc::default(),
         })
@@ -172,33 +172,31 @@ impl Cluster {
 
     /// Finds how the API server serves a kind.
     pub fn resolve(&self, api_version: &str, kind: &str) -> Option<Resource> {
-        resources::read(&self.table).get(api_version, kind)
+        self.kinds.read().get(api_version, kind)
     }
 
     fn resolve_any_version(&self, group: &str, kind: &str) -> Option<Resource> {
-        resources::read(&self.table).any_version(group, kind)
+        self.kinds.read().any_version(group, kind)
     }
 
     fn resolve_plural(&self, group: &str, plural: &str) -> Option<Resource> {
-        resources::read(&self.table).by_plural(group, plural)
+        self.kinds.read().by_plural(group, plural)
     }
 
-    /// Asks anew which kinds are served: a store may need one that was installed since.
+    /// Asks anew which kinds are served, unless that was done a moment ago: a store may need one that was installed since.
     pub async fn rediscover(&self) -> Result<(), ClusterError> {
-        let table = ResourceTable::discover(&self.client).await?;
-        *resources::write(&self.table) = table;
-        Ok(())
+        self.kinds.rediscover().await
     }
 
     /// Returns the server's version and every `group/version` and `group/version/Kind` it serves, as charts
     /// ask for them.
     pub fn served(&self) -> (String, Arc<[String]>) {
-        resources::read(&self.table).served()
+        self.kinds.read().served()
     }
 
     /// Returns the fingerprint of what the server is and serves: charts may render otherwise when it changes.
     pub fn served_fingerprint(&self) -> Fingerprint {
-        resources::read(&self.table).fingerprint()
+        self.kinds.read().fingerprint()
     }
 
     fn api(&self, resource: &Resource, namespace: &str) -> Api<DynamicObject> {

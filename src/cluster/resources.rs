@@ -1,13 +1,47 @@
 //! Which kinds the API server serves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use kube::discovery::{Discovery, Scope};
 
 use super::{ClusterError, bounded};
 use crate::manifest::{Fingerprint, Resource};
+
+/// How old an answer has to be before the server is asked anew: a thousand stores that miss one kind ask once.
+const OLD: Duration = Duration::from_secs(10);
+
+/// What the API server serves, as it said last.
+pub(super) struct Kinds {
+    client: Client,
+    table: RwLock<ResourceTable>,
+    /// When that was; locked while it is asked.
+    asked: tokio::sync::Mutex<Instant>,
+}
+
+impl Kinds {
+    pub(super) async fn discover(client: Client) -> Result<Self, ClusterError> {
+        let table = ResourceTable::discover(&client).await?;
+        Ok(Self { client, table: RwLock::new(table), asked: tokio::sync::Mutex::new(Instant::now()) })
+    }
+
+    /// Asks anew, unless that was done a moment ago.
+    pub(super) async fn rediscover(&self) -> Result<(), ClusterError> {
+        let mut asked = self.asked.lock().await;
+        if asked.elapsed() >= OLD {
+            let table = ResourceTable::discover(&self.client).await?;
+            *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+            *asked = Instant::now();
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, ResourceTable> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The kinds served, by API version and kind.
 #[derive(Debug)]
@@ -21,7 +55,7 @@ pub(super) struct ResourceTable {
 
 impl ResourceTable {
     /// Asks the API server: three requests (version, aggregated discovery of core and of all groups).
-    pub(super) async fn discover(client: &Client) -> Result<Self, ClusterError> {
+    async fn discover(client: &Client) -> Result<Self, ClusterError> {
         let version = bounded("ask the cluster's version", client.apiserver_version()).await?;
         let discovery = Discovery::new(client.clone()).run_aggregated();
         let discovery = bounded("ask which kinds the cluster serves", discovery).await?;
@@ -77,10 +111,43 @@ fn served(resources: &BTreeMap<(String, String), Resource>) -> Arc<[String]> {
     names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-pub(super) fn read(table: &RwLock<ResourceTable>) -> RwLockReadGuard<'_, ResourceTable> {
-    table.read().unwrap_or_else(PoisonError::into_inner)
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(super) fn write(table: &RwLock<ResourceTable>) -> RwLockWriteGuard<'_, ResourceTable> {
-    table.write().unwrap_or_else(PoisonError::into_inner)
+    use futures::future::join_all;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// A client of a server that serves nothing, and how many requests it had.
+    fn server() -> (Client, Arc<AtomicUsize>) {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let answer = move |request: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let version = json!({ "major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "",
+                "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": "" });
+            let nothing = json!({ "kind": "APIGroupDiscoveryList", "metadata": {}, "items": [],
+                "apiVersion": "apidiscovery.k8s.io/v2" });
+            let body = if request.uri().path() == "/version" { version } else { nothing };
+            async move { Ok::<_, std::io::Error>(Response::new(Body::from(body.to_string().into_bytes()))) }
+        };
+        (Client::new(service_fn(answer), "default"), requests)
+    }
+
+    #[tokio::test]
+    async fn many_who_miss_a_kind_ask_once() {
+        let (client, requests) = server();
+        let kinds = Kinds::discover(client).await.unwrap();
+        let first = requests.load(Ordering::Relaxed);
+        kinds.rediscover().await.unwrap();
+        assert_eq!(requests.load(Ordering::Relaxed), first, "it was asked a moment ago");
+        *kinds.asked.lock().await -= OLD;
+        join_all((0..20).map(|_| kinds.rediscover())).await;
+        assert_eq!(requests.load(Ordering::Relaxed), 2 * first);
+    }
 }

@@ -10,8 +10,9 @@ use kube::Resource as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::follow::{Depth, News, Source};
+use super::follow::{Depth, News, Source, Tries};
 use super::index::{Feed, Index, Origin};
+use super::resources::Kinds;
 use super::{Cluster, ClusterError, NAMESPACES, collection};
 use crate::manifest::{Resource, USUAL_KINDS, api_version};
 use crate::names::{INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
@@ -101,7 +102,8 @@ impl Cluster {
         }
         let (sender, receiver) = watch::channel(Progress::Listing);
         let Some(source) = self.source_of(&feed, resource) else { return (feed, receiver) };
-        watches.tasks.spawn(run(source, Arc::clone(&self.index), feed.clone(), sender));
+        let kinds = Arc::clone(&self.kinds);
+        watches.tasks.spawn(run(source, kinds, Arc::clone(&self.index), feed.clone(), sender));
         watches.progress.insert(feed.clone(), receiver.clone());
         (feed, receiver)
     }
@@ -161,14 +163,34 @@ async fn synced(
     Ok(())
 }
 
-/// Feeds the index for ever.
-async fn run(source: Source, index: Arc<Index>, feed: Feed, progress: watch::Sender<Progress>) {
-    let tell = |news| match news {
-        News::Listing => index.begin_relist(&feed),
-        News::There(object) => index.put(Origin::Watch, &feed, &object),
-        News::Gone(object) => index.remove(&feed, &object),
+/// Feeds the index for ever, whatever the version under which the kind is served.
+async fn run(
+    mut source: Source,
+    kinds: Arc<Kinds>,
+    index: Arc<Index>,
+    feed: Feed,
+    progress: watch::Sender<Progress>,
+) {
+    let mut tries = Tries::new();
+    loop {
+        source.follow(&mut tries, |news| take_in(news, &index, &feed, &progress)).await;
+        let Feed::Objects { group, kind } = &feed else { continue };
+        if let Err(error) = kinds.rediscover().await {
+            tracing::warn!(watch = ?feed, %error, "failed to ask how a kind is served that was not found");
+        }
+        if let Some(resource) = kinds.read().any_version(group, kind) {
+            source.path = collection(&resource, None);
+        }
+    }
+}
+
+fn take_in(news: News, index: &Index, feed: &Feed, progress: &watch::Sender<Progress>) {
+    match news {
+        News::Listing => index.begin_relist(feed),
+        News::There(object) => index.put(Origin::Watch, feed, &object),
+        News::Gone(object) => index.remove(feed, &object),
         News::Complete(version) => {
-            index.end_relist(&feed, &version);
+            index.end_relist(feed, &version);
             progress.send_replace(Progress::Synced);
         }
         News::Broken(words) => {
@@ -182,6 +204,5 @@ async fn run(source: Source, index: Arc<Index>, feed: Feed, progress: watch::Sen
                 first
             });
         }
-    };
-    match source.follow(tell).await {}
+    }
 }
