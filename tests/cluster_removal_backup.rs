@@ -7,6 +7,7 @@ mod common;
 use std::time::Instant;
 
 use common::{World, until};
+use serde_json::json;
 
 fn budget(approved: &str) -> String {
     format!("deletionBudget: {{maxStores: 9, maxPercent: 100, windowMinutes: 0, approved: [{approved}]}}")
@@ -75,5 +76,42 @@ fn a_backup_that_fails_keeps_the_store_until_it_is_approved_and_a_restart_makes_
 
     world.write_fleet(&budget(&world.store("acme")));
     world.repository.push("approve acme");
+    world.until_gone("acme");
+}
+
+#[test]
+fn a_backup_that_is_old_is_made_anew() {
+    let (world, daemon) = with_backup("good");
+    // The grace period keeps the store until the removal has a backup that ended long ago.
+    world.write_fleet(&format!("{}\n  deletionGracePeriodSeconds: 600", budget("")));
+    world.remove_store("acme");
+    let since = until("the time is written down", || world.mark("acme", "removal-since"));
+    let (namespace, old) = (world.namespace("acme"), "2020-01-01T00:00:00Z");
+    let spec = json!({
+        // Its end is told by this test.
+        "managedBy": "example.com/test",
+        "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "backup", "image": "backup" }] } },
+    });
+    let labels = world.cluster.namespace(&namespace).unwrap()["metadata"]["labels"].clone();
+    let annotations = json!({ "storekeeper.dev/final-backup": since });
+    let metadata = json!({ "name": "final-backup", "labels": labels, "annotations": annotations });
+    world.cluster.create("batch/v1", "Job", &namespace, json!({ "metadata": metadata, "spec": spec }));
+    let conditions = ["SuccessCriteriaMet", "Complete"].map(
+        |name| json!({ "type": name, "status": "True", "lastTransitionTime": old, "lastProbeTime": old }),
+    );
+    let status = json!({ "startTime": old, "completionTime": old, "succeeded": 1, "conditions": conditions });
+    world.cluster.patch_status("batch/v1", "Job", &namespace, "final-backup", &status);
+    let job = || world.cluster.get("batch/v1", "Job", &namespace, "final-backup");
+    let first = job().unwrap()["metadata"]["uid"].clone();
+
+    world.refuse_deletion("acme");
+    world.write_fleet(&budget(""));
+    world.repository.push("no grace period");
+    until("the deletion is asked for", || {
+        let shown = daemon.store(&world.store("acme"))?;
+        shown["reason"].as_str()?.contains("on a Sunday").then_some(())
+    });
+    assert_ne!(job().unwrap()["metadata"]["uid"], first, "the old backup counted");
+    world.allow_deletion("acme");
     world.until_gone("acme");
 }

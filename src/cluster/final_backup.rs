@@ -13,11 +13,11 @@ use crate::names::{FIELD_MANAGER, FINAL_BACKUP_NAME};
 use crate::plan::{self, BackupStep};
 
 impl Cluster {
-    /// Looks what the next step towards a store's final backup is. One request when none is wanted, else two.
+    /// Looks what the next step towards a store's final backup is; times as in [`plan::final_backup`]. One request when none is wanted, else two.
     pub async fn final_backup(
         &self,
         owner: Owner<'_>,
-        since: i64,
+        times: (i64, i64),
         recorded: Option<&str>,
     ) -> Result<BackupStep, ClusterError> {
         let namespace = owner.store.namespace();
@@ -28,13 +28,13 @@ impl Cluster {
         let ours = ListParams::default().labels(&selector.join(","));
         let found = bounded(format!("list the CronJobs in {namespace}"), cron_jobs.list(&ours)).await?;
         let found: Vec<_> = found.items.iter().map(value).collect();
-        let unmade = plan::final_backup(owner, since, recorded, &found, None);
+        let unmade = plan::final_backup(owner, times, recorded, &found, None);
         if unmade == BackupStep::NotWanted {
             return Ok(unmade);
         }
         let act = format!("read Job/{FINAL_BACKUP_NAME} in {namespace}");
         let job = bounded(act, jobs.get_opt(FINAL_BACKUP_NAME)).await?.as_ref().map(value);
-        Ok(plan::final_backup(owner, since, recorded, &found, job.as_ref()))
+        Ok(plan::final_backup(owner, times, recorded, &found, job.as_ref()))
     }
 
     /// Takes a step towards a store's final backup, if there is something to do in it.
@@ -57,7 +57,7 @@ impl Cluster {
             BackupStep::Clear(uid) => {
                 let only = Preconditions { uid: Some(uid.clone()), ..Preconditions::default() };
                 let params = DeleteParams::background().preconditions(only);
-                let act = format!("delete Job/{FINAL_BACKUP_NAME} of an earlier removal in {namespace}");
+                let act = format!("delete an earlier Job/{FINAL_BACKUP_NAME} in {namespace}");
                 bounded(act, jobs.delete(FINAL_BACKUP_NAME, &params)).await?;
             }
             BackupStep::NotWanted | BackupStep::Wait(_) | BackupStep::Done | BackupStep::Failed(_) => {}

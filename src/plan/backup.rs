@@ -6,6 +6,9 @@ use super::moment;
 use crate::manifest::Owner;
 use crate::names::{ANNOTATION_FINAL_BACKUP, FINAL_BACKUP_NAME};
 
+/// How long a finished backup is good enough, in seconds: the shop goes on selling until its namespace is deleted.
+const GOOD_FOR: i64 = 900;
+
 /// What to do about a store's final backup.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BackupStep {
@@ -13,8 +16,8 @@ pub enum BackupStep {
     NotWanted,
     /// It is to be made: this Job.
     Make(Value),
-    /// The Job with this identity is of an earlier removal, which was called off: it says nothing about the data as it
-    /// is now, and has to go before another one is made.
+    /// The Job with this identity is of an earlier removal, which was called off, or ended long ago: it says nothing about
+    /// the data as it is now, and has to go before another one is made.
     Clear(String),
     /// It is on its way, with these words.
     Wait(String),
@@ -24,11 +27,11 @@ pub enum BackupStep {
     Failed(String),
 }
 
-/// Decides the next step. `since` is when the store's file went; `recorded` the CronJob that the store's inventory
+/// Decides the next step. `since` is when the store's file went, `now` the time; `recorded` the CronJob that the store's inventory
 /// names for this; `cron_jobs` those found now, and `job` what has the Job's name.
 pub fn final_backup(
     owner: Owner<'_>,
-    since: i64,
+    (since, now): (i64, i64),
     recorded: Option<&str>,
     cron_jobs: &[Value],
     job: Option<&Value>,
@@ -38,7 +41,7 @@ pub fn final_backup(
         return BackupStep::NotWanted;
     }
     if let Some(job) = job {
-        return judge(job, since);
+        return judge(job, since, now);
     }
     match (asking.as_slice(), recorded) {
         ([cron_job], _) => make(owner, since, cron_job),
@@ -57,7 +60,7 @@ pub fn wants_final_backup(cron_job: &Value) -> bool {
     cron_job["metadata"]["annotations"][ANNOTATION_FINAL_BACKUP] == "true"
 }
 
-fn judge(job: &Value, since: i64) -> BackupStep {
+fn judge(job: &Value, since: i64, now: i64) -> BackupStep {
     let uid = text(job, "/metadata/uid").to_owned();
     if !job["metadata"]["deletionTimestamp"].is_null() {
         return BackupStep::Wait("the Job of an earlier one is being deleted".to_owned());
@@ -68,7 +71,9 @@ fn judge(job: &Value, since: i64) -> BackupStep {
     let conditions = job["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let condition = |name: &str| conditions.iter().find(|it| it["type"] == name && it["status"] == "True");
     if condition("Complete").is_some() {
-        return BackupStep::Done;
+        let ended = moment::seconds(text(job, "/status/completionTime"));
+        let is_old = ended.is_some_and(|ended| now.saturating_sub(ended) > GOOD_FOR);
+        return if is_old { BackupStep::Clear(uid) } else { BackupStep::Done };
     }
     if let Some(failed) = condition("Failed") {
         let why = [text(failed, "/reason"), text(failed, "/message")];
@@ -110,6 +115,7 @@ mod tests {
     use super::*;
 
     const SINCE: i64 = 1_800_000_000;
+    const NOW: i64 = SINCE + 3600;
 
     fn cron_job(annotation: &str) -> Value {
         json!({
@@ -123,7 +129,7 @@ mod tests {
 
     fn step(recorded: Option<&str>, cron_jobs: &[Value], job: Option<&Value>) -> BackupStep {
         let (store, source) = ("acme".parse().unwrap(), "main".parse().unwrap());
-        final_backup(Owner { store: &store, source: &source }, SINCE, recorded, cron_jobs, job)
+        final_backup(Owner { store: &store, source: &source }, (SINCE, NOW), recorded, cron_jobs, job)
     }
 
     fn job(removal: &str, status: &Value) -> Value {
@@ -159,6 +165,20 @@ mod tests {
         assert!(matches!(step(None, &asking, Some(&earlier)), BackupStep::Wait(_)));
         let ours = job("2027-01-15T08:00:00Z", &done);
         assert_eq!(step(None, &asking, Some(&ours)), BackupStep::Done);
+    }
+
+    #[test]
+    fn a_backup_that_ended_long_ago_is_made_anew() {
+        let ended = |seconds_ago: i64| {
+            let status = json!({
+                "conditions": [{ "type": "Complete", "status": "True" }],
+                "completionTime": moment::utc(NOW - seconds_ago),
+            });
+            step(None, &[cron_job("true")], Some(&job("2027-01-15T08:00:00Z", &status)))
+        };
+        assert_eq!((ended(0), ended(900)), (BackupStep::Done, BackupStep::Done));
+        assert_eq!(ended(901), BackupStep::Clear("u".to_owned()));
+        assert_eq!(ended(-60), BackupStep::Done, "clocks of two machines differ");
     }
 
     #[test]

@@ -158,7 +158,8 @@ async fn back_up(
     since: i64,
 ) -> Result<BackupStep, RunError> {
     let recorded = observed.inventory.as_ref().and_then(|inventory| inventory.final_backup.as_deref());
-    let step = context.cluster.final_backup(owner, since, recorded).await?;
+    let now = (context.surroundings.clock)();
+    let step = context.cluster.final_backup(owner, (since, now), recorded).await?;
     if let BackupStep::Make(_) | BackupStep::Clear(_) = step {
         mark(context, owner, namespace, decided(namespace, since)).await?;
         context.cluster.advance_final_backup(owner, &step).await?;

@@ -3,10 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use super::World;
+use serde_json::json;
+
 use super::daemon::Daemon;
+use super::{World, until};
+
+const ADMISSION: &str = "admissionregistration.k8s.io/v1";
 
 const OBJECTS: &str = r#"
+{{- with .Values.wrong }}{{ fail . }}{{ end }}
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -61,13 +66,18 @@ spec:
 
 impl World {
     /// Starts a daemon that makes stores of a few objects. With the chart value `backup`, `good` or `bad`, they ask for
-    /// a final backup, which ends that way.
+    /// a final backup, which ends that way; with `wrong` they do not render.
     pub fn start_small(&self) -> Daemon {
         self.start_small_on(&self.cluster.kubeconfig)
     }
 
     /// The same through another kubeconfig.
     pub fn start_small_on(&self, kubeconfig: &Path) -> Daemon {
+        self.start_small_with(&self.repository.url(), kubeconfig, &[])
+    }
+
+    /// The same with a repository's URL and further arguments.
+    pub fn start_small_with(&self, url: &str, kubeconfig: &Path, more: &[&str]) -> Daemon {
         let chart = self.folder.path().join("small-chart");
         fs::create_dir_all(chart.join("templates")).unwrap();
         fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: small\nversion: 0.1.0\n").unwrap();
@@ -75,9 +85,8 @@ impl World {
             fs::write(chart.join(values), "{}\n").unwrap();
         }
         fs::write(chart.join("templates/objects.yaml"), OBJECTS).unwrap();
-        let (url, folder) = (self.repository.url(), self.folder.path());
-        let more = ["--probe", "objects", "--chart", chart.to_str().unwrap()];
-        Daemon::start_on("127.0.0.1:0", folder, &url, &self.source, kubeconfig, &more)
+        let more = [&["--probe", "objects", "--chart", chart.to_str().unwrap()], more].concat();
+        Daemon::start_on("127.0.0.1:0", self.folder.path(), url, &self.source, kubeconfig, &more)
     }
 
     /// Writes a store file with further lines of its spec.
@@ -126,5 +135,43 @@ impl World {
     pub fn remove_store(&self, name: &str) -> String {
         self.repository.remove(&self.file(name));
         self.repository.push(&format!("remove {name}"))
+    }
+
+    /// Makes the API server refuse to delete a store's namespace, until [`World::allow_deletion`].
+    pub fn refuse_deletion(&self, name: &str) {
+        let policy = self.policy(name);
+        let rule = json!({
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["namespaces"],
+            "resourceNames": [self.namespace(name)],
+        });
+        let body = json!({
+            "metadata": { "name": policy },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "resourceRules": [rule] },
+                "validations": [{ "expression": "false", "message": "nobody deletes acme on a Sunday" }],
+            },
+        });
+        self.cluster.create(ADMISSION, "ValidatingAdmissionPolicy", "", body);
+        let binding = json!({
+            "metadata": { "name": policy },
+            "spec": { "policyName": policy, "validationActions": ["Deny"] },
+        });
+        self.cluster.create(ADMISSION, "ValidatingAdmissionPolicyBinding", "", binding);
+        until("the policy is in force", || {
+            let refused = self.cluster.try_delete_namespace(&self.namespace(name));
+            refused.contains("on a Sunday").then_some(())
+        });
+    }
+
+    /// Takes the refusal back.
+    pub fn allow_deletion(&self, name: &str) {
+        for kind in ["ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"] {
+            self.cluster.delete(ADMISSION, kind, "", &self.policy(name));
+        }
+    }
+
+    fn policy(&self, name: &str) -> String {
+        format!("{}-no-delete", self.store(name))
     }
 }
