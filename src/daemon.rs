@@ -2,6 +2,7 @@
 //! conclusion goes to the board and the metrics. It holds no truth of its own: a restart does what it would
 //! have done without one.
 
+mod absent;
 mod admission;
 mod agenda;
 mod asking;
@@ -31,15 +32,15 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::{Host, StoreId};
 use crate::plan::{Caps, Removals};
-use crate::reconcile::{Context, Memory, Past, Permit, Surroundings, Wish};
+use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
 use crate::report::{Board, Step, StepTimeouts, StoreState};
 use crate::store::{Snapshot, Store};
 
+use absent::Absent;
 use admission::Gate;
 use asking::Asking;
 pub use asking::AskingOptions;
 use conclusions::Census;
-use exits::Exits;
 use fights::Fights;
 use queue::{Lane, Places, Queue, Urgency};
 use runs::{Cut, Due, Runs};
@@ -238,20 +239,6 @@ struct Daemon {
     gate: Gate,
     /// Stores without a file, as far as this process knows more of them than the cluster shows.
     absent: Absent,
-}
-
-#[derive(Default)]
-struct Absent {
-    /// Those on their way out.
-    exits: Exits,
-    /// When their removals were planned last.
-    planned: Option<Instant>,
-    /// When they are to be planned anew though no run asks for it.
-    plan_at: Option<Instant>,
-    /// What may be withdrawn of removals that a run works on.
-    permits: BTreeMap<StoreId, Permit>,
-    /// What the newest good file of each said of its protection.
-    protection: BTreeMap<StoreId, bool>,
 }
 
 impl Daemon {

@@ -31,7 +31,7 @@ pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use record::{Applied, achieved, partly_achieved};
 pub use remaining::{Remaining, remaining};
 pub use removals::{
-    Fate, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, removals, shortened_list,
+    Fate, Gone, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, removals, shortened_list,
 };
 pub use rollback::may_roll_back;
 
@@ -91,9 +91,16 @@ impl ObservedNamespace {
         }
     }
 
-    /// Returns since when no file names the store, as it is marked.
+    /// Returns since when no file names the store, as it is marked. A mark from before the namespace was made is of
+    /// another one, and none.
     pub fn removal_since(&self) -> Option<i64> {
-        moment::seconds(self.annotations.get(ANNOTATION_REMOVAL_SINCE)?)
+        let since = moment::seconds(self.annotations.get(ANNOTATION_REMOVAL_SINCE)?)?;
+        (since >= self.created.unwrap_or(since)).then_some(since)
+    }
+
+    /// Whether anything is marked about its removal having begun.
+    pub fn is_removal_marked(&self) -> bool {
+        self.annotations.contains_key(ANNOTATION_REMOVAL_SINCE)
     }
 
     /// Whether its removal is marked as refused by the budget.

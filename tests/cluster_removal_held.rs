@@ -54,36 +54,22 @@ fn an_object_with_a_finalizer_is_named_with_it_and_its_age_and_other_stores_go_o
 #[test]
 fn a_delete_that_the_api_server_refuses_is_told_in_its_words_and_tried_again() {
     let (world, daemon) = World::with_small(&["acme"], BUDGET);
-    let name = format!("{}-no-delete", world.prefix);
-    let policy = json!({
-        "metadata": { "name": name },
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": { "resourceRules": [{
-                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["namespaces"],
-                "resourceNames": [world.namespace("acme")],
-            }] },
-            "validations": [{ "expression": "false", "message": "nobody deletes acme on a Sunday" }],
-        },
-    });
-    let kind = "admissionregistration.k8s.io/v1";
-    world.cluster.create(kind, "ValidatingAdmissionPolicy", "", policy);
-    let binding = json!({
-        "metadata": { "name": name },
-        "spec": { "policyName": name, "validationActions": ["Deny"] },
-    });
-    world.cluster.create(kind, "ValidatingAdmissionPolicyBinding", "", binding);
-    until("the policy is in force", || {
-        let refused = world.cluster.try_delete_namespace(&world.namespace("acme"));
-        refused.contains("on a Sunday").then_some(())
-    });
+    world.refuse_deletion("acme");
     world.remove_store("acme");
     let shown = world.until_state(&daemon, "acme", "FAILED");
     assert!(shown["reason"].as_str().unwrap().contains("nobody deletes acme on a Sunday"), "{shown}");
     assert!(shown["nextRetry"].is_string(), "{shown}");
-    for kind_name in ["ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"] {
-        world.cluster.delete(kind, kind_name, "", &name);
-    }
+    let since = || daemon.metric("storekeeper_removal_oldest_timestamp_seconds");
+    let begun = since();
+    let retry = shown["nextRetry"].clone();
+    until("it is tried again", || {
+        let shown = daemon.store(&world.store("acme"))?;
+        (shown["nextRetry"].is_string() && shown["nextRetry"] != retry).then_some(())
+    });
+    let shown = daemon.store(&world.store("acme")).unwrap();
+    assert!(shown["reason"].as_str().unwrap().contains("; its file is gone since "), "{shown}");
+    assert!((since() - begun).abs() < f64::EPSILON, "it has an age: {begun} {}", since());
+    world.allow_deletion("acme");
     world.until_gone("acme");
 }
 

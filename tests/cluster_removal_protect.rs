@@ -57,7 +57,7 @@ fn a_protected_store_outlives_its_file_and_every_approval_until_a_commit_takes_t
 
 #[test]
 fn a_protection_that_was_read_and_not_written_yet_counts() {
-    let (world, daemon) = World::with_small(&["acme"], "deletionBudget: {maxPercent: 100}");
+    let (world, daemon) = World::with_small(&["acme", "bonsai"], "deletionBudget: {maxPercent: 100}");
     // What is not ours is not written to: the namespace never gets the mark.
     let namespace = world.namespace("acme");
     let label = |value: serde_json::Value| {
@@ -68,8 +68,11 @@ fn a_protection_that_was_read_and_not_written_yet_counts() {
     world.write_store_with("acme", "protect: true");
     world.repository.push("protect acme");
     world.until_state(&daemon, "acme", "FAILED");
+    // Another store that goes by the same commit is none of its business.
+    world.repository.remove(&world.file("bonsai"));
     let commit = world.remove_store("acme");
     until("the removal is seen", || (daemon.fleet()["revision"] == commit).then_some(()));
+    world.until_gone("bonsai");
     assert_eq!(world.mark("acme", "protect"), None);
     label(world.source.clone().into());
     let shown = world.until_state(&daemon, "acme", "FAILED");

@@ -10,6 +10,7 @@ use super::runs::{Cut, End, Finished, LONGEST};
 use super::{Daemon, Shown};
 use crate::metrics::Outcome;
 use crate::names::StoreId;
+use crate::plan::moment;
 use crate::reconcile::{Conclusion, Done, RunError, Tally, Wish};
 use crate::report::{Step, StoreReport, StoreState};
 use crate::store::StoreEntry;
@@ -57,7 +58,12 @@ impl Daemon {
                 let at_least = Duration::from_secs(error.retry_after().into());
                 let wait = self.queue.failed(&store, Instant::now(), at_least, (self.chance)());
                 let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
-                let reason = format!("failed to {error}");
+                let reason = match &wish {
+                    Wish::Absent { since, .. } => {
+                        format!("failed to {error}; its file is gone since {}", moment::utc(*since))
+                    }
+                    _ => format!("failed to {error}"),
+                };
                 let state = Some(StoreState::Failed);
                 let next_retry = Some(retry);
                 let shown = Shown { state, step: None, reason, next_retry, deletes_at: None };

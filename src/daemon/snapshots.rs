@@ -65,6 +65,8 @@ impl Daemon {
         let left = self.accepted.iter().filter(|(id, _)| !has_file(id));
         self.absent.protection.extend(left.map(|(id, (store, _))| (id.clone(), store.protect)));
         self.absent.protection.retain(|id, _| !has_file(id));
+        let had_file = self.snapshot.iter().flat_map(|before| before.stores.keys());
+        self.absent.follow(had_file, has_file, Instant::now(), (self.context.surroundings.clock)());
         self.withdraw_permits(has_file);
         self.accepted.retain(|id, _| has_file(id));
         self.show_snapshot(&snapshot);

@@ -108,10 +108,18 @@ impl Daemon {
             return;
         }
         let recent = self.recent_removals(now);
-        self.absent.protection.retain(|store, _| observed.contains_key(store));
+        let there = |store: &StoreId| self.context.cluster.namespace(store).is_some();
+        self.absent.notice(&observed, there, Instant::now(), now);
+        let gone = self.absent.gone(Instant::now());
         let (refused_before, protection) = (self.removals.refused(), &self.absent.protection);
         let rules = RemovalRules::new(&self.context.source, &snapshot.fleet, fleet, now);
-        let rules = RemovalRules { recent: &recent, refused_before: &refused_before, protection, ..rules };
+        let rules = RemovalRules {
+            recent: &recent,
+            refused_before: &refused_before,
+            protection,
+            gone: &gone,
+            ..rules
+        };
         let removals = plan::removals(&has_file, &observed, &rules);
         let refusal = removals.refusal();
         if refusal != self.removals.refusal() {

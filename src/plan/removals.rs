@@ -35,6 +35,15 @@ pub enum Fate {
     Protected,
 }
 
+/// Since when no file names a store, as a process knows it that has seen files come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone {
+    /// Since when, in seconds since 1970.
+    pub since: i64,
+    /// How many seconds have passed since then, by a clock that never jumps.
+    pub waited: i64,
+}
+
 /// What is remembered of removals beyond what the cluster shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recent {
@@ -74,6 +83,8 @@ pub struct RemovalRules<'a> {
     pub refused_before: &'a BTreeSet<StoreId>,
     /// What the newest file of a store said of its protection, where this process has seen one.
     pub protection: &'a BTreeMap<StoreId, bool>,
+    /// Since when they have no file, where this process knows it.
+    pub gone: &'a BTreeMap<StoreId, Gone>,
 }
 
 impl<'a> RemovalRules<'a> {
@@ -82,6 +93,7 @@ impl<'a> RemovalRules<'a> {
         static NO_RECENT: Recent = Recent { removed: Vec::new(), unknown_since: None };
         static NO_REFUSED: BTreeSet<StoreId> = BTreeSet::new();
         static NO_PROTECTION: BTreeMap<StoreId, bool> = BTreeMap::new();
+        static NO_GONE: BTreeMap<StoreId, Gone> = BTreeMap::new();
         Self {
             source,
             budget: &fleet_file.deletion_budget,
@@ -91,6 +103,7 @@ impl<'a> RemovalRules<'a> {
             recent: &NO_RECENT,
             refused_before: &NO_REFUSED,
             protection: &NO_PROTECTION,
+            gone: &NO_GONE,
         }
     }
 }
@@ -189,25 +202,33 @@ pub fn removals(
     observed: &BTreeMap<StoreId, ObservedNamespace>,
     rules: &RemovalRules<'_>,
 ) -> Removals {
-    let RemovalRules { source, budget, grace_seconds, now, fleet, recent, refused_before, protection } =
+    let RemovalRules { source, budget, grace_seconds, now, fleet, recent, refused_before, protection, gone } =
         *rules;
     let ours = |store: &StoreId, namespace: &ObservedNamespace| {
         !has_file(store) && namespace.ownership(Owner { store, source }) == Ownership::Ours
     };
-    let timed = |since: i64, approved| {
-        let until = since.saturating_add(grace_seconds.into());
-        if now < until { Fate::Grace { since, until } } else { Fate::Due { since, approved } }
+    // The time has to be over by the clock, which a restart finds again, and by the time that has passed: a clock that
+    // jumps ends no grace period.
+    let timed = |store: &StoreId, since: i64, approved| {
+        let grace = i64::from(grace_seconds);
+        let left = gone.get(store).map_or(0, |gone| grace - gone.waited);
+        match since.saturating_add(grace) {
+            until if now < until => Fate::Grace { since, until },
+            _ if left > 0 => Fate::Grace { since, until: now.saturating_add(left) },
+            _ => Fate::Due { since, approved },
+        }
     };
     let (mut fates, mut undecided, mut counted) = (BTreeMap::new(), Vec::new(), 0);
     for (store, namespace) in observed.iter().filter(|(store, namespace)| ours(store, namespace)) {
-        let since = namespace.removal_since().unwrap_or(now);
+        // What stands there may be of an earlier removal, which was called off.
+        let since = gone.get(store).map(|gone| gone.since).max(namespace.removal_since()).unwrap_or(now);
         let approved = budget.approved.contains(store);
         let protected = protection.get(store).copied().unwrap_or_else(|| namespace.is_protected());
         let refused = refused_before.contains(store) || namespace.is_refused();
         let fate = match namespace.deleting_since {
             Some(_) => Fate::Going,
             None if protected => Fate::Protected,
-            None if approved => timed(since, true),
+            None if approved => timed(store, since, true),
             None if refused => Fate::Refused { since },
             None => {
                 undecided.push((store, since));
@@ -220,16 +241,16 @@ pub fn removals(
     // What is going already counts: commits in a row that remove three each are one mass removal. What was refused
     // before counts too and stays refused, or a batch would slip through once half of it is marked.
     let room =
-        room(budget, now, fleet, counted + undecided.len(), &gone(observed, recent, budget, now), recent);
+        room(budget, now, fleet, counted + undecided.len(), &went(observed, recent, budget, now), recent);
     let fits = room.counted <= room.limit && room.unknown_until.is_none();
     for (store, since) in undecided {
-        fates.insert(store.clone(), if fits { timed(since, false) } else { Fate::Refused { since } });
+        fates.insert(store.clone(), if fits { timed(store, since, false) } else { Fate::Refused { since } });
     }
     Removals { fates, room }
 }
 
 /// Finds what went within the window and is not seen going.
-fn gone<'a>(
+fn went<'a>(
     observed: &BTreeMap<StoreId, ObservedNamespace>,
     recent: &'a Recent,
     budget: &DeletionBudget,
@@ -245,19 +266,19 @@ fn room(
     now: i64,
     fleet: usize,
     wanted: usize,
-    gone: &[&Removed],
+    went: &[&Removed],
     recent: &Recent,
 ) -> Room {
     let DeletionBudget { max_stores, max_percent, window_minutes, approved: _ } = budget;
     // As large as it was when the window began, or a shrinking fleet would shrink its own budget.
-    let fleet = fleet + gone.len();
+    let fleet = fleet + went.len();
     let part = (fleet * *max_percent as usize).div_ceil(100);
     let most = *max_stores as usize;
     let unknown_until = recent.unknown_since.map(|since| since.saturating_add(window_seconds(budget)));
     Room {
         limit: part.min(most),
-        counted: wanted + gone.len(),
-        gone: gone.len(),
+        counted: wanted + went.len(),
+        gone: went.len(),
         percent_of: (part < most).then_some((*max_percent, fleet)),
         window_minutes: *window_minutes,
         unknown_until: unknown_until.filter(|until| now < *until),
@@ -349,6 +370,7 @@ mod tests {
         recent: Recent,
         refused_before: BTreeSet<StoreId>,
         protection: BTreeMap<StoreId, bool>,
+        gone: BTreeMap<StoreId, Gone>,
     }
 
     /// Plans removals without a grace period, in a fleet of ten, unless the test sets something else.
@@ -360,11 +382,11 @@ mod tests {
     ) -> Removals {
         let mut setting = Setting { fleet: 10, ..Setting::default() };
         change(&mut setting);
-        let Setting { fleet, grace_seconds, recent, refused_before, protection } = &setting;
+        let Setting { fleet, grace_seconds, recent, refused_before, protection, gone } = &setting;
         let (present, source) = (ids(present), source());
         let file = fleet_file(budget.clone(), *grace_seconds);
         let rules = RemovalRules::new(&source, &file, *fleet, NOW);
-        let rules = RemovalRules { recent, refused_before, protection, ..rules };
+        let rules = RemovalRules { recent, refused_before, protection, gone, ..rules };
         removals(&|store| present.contains(store), observed, &rules)
     }
 
@@ -487,6 +509,38 @@ mod tests {
         let result = remove(&[], &observed, &budget(9, &[]), |it| it.grace_seconds = 300);
         assert_eq!(result.fates[&id("b")], Fate::Grace { since: NOW, until: NOW + 300 });
         assert_eq!(result.fates[&id("c")], Fate::Grace { since: NOW + 50, until: NOW + 350 });
+    }
+
+    #[test]
+    fn a_mark_of_an_earlier_removal_shortens_no_grace_period() {
+        let mut observed = namespaces(&["a", "b"]);
+        for store in ["a", "b"] {
+            mark(&mut observed, store, Marks { since: Some(NOW - 900), ..Marks::default() });
+        }
+        let gone = BTreeMap::from([(id("a"), Gone { since: NOW - 10, waited: 10 })]);
+        // What was marked before the namespace was made is of another one.
+        observed.get_mut(&id("b")).unwrap().created = Some(NOW - 800);
+        let result = remove(&[], &observed, &budget(9, &[]), |it| {
+            (it.grace_seconds, it.gone) = (300, gone.clone());
+        });
+        assert_eq!(result.fates[&id("a")], Fate::Grace { since: NOW - 10, until: NOW + 290 });
+        assert_eq!(result.fates[&id("b")], Fate::Grace { since: NOW, until: NOW + 300 });
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ends_no_grace_period() {
+        let observed = namespaces(&["a"]);
+        let fate = |since, waited| {
+            let gone = BTreeMap::from([(id("a"), Gone { since, waited })]);
+            let result = remove(&[], &observed, &budget(9, &["a"]), |it| {
+                (it.grace_seconds, it.gone) = (300, gone.clone());
+            });
+            result.fates[&id("a")]
+        };
+        let since = NOW - 86_400;
+        assert_eq!(fate(since, 299), Fate::Grace { since, until: NOW + 1 });
+        assert_eq!(fate(since, 300), Fate::Due { since, approved: true });
+        assert_eq!(fate(NOW + 50, 300), Fate::Grace { since: NOW + 50, until: NOW + 350 });
     }
 
     const ANNOTATION: &str = crate::names::ANNOTATION_REMOVAL_SINCE;

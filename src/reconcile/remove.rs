@@ -99,6 +99,20 @@ async fn mark(
     Ok(())
 }
 
+/// Takes off what says that no file names a store: one does again, though it may be of no use. What it was marked with
+/// must not shorten its next removal. Refusal and protection stay until a file that is of use decides.
+pub(super) async fn call_off(context: &Context, owner: Owner<'_>) -> Result<(), RunError> {
+    let observed = context.cluster.observe(owner.store);
+    let Some(namespace) = observed.namespace.as_ref().filter(|_| owns(owner, &observed)) else {
+        return Ok(());
+    };
+    if namespace.deleting_since.is_some() || !namespace.is_removal_marked() {
+        return Ok(());
+    }
+    let (refused, protected) = (namespace.is_refused(), namespace.is_protected());
+    mark(context, owner, namespace, Marks { since: None, refused, protected }).await
+}
+
 struct Removal<'a> {
     since: i64,
     approved: bool,
