@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::future::{pending, ready};
 use std::time::Duration;
 
 use common::api_proxy::{ApiProxy, Call, Fault, Rule};
@@ -32,13 +33,13 @@ fn a_namespace_that_was_made_anew_between_the_look_and_the_delete_stays() {
     runtime.block_on(async {
         let cluster = Cluster::connect(settings, Changes::default()).await.unwrap();
         let owner = Owner { store: &store, source: &source };
-        let result = cluster.delete_namespace(owner, &seen, || true).await;
+        let result = cluster.delete_namespace(owner, &seen, pending()).await;
         assert!(matches!(result, Err(ClusterError::Changed { .. })), "{result:?}");
         let foreign: SourceId = "another".parse().unwrap();
         let foreign = Owner { store: &store, source: &foreign };
-        let result = cluster.delete_namespace(foreign, &uid, || true).await;
+        let result = cluster.delete_namespace(foreign, &uid, pending()).await;
         assert!(matches!(result, Err(ClusterError::Changed { .. })), "{result:?}");
-        let result = cluster.delete_namespace(owner, &uid, || false).await;
+        let result = cluster.delete_namespace(owner, &uid, ready(())).await;
         assert!(matches!(result, Ok(false)), "{result:?}");
     });
     assert!(world.stays("acme"));

@@ -22,12 +22,12 @@ impl Cluster {
     /// Deletes the namespace of a store with this identity. The watch found it; here a fresh copy has to confirm that
     /// it still is that one and still this store's, and the server checks that exactly that copy is
     /// deleted.
-    /// `may` is asked last of all, right before the request; returns whether it was sent.
+    /// When `called_off` resolves, a request that waits for its turn is not sent; returns whether it was answered.
     pub async fn delete_namespace(
         &self,
         owner: Owner<'_>,
         uid: &str,
-        may: impl Fn() -> bool,
+        called_off: impl Future<Output = ()>,
     ) -> Result<bool, ClusterError> {
         let name = owner.store.namespace();
         let api = Api::<Namespace>::all(self.client.clone());
@@ -45,10 +45,13 @@ impl Cluster {
         let resource_version = Some(fresh.metadata.resource_version).filter(|version| !version.is_empty());
         let preconditions = Preconditions { resource_version, ..only(uid) };
         let params = DeleteParams::background().preconditions(preconditions);
-        if !may() {
-            return Ok(false);
-        }
-        gone(bounded(format!("delete namespace {name}"), api.delete(&name, &params)).await)?;
+        let delete = bounded(format!("delete namespace {name}"), api.delete(&name, &params));
+        let answer = tokio::select! {
+            biased;
+            () = called_off => return Ok(false),
+            answer = delete => answer,
+        };
+        gone(answer)?;
         Ok(true)
     }
 }

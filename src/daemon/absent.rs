@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::exits::Exits;
 use crate::names::StoreId;
-use crate::plan::{Gone, ObservedNamespace};
+use crate::plan::{Fate, Gone, ObservedNamespace};
 use crate::reconcile::Permit;
 
 /// What is known of stores without a file.
@@ -17,8 +17,8 @@ pub(super) struct Absent {
     pub(super) planned: Option<Instant>,
     /// When they are to be planned anew though no run asks for it.
     pub(super) plan_at: Option<Instant>,
-    /// What may be withdrawn of removals that a run works on.
-    pub(super) permits: BTreeMap<StoreId, Permit>,
+    /// What may be withdrawn of removals that a run works on, and what it was given for.
+    pub(super) permits: BTreeMap<StoreId, (Fate, Permit)>,
     /// What the newest good file of each said of its protection.
     pub(super) protection: BTreeMap<StoreId, bool>,
     /// When their files went.

@@ -41,7 +41,7 @@ impl Daemon {
         let before =
             self.board.update(|picture| std::mem::replace(&mut picture.fleet.frozen, reason.clone()));
         if reason.is_some() {
-            self.withdraw_permits(|_| true);
+            self.withdraw_permits(|_, _| true);
         }
         match reason {
             Some(reason) if before.as_ref() != Some(&reason) => {
@@ -67,7 +67,7 @@ impl Daemon {
         self.absent.protection.retain(|id, _| !has_file(id));
         let had_file = self.snapshot.iter().flat_map(|before| before.stores.keys());
         self.absent.follow(had_file, has_file, Instant::now(), (self.context.surroundings.clock)());
-        self.withdraw_permits(has_file);
+        self.withdraw_permits(|id, _| has_file(id));
         self.accepted.retain(|id, _| has_file(id));
         self.show_snapshot(&snapshot);
         self.snapshot = Some(snapshot);

@@ -49,20 +49,25 @@ impl Daemon {
         }
         match fate {
             Some(Fate::Grace { since, until }) => Wish::InGrace { since, until },
-            Some(Fate::Due { since, approved }) => {
+            Some(fate @ Fate::Due { since, approved }) => {
                 let permit = Permit::default();
-                self.absent.permits.insert(store.clone(), permit.clone());
+                self.absent.permits.insert(store.clone(), (fate, permit.clone()));
                 Wish::Absent { since, approved, permit }
             }
             _ => Wish::AbsentForNow("its removal is not planned yet".to_owned()),
         }
     }
 
-    /// Takes back what runs under way may still do to stores: to those that have a file again, or to all.
-    pub(super) fn withdraw_permits(&mut self, of: impl Fn(&StoreId) -> bool) {
-        for (_, permit) in self.absent.permits.iter().filter(|(store, _)| of(store)) {
-            permit.withdraw();
-        }
+    /// Takes back what runs under way may still do to such stores, which were given permits for such fates.
+    pub(super) fn withdraw_permits(&mut self, such: impl Fn(&StoreId, &Fate) -> bool) {
+        self.absent.permits.retain(|store, (fate, permit)| {
+            let withdrawn = such(store, fate);
+            if withdrawn {
+                permit.withdraw();
+                self.queue.mark(store);
+            }
+            !withdrawn
+        });
     }
 
     /// Finds a store without a file whose namespace is still there and holds the host that this one wants.
@@ -129,6 +134,10 @@ impl Daemon {
             self.metrics.set_removals_refused(removals.refused().len() + removals.protected().len());
             self.board.update(|picture| picture.fleet.removals_refused = refusal);
         }
+        // A commit may have refused, postponed or no longer approved what a run is about to do.
+        self.withdraw_permits(|store, given| {
+            removals.fates.get(store).is_some_and(|fate| fate != given && *fate != Fate::Going)
+        });
         self.removals = removals;
     }
 

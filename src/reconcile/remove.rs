@@ -2,26 +2,33 @@
 //! and deleted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
 
 use super::{Conclusion, Context, Done, Memory, RunError, Wish, owns};
 use crate::manifest::Owner;
 use crate::plan::{self, BackupStep, Marks, NamespaceSpec, ObservedNamespace, ObservedStore, moment};
 use crate::report::StoreState;
 
-/// Whether what a removal was decided on still holds. It is asked right before anything is deleted: a commit that
-/// brings the file back while the run is under way takes it away.
+/// Whether what a removal was decided on still holds. A commit that brings the file back while the run is under way takes
+/// it away, also from a request that waits for its turn.
 #[derive(Debug, Clone, Default)]
-pub struct Permit(Arc<AtomicBool>);
+pub struct Permit(Arc<watch::Sender<bool>>);
 
 impl Permit {
     /// Takes it away.
     pub fn withdraw(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.send_replace(true);
     }
 
     fn holds(&self) -> bool {
-        !self.0.load(Ordering::SeqCst)
+        !*self.0.borrow()
+    }
+
+    /// Waits until it is taken away.
+    async fn withdrawn(&self) {
+        // Its sender lives as long as it does.
+        let _ = self.0.subscribe().wait_for(|withdrawn| *withdrawn).await;
     }
 }
 
@@ -156,7 +163,7 @@ async fn remove(
         let noted = tokio::task::spawn_blocking(move || ledger.note(plan::Removed { store, uid, at }));
         noted.await.map_err(|error| RunError::Panicked(error.to_string()))??;
     }
-    if context.cluster.delete_namespace(owner, &namespace.uid, || permit.holds()).await? {
+    if context.cluster.delete_namespace(owner, &namespace.uid, permit.withdrawn()).await? {
         deleting(Done::Deleted, "its namespace is being deleted".to_owned())
     } else {
         deleting(Done::Waiting, "what git says of it has changed meanwhile".to_owned())
