@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::Instrument;
 
 use crate::chart::Chart;
@@ -98,7 +98,7 @@ pub async fn run(
         () = &mut stop => return Ok(()),
         cluster = connect => cluster?,
     };
-    let (sightings, sighted) = unbounded_channel();
+    let ((sightings, sighted), (look, asked_to_look)) = (unbounded_channel(), unbounded_channel());
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
     let mirror = Arc::new(OnceLock::new());
     let follower = Follower {
@@ -110,7 +110,8 @@ pub async fn run(
         incumbents: incumbents(&cluster),
         sightings,
     };
-    let following = tokio::spawn(follower.follow().instrument(tracing::info_span!("git")));
+    let following =
+        tokio::spawn(follower.follow(look.clone(), asked_to_look).instrument(tracing::info_span!("git")));
     let Settings { surroundings, timeouts, chart, .. } = settings;
     let (past, ledger) = (Past::new(mirror, Arc::clone(&chart)), Ledger::new(settings.removals));
     let context = Context { cluster, chart, source, surroundings, timeouts, ledger, past };
@@ -138,6 +139,7 @@ pub async fn run(
         held_until: None,
         gate: Gate::new(settings.caps),
         absent: Absent::default(),
+        look,
     };
     daemon.work(&changes, sighted, stop).await;
     following.abort();
@@ -239,13 +241,15 @@ struct Daemon {
     gate: Gate,
     /// Stores without a file, as far as this process knows more of them than the cluster shows.
     absent: Absent,
+    /// Asks for a look at the repository now.
+    look: UnboundedSender<()>,
 }
 
 impl Daemon {
     async fn work(
         &mut self,
         changes: &Changes,
-        mut sighted: UnboundedReceiver<Sighting>,
+        mut sighted: UnboundedReceiver<(Instant, Sighting)>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
         let pace = self.context.cluster.pace().clone();
@@ -266,12 +270,12 @@ impl Daemon {
                     }
                 }
                 sighting = sighted.recv() => {
-                    let Some(sighting) = sighting else {
+                    let Some((began, sighting)) = sighting else {
                         // Never in a sound program; git would be followed no more, without a word.
                         tracing::error!("the follower of the repository has ended; stopping");
                         break;
                     };
-                    self.on_sighting(sighting);
+                    self.on_sighting(began, sighting);
                 }
                 finished = self.runs.next(|| pace.held()) => self.on_finished(finished),
                 Ok(()) = paced.changed() => {

@@ -89,6 +89,11 @@ pub enum Wish {
         /// When the grace period is over.
         until: i64,
     },
+    /// No file names it, and it may go once the repository was looked at again.
+    AwaitsLook {
+        /// Since when no file names it, in seconds since 1970.
+        since: i64,
+    },
     /// No file names it, but nothing is removed for now, for this reason.
     AbsentForNow(String),
     /// No file names it, but the deletion budget or its protection keeps it.

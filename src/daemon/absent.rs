@@ -1,12 +1,15 @@
 //! Stores without a file, as far as this process knows more of them than the cluster shows.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::exits::Exits;
 use crate::names::StoreId;
 use crate::plan::{Fate, Gone, ObservedNamespace};
 use crate::reconcile::Permit;
+
+/// How long a look at the repository is good enough to delete a store on its word.
+const LOOK_LASTS: Duration = Duration::from_secs(120);
 
 /// What is known of stores without a file.
 #[derive(Default)]
@@ -21,8 +24,12 @@ pub(super) struct Absent {
     pub(super) permits: BTreeMap<StoreId, (Fate, Permit)>,
     /// What the newest good file of each said of its protection.
     pub(super) protection: BTreeMap<StoreId, bool>,
+    /// Stores whose deletion waits for a look at the repository.
+    pub(super) await_look: BTreeSet<StoreId>,
     /// When their files went.
     departures: BTreeMap<StoreId, Departure>,
+    /// The last look at the repository that went well.
+    look: Option<Look>,
 }
 
 /// When a store's file went.
@@ -34,6 +41,22 @@ struct Departure {
     noticed: Instant,
     /// How many seconds before that it was.
     before: i64,
+}
+
+/// A look at the repository.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    began: Instant,
+    ended: Instant,
+}
+
+impl Departure {
+    /// When a grace period of so many seconds was over.
+    fn grace_end(&self, grace: i64) -> Option<Instant> {
+        let left = grace.saturating_sub(self.before);
+        let seconds = Duration::from_secs(left.unsigned_abs());
+        if left < 0 { self.noticed.checked_sub(seconds) } else { self.noticed.checked_add(seconds) }
+    }
 }
 
 impl Absent {
@@ -80,12 +103,24 @@ impl Absent {
         };
         self.departures.iter().map(|(store, departure)| (store.clone(), gone(departure))).collect()
     }
+
+    /// A look at the repository has gone well.
+    pub(super) fn looked(&mut self, began: Instant, ended: Instant) {
+        self.look = Some(Look { began, ended });
+    }
+
+    /// Whether the repository was looked at lately, and after a store's grace period: a file that came back in time
+    /// would have been seen. Without a grace period the look that found the file gone is enough.
+    pub(super) fn is_looked_for(&self, store: &StoreId, grace_seconds: u32, now: Instant) -> bool {
+        let Some(Look { began, ended }) = self.look else { return false };
+        let end = self.departures.get(store).and_then(|it| it.grace_end(grace_seconds.into()));
+        let is_late = grace_seconds == 0 || end.is_none_or(|end| end <= began);
+        is_late && now.saturating_duration_since(ended) < LOOK_LASTS
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const CLOCK: i64 = 1_800_000_000;
@@ -120,5 +155,25 @@ mod tests {
         assert_eq!(absent.gone(begun + 7 * SECOND)[&acme()], gone);
         absent.notice(&BTreeMap::new(), |_| false, begun, CLOCK);
         assert!(absent.gone(begun).is_empty());
+    }
+
+    #[test]
+    fn a_look_counts_when_it_began_after_the_grace_period_and_ended_lately() {
+        let (mut absent, begun) = (Absent::default(), Instant::now());
+        let at = |seconds: u32| begun + seconds * SECOND;
+        assert!(!absent.is_looked_for(&acme(), 0, begun), "nobody has looked");
+        absent.follow([acme()].iter(), |_| false, at(10), CLOCK);
+        absent.looked(at(8), at(10));
+        assert!(absent.is_looked_for(&acme(), 0, at(11)));
+        assert!(!absent.is_looked_for(&acme(), 0, at(130)), "it is old");
+        absent.looked(at(69), at(400));
+        assert!(!absent.is_looked_for(&acme(), 60, at(401)), "it began before the end and took long");
+        absent.looked(at(70), at(400));
+        assert!(absent.is_looked_for(&acme(), 60, at(401)));
+        // After a restart the time before counts.
+        let mut anew = Absent::default();
+        anew.notice(&marked(Some(CLOCK - 50)), |_| true, at(10), CLOCK);
+        anew.looked(at(9), at(10));
+        assert!(anew.is_looked_for(&acme(), 49, at(11)) && !anew.is_looked_for(&acme(), 50, at(11)));
     }
 }

@@ -83,7 +83,7 @@ impl Daemon {
         let grace = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.fleet.deletion_grace_seconds);
         let way = match (deleting_since, wish) {
             (Some(since), _) if !leaves => Some(Way::Going { since }),
-            (None, Wish::Absent { since, .. }) if !leaves => {
+            (None, Wish::Absent { since, .. } | Wish::AwaitsLook { since }) if !leaves => {
                 Some(Way::Due { since: since.saturating_add(grace.into()) })
             }
             (None, Wish::InGrace { until, .. }) if !leaves => Some(Way::Grace { until: *until }),

@@ -11,7 +11,14 @@ use crate::report::{StoreReport, StoreState};
 use crate::store::{Snapshot, StoreEntry};
 
 impl Daemon {
-    pub(super) fn on_sighting(&mut self, sighting: Sighting) {
+    /// A look at the repository that began then has ended.
+    pub(super) fn on_sighting(&mut self, began: Instant, sighting: Sighting) {
+        if matches!(sighting, Sighting::Unchanged | Sighting::Snapshot(..)) {
+            self.absent.looked(began, Instant::now());
+        }
+        for store in std::mem::take(&mut self.absent.await_look) {
+            self.queue.mark(&store);
+        }
         match sighting {
             Sighting::Unchanged => self.set_frozen(None),
             Sighting::Frozen(reason) => self.set_frozen(Some(reason)),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::Chance;
 use crate::chart::Chart;
@@ -73,7 +73,8 @@ pub(super) struct Follower {
     pub(super) metrics: Metrics,
     pub(super) chance: Chance,
     pub(super) incumbents: Incumbents,
-    pub(super) sightings: UnboundedSender<Sighting>,
+    /// What each look found, with the time at which it began.
+    pub(super) sightings: UnboundedSender<(Instant, Sighting)>,
 }
 
 /// Tells which store holds which host in the cluster now.
@@ -89,16 +90,17 @@ struct Reading {
 }
 
 impl Follower {
-    pub(super) async fn follow(self) {
-        let (nudge, mut nudges) = unbounded_channel();
+    /// Who asks by `nudges` gets a look that begins after that; `nudge` is their other end.
+    pub(super) async fn follow(self, nudge: UnboundedSender<()>, mut nudges: UnboundedReceiver<()>) {
         let _watch = self.watch_local(nudge);
         let (mut told, mut failures) = (None, 0);
         let reading = Arc::new(Mutex::new(self.reading()));
         loop {
+            let began = Instant::now();
             let sighting = self.look(&reading, &mut told).await;
             let failed = matches!(sighting, Sighting::Frozen(_) | Sighting::LastGood(..));
             failures = if failed { failures + 1 } else { 0 };
-            if self.sightings.send(sighting).is_err() {
+            if self.sightings.send((began, sighting)).is_err() {
                 return;
             }
             self.pause(failures, &mut nudges).await;
@@ -133,16 +135,9 @@ impl Follower {
             _ => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(poll),
         };
         let wait = wait.mul_f64(1.0 + JITTER * (2.0 * (self.chance)() - 1.0));
-        let nudged = tokio::select! {
-            () = tokio::time::sleep(wait) => false,
-            nudge = nudges.recv() => nudge.is_some(),
-        };
-        if nudged {
-            while nudges.try_recv().is_ok() {}
-        } else if nudges.is_closed() {
-            // Nobody can nudge: `recv` answered at once, the wait is still to be waited.
-            tokio::time::sleep(wait).await;
-        }
+        // The daemon may nudge for as long as it runs.
+        let _ = tokio::time::timeout(wait, nudges.recv()).await;
+        while nudges.try_recv().is_ok() {}
     }
 
     /// Looks once, on a thread where blocking is allowed.

@@ -49,6 +49,7 @@ impl Daemon {
         }
         match fate {
             Some(Fate::Grace { since, until }) => Wish::InGrace { since, until },
+            Some(Fate::Due { since, .. }) if !self.is_looked_for(store) => Wish::AwaitsLook { since },
             Some(fate @ Fate::Due { since, approved }) => {
                 let permit = Permit::default();
                 self.absent.permits.insert(store.clone(), (fate, permit.clone()));
@@ -56,6 +57,20 @@ impl Daemon {
             }
             _ => Wish::AbsentForNow("its removal is not planned yet".to_owned()),
         }
+    }
+
+    /// Whether the repository was looked at late enough for a store to be deleted; asks for a look otherwise.
+    fn is_looked_for(&mut self, store: &StoreId) -> bool {
+        let grace = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.fleet.deletion_grace_seconds);
+        let looked = self.absent.is_looked_for(store, grace, Instant::now());
+        if !looked {
+            if self.absent.await_look.is_empty() {
+                // When nobody looks any more, the daemon ends.
+                let _ = self.look.send(());
+            }
+            self.absent.await_look.insert(store.clone());
+        }
+        looked
     }
 
     /// Takes back what runs under way may still do to such stores, which were given permits for such fates.

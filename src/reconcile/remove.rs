@@ -82,6 +82,10 @@ pub(super) async fn absent(
             let reason = format!("its file is gone, but it is kept: {reason}");
             Ok(Conclusion::new(Done::Refused, Some(StoreState::Failed), reason))
         }
+        Wish::AwaitsLook { since: _ } => {
+            let reason = "its file is gone; it is deleted once the repository has been looked at again";
+            Ok(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason.to_owned()))
+        }
         Wish::AbsentForNow(reason) => {
             let reason = format!("its file is gone, but nothing is removed for now: {reason}");
             Ok(Conclusion::new(Done::Waiting, Some(StoreState::Failed), reason))
