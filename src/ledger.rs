@@ -13,6 +13,9 @@ use crate::plan::{Recent, Removed};
 /// How long a removal is remembered, in seconds: the longest window of a budget is 30 days.
 const REMEMBERED: i64 = 31 * 24 * 3600;
 
+/// How many removals are remembered however old they seem: a clock that jumps forward and back again loses none of these.
+const ALWAYS_REMEMBERED: usize = 1000;
+
 /// The removals of late could not be written down; fits "failed to {error}".
 #[derive(Debug, thiserror::Error)]
 #[error("write down in {path} which store is deleted: {error}; nothing is deleted before that")]
@@ -64,8 +67,12 @@ impl Ledger {
         let now = removed.at;
         self.locked(now, |recent| {
             let mut next = recent.clone();
+            next.removed.retain(|it| (&it.store, &it.uid) != (&removed.store, &removed.uid));
+            let mut spare = next.removed.len().saturating_sub(ALWAYS_REMEMBERED);
             next.removed.retain(|it| {
-                it.at > now - REMEMBERED && (&it.store, &it.uid) != (&removed.store, &removed.uid)
+                let is_new = spare == 0 || it.at > now - REMEMBERED;
+                spare = spare.saturating_sub(1);
+                is_new
             });
             next.removed.push(removed);
             self.write(&next)?;
@@ -158,13 +165,28 @@ mod tests {
         let path = folder.path().join("not-yet-there/removals.json");
         let ledger = Ledger::new(path.clone());
         assert_eq!(ledger.recent(NOW), Recent::default(), "no file is no removal");
-        for (store, at) in [("old", NOW - REMEMBERED), ("a", NOW - 5), ("b", NOW - 4), ("a", NOW)] {
+        for (store, at) in [("a", NOW - 5), ("b", NOW - 4), ("a", NOW)] {
             ledger.note(removed(store, at)).unwrap();
         }
         let expected = [removed("b", NOW - 4), removed("a", NOW)];
         for ledger in [ledger, Ledger::new(path)] {
             assert_eq!(ledger.recent(NOW).removed, expected);
         }
+    }
+
+    #[test]
+    fn old_removals_are_forgotten_when_there_are_many_and_not_because_a_clock_jumps() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path().join("removals.json"));
+        ledger.note(removed("a", NOW)).unwrap();
+        ledger.note(removed("b", NOW + 2 * REMEMBERED)).unwrap();
+        assert_eq!(ledger.recent(NOW).removed.len(), 2);
+        let many = (0..ALWAYS_REMEMBERED + 2).map(|number| removed(&format!("s{number}"), NOW - REMEMBERED));
+        let recent = Recent { removed: many.collect(), unknown_since: None };
+        *ledger.recent.lock().unwrap() = Some(recent);
+        ledger.note(removed("new", NOW)).unwrap();
+        let left = ledger.recent(NOW).removed;
+        assert_eq!((left.len(), left[0].store.as_str()), (ALWAYS_REMEMBERED + 1, "s2"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::exits::Exits;
 use crate::names::StoreId;
-use crate::plan::{Fate, Gone, ObservedNamespace};
+use crate::plan::{Fate, Gone, ObservedNamespace, Removed};
 use crate::reconcile::Permit;
 
 /// How long a look at the repository is good enough to delete a store on its word.
@@ -26,13 +26,15 @@ pub(super) struct Absent {
     pub(super) protection: BTreeMap<StoreId, bool>,
     /// Stores whose deletion waits for a look at the repository.
     pub(super) await_look: BTreeSet<StoreId>,
+    /// Removals of late, by the identity of their namespaces.
+    removed: BTreeMap<String, Departure>,
     /// When their files went.
     departures: BTreeMap<StoreId, Departure>,
     /// The last look at the repository that went well.
     look: Option<Look>,
 }
 
-/// When a store's file went.
+/// When a store's file went, or its namespace.
 #[derive(Debug, Clone, Copy)]
 struct Departure {
     /// In seconds since 1970.
@@ -51,6 +53,17 @@ struct Look {
 }
 
 impl Departure {
+    /// Takes over from elsewhere when it was.
+    fn known_since(since: i64, now: Instant, clock: i64) -> Self {
+        Self { since, noticed: now, before: clock.saturating_sub(since).max(0) }
+    }
+
+    /// How many seconds ago it was, by a clock that never jumps.
+    fn waited(&self, now: Instant) -> i64 {
+        let passed = now.saturating_duration_since(self.noticed).as_secs();
+        self.before.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
+    }
+
     /// When a grace period of so many seconds was over.
     fn grace_end(&self, grace: i64) -> Option<Instant> {
         let left = grace.saturating_sub(self.before);
@@ -88,20 +101,27 @@ impl Absent {
         self.departures.retain(|store, _| there(store));
         for (store, namespace) in observed {
             self.departures.entry(store.clone()).or_insert_with(|| {
-                let since = namespace.removal_since().unwrap_or(clock);
-                Departure { since, noticed: now, before: clock.saturating_sub(since).max(0) }
+                Departure::known_since(namespace.removal_since().unwrap_or(clock), now, clock)
             });
         }
     }
 
     /// Returns since when stores have no file.
     pub(super) fn gone(&self, now: Instant) -> BTreeMap<StoreId, Gone> {
-        let gone = |departure: &Departure| {
-            let passed = now.saturating_duration_since(departure.noticed).as_secs();
-            let passed = i64::try_from(passed).unwrap_or(i64::MAX);
-            Gone { since: departure.since, waited: departure.before.saturating_add(passed) }
-        };
+        let gone = |it: &Departure| Gone { since: it.since, waited: it.waited(now) };
         self.departures.iter().map(|(store, departure)| (store.clone(), gone(departure))).collect()
+    }
+
+    /// Makes no removal of late older than this process knows it to be: a clock that jumps empties no window.
+    pub(super) fn keep_young(&mut self, recent: &mut [Removed], now: Instant, clock: i64) {
+        let mut known = BTreeMap::new();
+        for removed in recent {
+            let first = self.removed.get(&removed.uid).copied();
+            let first = first.unwrap_or_else(|| Departure::known_since(removed.at, now, clock));
+            removed.at = removed.at.max(clock.saturating_sub(first.waited(now)));
+            known.insert(removed.uid.clone(), first);
+        }
+        self.removed = known;
     }
 
     /// A look at the repository has gone well.
@@ -155,6 +175,19 @@ mod tests {
         assert_eq!(absent.gone(begun + 7 * SECOND)[&acme()], gone);
         absent.notice(&BTreeMap::new(), |_| false, begun, CLOCK);
         assert!(absent.gone(begun).is_empty());
+    }
+
+    #[test]
+    fn a_removal_of_late_ages_by_the_time_that_passes() {
+        let (mut absent, begun) = (Absent::default(), Instant::now());
+        let mut age = |seconds: u32, clock: i64| {
+            let mut recent = [Removed { store: acme(), uid: "u".to_owned(), at: CLOCK - 60 }];
+            absent.keep_young(&mut recent, begun + seconds * SECOND, clock);
+            clock - recent[0].at
+        };
+        assert_eq!((age(0, CLOCK), age(5, CLOCK + 5)), (60, 65));
+        assert_eq!(age(6, CLOCK + 90_000), 66, "the clock has jumped");
+        assert_eq!(age(7, CLOCK + 7), 67);
     }
 
     #[test]

@@ -157,12 +157,13 @@ impl Daemon {
     }
 
     /// What was deleted lately. A store that was written down and is there all the same was not deleted.
-    fn recent_removals(&self, now: i64) -> Recent {
+    fn recent_removals(&mut self, now: i64) -> Recent {
         let mut recent = self.context.ledger.recent(now);
         recent.removed.retain(|removed| {
             let namespace = self.context.cluster.namespace(&removed.store);
             namespace.is_none_or(|it| it.uid != removed.uid || it.deleting_since.is_some())
         });
+        self.absent.keep_young(&mut recent.removed, Instant::now(), now);
         recent
     }
 }
