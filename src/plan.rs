@@ -31,7 +31,8 @@ pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use record::{Applied, achieved, partly_achieved};
 pub use remaining::{Remaining, remaining};
 pub use removals::{
-    Fate, Gone, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, removals, shortened_list,
+    Fate, Gone, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, idle_approvals, removals,
+    shortened_list,
 };
 pub use rollback::may_roll_back;
 

@@ -17,6 +17,8 @@ pub struct FleetPlan {
     pub problems: Vec<Problem>,
     /// What would become of stores that no file names. What the daemon deleted lately is not counted here.
     pub removals: Removals,
+    /// Approvals of removals that are not removed, if there are any.
+    pub idle_approvals: Option<String>,
 }
 
 /// How a plan ends, worst first; the exit code of `storekeeper plan`.
@@ -76,6 +78,7 @@ pub async fn fleet(context: &Context, snapshot: &Snapshot) -> FleetPlan {
         &observed,
         &RemovalRules::new(&context.source, &snapshot.fleet, fleet, now),
     );
+    plan.idle_approvals = plan::idle_approvals(&has_file, &snapshot.fleet.deletion_budget);
     // What is going already is no change to come.
     plan.removals.fates.retain(|_, fate| *fate != Fate::Going);
     plan

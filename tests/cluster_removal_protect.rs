@@ -25,6 +25,13 @@ fn a_protected_store_outlives_its_file_and_every_approval_until_a_commit_takes_t
         (Some("true"), None)
     );
 
+    let problems = daemon.fleet()["problems"].to_string();
+    let early = format!(
+        "so their next removal is approved already: take out those that stay ({})",
+        world.store("acme")
+    );
+    assert!(problems.contains(&early), "{problems}");
+
     // The protection comes, and the file goes before the namespace can have been written.
     world.write_store_with("bonsai", "protect: true");
     world.repository.push("protect bonsai");

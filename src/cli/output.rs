@@ -71,6 +71,9 @@ pub(super) fn print_plan(plan: &FleetPlan) -> io::Result<()> {
     if let Some(refusal) = plan.removals.refusal() {
         writeln!(out, "! {refusal}")?;
     }
+    if let Some(approvals) = &plan.idle_approvals {
+        writeln!(out, "note: {approvals}")?;
+    }
     writeln!(
         out,
         "{added} to add, {changed} to change, {removed} to remove, {} removals refused, {wrong} wrong",

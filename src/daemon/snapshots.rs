@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::source::{Arrival, Sighting};
 use super::{Daemon, Requested};
 use crate::names::StoreId;
+use crate::plan;
 use crate::report::{StoreReport, StoreState};
 use crate::store::{Snapshot, StoreEntry};
 
@@ -145,6 +146,20 @@ impl Daemon {
         stores
     }
 
+    /// Finds approvals of removals for stores that have a file, and logs them when they are others than before.
+    fn idle_approvals(&self, snapshot: &Snapshot) -> Option<String> {
+        let idle = |snapshot: &Snapshot| {
+            plan::idle_approvals(&|id| snapshot.stores.contains_key(id), &snapshot.fleet.deletion_budget)
+        };
+        let found = idle(snapshot);
+        if let Some(words) = &found
+            && found != self.snapshot.as_deref().and_then(idle)
+        {
+            tracing::warn!(git.commit = %snapshot.revision, "{words}");
+        }
+        found
+    }
+
     pub(super) fn show_snapshot(&mut self, snapshot: &Snapshot) {
         let now = (self.context.surroundings.clock)();
         let was_there = |id: &StoreId| self.snapshot.as_ref().is_some_and(|it| it.stores.contains_key(id));
@@ -159,10 +174,12 @@ impl Daemon {
             }
         }
         self.requested.retain(|id, _| snapshot.stores.contains_key(id));
+        let mut problems: Vec<_> = snapshot.problems.iter().map(ToString::to_string).collect();
+        problems.extend(self.idle_approvals(snapshot));
         let census = &mut self.census;
         self.board.update(|picture| {
             picture.fleet.revision = Some(snapshot.revision.to_string());
-            picture.fleet.problems = snapshot.problems.iter().map(ToString::to_string).collect();
+            picture.fleet.problems = problems;
             for (id, entry) in &snapshot.stores {
                 if !picture.stores.contains_key(id) {
                     census.moves(None, Some(StoreState::Requested));

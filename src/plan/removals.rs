@@ -249,6 +249,15 @@ pub fn removals(
     Removals { fates, room }
 }
 
+/// Says which approvals are for stores that a file names. They are left over, or come early: either way the next removal
+/// of such a store meets no budget.
+pub fn idle_approvals(has_file: &dyn Fn(&StoreId) -> bool, budget: &DeletionBudget) -> Option<String> {
+    let idle: BTreeSet<_> = budget.approved.iter().filter(|store| has_file(store)).cloned().collect();
+    let words = "spec.deletionBudget.approved in storekeeper.yaml names stores that have a file, so their next removal is \
+                 approved already: take out those that stay";
+    (!idle.is_empty()).then(|| format!("{words} ({})", listed(&idle)))
+}
+
 /// Finds what went within the window and is not seen going.
 fn went<'a>(
     observed: &BTreeMap<StoreId, ObservedNamespace>,
@@ -478,6 +487,15 @@ mod tests {
         let result = remove(&[], &observed, &budget(1, &["b"]), |_| ());
         assert_eq!((due(&result), result.refused()), (ids(&["b"]), ids(&["a", "c"])));
         assert_eq!(result.fates[&id("b")], Fate::Due { since: NOW, approved: true });
+    }
+
+    #[test]
+    fn approvals_of_stores_that_have_a_file_are_named() {
+        let budget = budget(1, &["a", "b", "c"]);
+        let idle = |present: &[&str]| idle_approvals(&|store| ids(present).contains(store), &budget);
+        assert_eq!(idle(&["d"]), None);
+        let words = idle(&["a", "c", "d"]).unwrap();
+        assert!(words.ends_with("take out those that stay (a, c)"), "{words}");
     }
 
     #[test]
