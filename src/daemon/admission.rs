@@ -159,7 +159,7 @@ impl Daemon {
     /// Decides who may come in, and shows who waits.
     pub(super) fn open_gate(&mut self, now: Instant) {
         let clock = (self.context.surroundings.clock)();
-        let before = self.gate.decision.waiting.len();
+        let before = std::mem::take(&mut self.gate.decision.waiting);
         for store in self.gate.decide(now, clock) {
             self.queue.mark_admitted(&store);
             // How long it takes until READY is counted from here: it stood in line for the operator's sake.
@@ -173,13 +173,15 @@ impl Daemon {
             1 => format!("1 new store waits: {}", first.cap),
             count => format!("{count} new stores wait: {}", first.cap),
         });
-        if let Some(says) = says.as_ref().filter(|_| before == 0) {
+        if let Some(says) = says.as_ref().filter(|_| before.is_empty()) {
             tracing::warn!(stores = waiting.len(), "{says}");
         }
         self.metrics.set_waiting_for_admission(waiting.len());
         self.board.update(|picture| {
             picture.fleet.admission = says;
-            for (store, waiting) in waiting {
+            for (store, waiting) in
+                waiting.iter().filter(|(store, waiting)| before.get(store) != Some(waiting))
+            {
                 let report = picture.stores.get_mut(store);
                 if let Some(report) = report.filter(|report| report.state == StoreState::Requested) {
                     report.reason = waiting.to_string();
