@@ -24,6 +24,9 @@ use storekeeper::store::{FileContent, Limits, RepositoryTree, StoreEntry};
 /// alone takes some 30 MiB more.
 const LIMIT_MIB: f64 = if cfg!(debug_assertions) { 112.0 } else { 64.0 };
 
+/// How long a fleet at rest is watched.
+const REST: Duration = Duration::from_secs(5);
+
 #[test]
 fn a_thousand_stores_that_need_nothing_are_held_in_little_memory_and_restarted_without_a_write() {
     let stores = std::env::var("STOREKEEPER_SCALE_STORES").ok();
@@ -31,6 +34,10 @@ fn a_thousand_stores_that_need_nothing_are_held_in_little_memory_and_restarted_w
     let found = restart(stores, true);
     println!("{stores} stores: {found:?}");
     assert_eq!(found.writes, 0, "a restart writes nothing");
+    assert_eq!(found.whole_secrets, 0, "no Secret's data is asked for");
+    // The test itself asks once, as the daemon does.
+    assert_eq!(found.requests["GET /apis"], 2, "what is served is asked for once: {:?}", found.requests);
+    assert_eq!(found.at_rest, BTreeMap::new(), "a fleet at rest is not read either");
     if stores <= 1000 {
         assert!(found.peak_mib < LIMIT_MIB, "{found:?}, at most {LIMIT_MIB} MiB");
     }
@@ -52,7 +59,10 @@ struct Found {
     anonymous_mib: f64,
     peak_mib: f64,
     writes: usize,
+    whole_secrets: usize,
     requests: BTreeMap<String, usize>,
+    /// What was asked for in some seconds when everything was READY.
+    at_rest: BTreeMap<String, usize>,
 }
 
 /// Shows a daemon this many copies of a real store, and looks at what it costs.
@@ -95,6 +105,11 @@ fn restart(stores: usize, streams: bool) -> Found {
     let ready = daemon.get("/metrics").1;
     let expected = format!("storekeeper_stores{{state=\"ready\"}} {stores}");
     assert!(ready.to_lowercase().contains(&expected), "{ready}");
+    std::thread::sleep(Duration::from_secs(1));
+    let requests = fake.requests();
+    std::thread::sleep(REST);
+    let mut at_rest = fake.requests();
+    at_rest.retain(|what, count| requests.get(what) != Some(count));
     Found {
         objects,
         seconds_until_ready,
@@ -102,7 +117,9 @@ fn restart(stores: usize, streams: bool) -> Found {
         anonymous_mib: mib(daemon.pid(), "RssAnon:"),
         peak_mib: mib(daemon.pid(), "VmHWM:"),
         writes: fake.writes(),
-        requests: fake.requests(),
+        whole_secrets: fake.whole_secrets(),
+        requests,
+        at_rest,
     }
 }
 

@@ -108,6 +108,8 @@ struct State {
     streams: bool,
     requests: Mutex<BTreeMap<String, usize>>,
     writes: AtomicUsize,
+    /// How many requests asked for whole Secrets.
+    whole_secrets: AtomicUsize,
 }
 
 impl FakeFleet {
@@ -130,6 +132,7 @@ impl FakeFleet {
             streams,
             requests: Mutex::default(),
             writes: AtomicUsize::new(0),
+            whole_secrets: AtomicUsize::new(0),
         });
         let answering = Arc::clone(&state);
         let router = Router::new().fallback(move |request: Request<Body>| {
@@ -155,6 +158,11 @@ impl FakeFleet {
         self.state.writes.load(Ordering::Relaxed)
     }
 
+    /// Returns how many requests asked for Secrets with their data.
+    pub fn whole_secrets(&self) -> usize {
+        self.state.whole_secrets.load(Ordering::Relaxed)
+    }
+
     /// Returns how many requests came, by what they asked for.
     pub fn requests(&self) -> BTreeMap<String, usize> {
         self.state.requests.lock().unwrap().clone()
@@ -167,6 +175,9 @@ impl State {
         let watch = query.contains("watch=true");
         let verb = if watch { "WATCH" } else { request.method().as_str() };
         *self.requests.lock().unwrap().entry(format!("{verb} {path}")).or_insert(0) += 1;
+        if path.contains("/secrets") && !wants_metadata(request.headers()) {
+            self.whole_secrets.fetch_add(1, Ordering::Relaxed);
+        }
         if request.method() != Method::GET {
             self.writes.fetch_add(1, Ordering::Relaxed);
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, "this fleet does not change");
@@ -296,10 +307,14 @@ fn filled(text: &str, template: &StoreId, (store, inputs): &Copy, number: usize)
         .replace("@version@", &(1000 + number).to_string())
 }
 
+fn wants_metadata(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.contains("PartialObjectMetadata")
+}
+
 /// Returns the objects asked for as texts with marks where copies differ.
 fn texts(objects: &[Value], query: &str, headers: &HeaderMap) -> Vec<String> {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let metadata = accept.contains("PartialObjectMetadata");
+    let metadata = wants_metadata(headers);
     let inventories = query.contains("fieldSelector=metadata.name");
     let is_inventory = |object: &&Value| object["metadata"]["name"] == "storekeeper-inventory";
     let wanted = objects.iter().filter(|object| !inventories || is_inventory(object));
