@@ -4,8 +4,9 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use common::api_proxy::{ApiProxy, Call, Fault, Rule};
 use common::daemon::Daemon;
 use common::{World, until};
 use serde_json::Value;
@@ -102,4 +103,28 @@ fn asked_to_end_during_a_fetch_from_a_silent_remote_it_does_not_wait_for_it() {
     let (status, took) = daemon.terminate();
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_secret_that_lands_after_its_daemon_was_killed_replaces_no_password_that_is_in_use() {
+    let world = World::new();
+    let proxy = ApiProxy::start(&world.cluster.kubeconfig, world.folder.path(), 7);
+    let secret = |call: &Call| call.verb == "PATCH" && call.path.ends_with("/secrets/password");
+    let (late, held) = Rule::new(Fault::Delay(Duration::from_secs(5)), secret).times(1).told();
+    proxy.add(late);
+    world.write_fleet("deletionGracePeriodSeconds: 0");
+    world.write_store("acme", "Acme");
+    world.repository.push("acme");
+    let daemon = world.start_small_on(&proxy.kubeconfig);
+    held.blocking_recv().unwrap();
+    let lands = Instant::now() + Duration::from_secs(5);
+    daemon.kill();
+    let daemon = world.start_small_on(&proxy.kubeconfig);
+    world.until_state(&daemon, "acme", "READY");
+    let password =
+        || world.cluster.get("v1", "Secret", &world.namespace("acme"), "password").unwrap()["data"].clone();
+    let before = password();
+    assert!(Instant::now() < lands, "the first daemon's request landed too early to prove anything");
+    until("it has landed", || (Instant::now() > lands + Duration::from_secs(1)).then_some(()));
+    assert_eq!(password(), before);
 }

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Resource as _;
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::follow::METADATA;
 use super::index::{Feed, Origin, owned_fields};
@@ -13,9 +13,12 @@ use super::mask::Mask;
 use super::seen::Seen;
 use super::{Cluster, ClusterError, NAMESPACES, bounded_and_masked, collection};
 use crate::manifest::{Fingerprint, Manifest, Owner};
-use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME};
+use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME, LABEL_MANAGED_BY, MANAGED_BY};
 use crate::plan::{Inventory, NamespaceSpec};
 use crate::report::WORKLOAD_KINDS;
+
+/// No object has this resource version. An apply that asks for it makes an object and changes none.
+const NEVER: &str = "1";
 
 impl Cluster {
     /// Makes a store's namespace. It is created, not applied: applying would take over a namespace that
@@ -70,24 +73,58 @@ impl Cluster {
         self.answer(format!("read namespace {name}"), request).await
     }
 
-    /// Applies one object and returns the fingerprint of the fields that are ours from now on.
+    /// Applies one object and returns the fingerprint of the fields that are ours from now on. `unseen` says that no
+    /// object of this name was seen when it was planned.
     pub async fn apply(
         &self,
         manifest: &Manifest,
         namespace: &str,
+        unseen: bool,
     ) -> Result<Option<Fingerprint>, ClusterError> {
+        let made = match manifest.key.kind.as_str() {
+            "Secret" if unseen => self.make_secret(manifest, namespace).await?,
+            _ => self.send(manifest, namespace, &manifest.body).await?,
+        };
+        let feed = Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() };
+        self.index.put(Origin::Answer, &feed, &made);
+        Ok(owned_fields(&made))
+    }
+
+    /// Applies a Secret only if there is none: what it holds may be random, and a request of a run that was cut off may
+    /// land when the next one has made other values and a database uses them.
+    async fn make_secret(&self, manifest: &Manifest, namespace: &str) -> Result<Seen, ClusterError> {
+        let mut body = (*manifest.body).clone();
+        body["metadata"]["resourceVersion"] = NEVER.into();
+        match self.send(manifest, namespace, &body).await {
+            // One without our labels is not seen. The chart looked it up, so it keeps its values.
+            Err(error) if error.is_conflict() && !self.is_labelled(manifest, namespace).await? => {
+                self.send(manifest, namespace, &manifest.body).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether an object in the cluster has our labels, so that the watch shows it, or will.
+    async fn is_labelled(&self, manifest: &Manifest, namespace: &str) -> Result<bool, ClusterError> {
+        let request = Request::new(collection(&manifest.resource, Some(namespace)));
+        let mut request = request.get(&manifest.key.name, &GetParams::default());
+        if let Ok(request) = &mut request {
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA));
+        }
+        let found = self.answer(format!("read {} in {namespace}", manifest.key), request).await?;
+        Ok(found.metadata.labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY))
+    }
+
+    async fn send(&self, manifest: &Manifest, namespace: &str, body: &Value) -> Result<Seen, ClusterError> {
         let act = format!("apply {}", manifest.key);
         let request = Request::new(collection(&manifest.resource, Some(namespace)));
-        let mut request = request.patch(&manifest.key.name, &params(), &Patch::Apply(&*manifest.body));
+        let mut request = request.patch(&manifest.key.name, &params(), &Patch::Apply(body));
         if let (Ok(request), false) = (&mut request, WORKLOAD_KINDS.contains(&manifest.key.kind.as_str())) {
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA));
         }
         let is_secret = manifest.key.kind == "Secret";
         let answer = self.masked_answer(act, || Mask::of(&manifest.body), request).await;
-        let made = answer.map_err(|error| if is_secret { error.without_content() } else { error })?;
-        let feed = Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() };
-        self.index.put(Origin::Answer, &feed, &made);
-        Ok(owned_fields(&made))
+        answer.map_err(|error| if is_secret { error.without_content() } else { error })
     }
 
     /// Writes a store's inventory.

@@ -101,6 +101,11 @@ impl ClusterError {
         self.reason() == Some("AlreadyExists")
     }
 
+    /// Returns whether the API server said that the thing is another version than was asked for.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.reason() == Some("Conflict")
+    }
+
     /// Returns whether a namespace on its way out refused to take anything new.
     pub fn is_namespace_going(&self) -> bool {
         let Self::Refused { causes, .. } = self else { return false };

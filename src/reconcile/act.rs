@@ -200,19 +200,22 @@ async fn take(
             cluster.record(owner, &inventory).await?;
             taken.intent = Some(inventory);
         }
-        Step::Apply { manifest, cause } => match cluster.apply(&manifest, &namespace).await {
-            Ok(fields) => {
-                taken.healed = matches!(cause, Cause::Deleted | Cause::Drifted).then(|| {
-                    let before = observed.objects.get(&manifest.key);
-                    let other = before.and_then(|before| before.other_writer.clone());
-                    Healed { object: manifest.key.clone(), other }
-                });
-                taken.applied.insert(manifest.key, fields);
+        Step::Apply { manifest, cause } => {
+            match cluster.apply(&manifest, &namespace, matches!(cause, Cause::New | Cause::Deleted)).await {
+                Ok(fields) => {
+                    taken.healed = matches!(cause, Cause::Deleted | Cause::Drifted).then(|| {
+                        let before = observed.objects.get(&manifest.key);
+                        let other = before.and_then(|before| before.other_writer.clone());
+                        Healed { object: manifest.key.clone(), other }
+                    });
+                    taken.applied.insert(manifest.key, fields);
+                }
+                Err(error) => {
+                    taken.replaced =
+                        Some(replace(cluster, &namespace, observed, &manifest.key, error).await?);
+                }
             }
-            Err(error) => {
-                taken.replaced = Some(replace(cluster, &namespace, observed, &manifest.key, error).await?);
-            }
-        },
+        }
         Step::Prune { key, uid } => cluster.prune(&key, &namespace, &uid).await?,
     }
     Ok(taken)
