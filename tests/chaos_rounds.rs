@@ -23,9 +23,9 @@ fn killed_amid_commits_and_faults_the_cluster_ends_equal_to_git() {
         prefix: format!("c{:x}", std::process::id()),
         seed: SEED,
     };
-    let figures = Chaos::start(place).run(&chaos::plan::rounds(SEED, 6, 3));
+    let figures = Chaos::start(place).run(&chaos::plan::rounds(SEED, 4, 2));
     println!("{}", figures.line(SEED));
     assert!(figures.violations.is_empty(), "{:#?}", figures.violations);
-    assert_eq!(figures.kills, 6);
+    assert_eq!(figures.kills, 4);
     assert!(figures.stores > 0 && figures.commits > 1, "{figures:?}");
 }

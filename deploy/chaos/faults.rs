@@ -126,7 +126,7 @@ pub fn aim(aim: Aim, nth: usize, fate: Fate) -> Rule {
             Aim::Write => call.is_write(),
             Aim::NewNamespace => verb == "POST" && path.ends_with("/namespaces"),
             Aim::Inventory => verb == "PATCH" && path.ends_with("/configmaps/storekeeper-inventory"),
-            Aim::Secret => verb == "PATCH" && path.contains("/secrets/"),
+            Aim::Secret => call.is_write() && path.contains("/secrets"),
             Aim::Job => call.is_write() && path.contains("/jobs/"),
             Aim::Delete => verb == "DELETE",
         }

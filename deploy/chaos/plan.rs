@@ -72,7 +72,6 @@ pub fn rounds(seed: u64, kills: usize, kills_a_round: usize) -> Vec<Round> {
         git_faults: Vec::new(),
         breaks: Vec::new(),
         meddlings: Vec::new(),
-        fates: Vec::new(),
     };
     let mut first = planner.first();
     first.acts.extend(planner.healed());
@@ -112,7 +111,6 @@ struct Planner {
     git_faults: Vec<GitFault>,
     breaks: Vec<Break>,
     meddlings: Vec<(Meddling, &'static str, &'static str)>,
-    fates: Vec<Fate>,
 }
 
 impl Planner {
@@ -470,7 +468,11 @@ impl Planner {
         }
         let aim = *self.dice.pick(&aims);
         let nth = if aim == Aim::Write { self.dice.below(most) } else { usize::from(self.dice.percent(20)) };
-        let fate = self.dice.deal(&mut self.fates, &[Fate::Landed, Fate::Landed, Fate::Lost, Fate::Late]);
+        let fates: &[_] = match aim {
+            Aim::Delete => &[Fate::Landed, Fate::Lost],
+            _ => &[Fate::Landed, Fate::Landed, Fate::Lost, Fate::Late],
+        };
+        let fate = *self.dice.pick(fates);
         KillPoint::At { aim, nth, fate }
     }
 }
