@@ -55,6 +55,7 @@ pub fn violations(
         }
     }
     found.extend(changed_secrets(history.seen, &lives));
+    found.extend(lost_runs(history.seen, &lives));
     for repeated in repeated_jobs(history.seen, &lives) {
         let again = &repeated.again;
         let reasonable = name_of(&again.namespace).is_some_and(|name| {
@@ -180,6 +181,32 @@ fn changed_secrets(seen: &[Sighting], lives: &BTreeMap<String, Vec<Life>>) -> Ve
                 found.push(Violation { at: Some(secret.at), what });
                 first.clone_from(value);
             }
+        }
+    }
+    found
+}
+
+/// What has run is known by its Job: while a namespace lives, one that has run to its end goes only when another one has
+/// and is there, or going back to it would run it again.
+fn lost_runs(seen: &[Sighting], lives: &BTreeMap<String, Vec<Life>>) -> Vec<Violation> {
+    // Which Jobs have run and are not going, by the life of their namespace.
+    let mut there: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for job in seen.iter().filter(|sighting| sighting.kind == Kind::Job) {
+        let Some(life) = life_of(job, lives) else { continue };
+        let there = there.entry(&life.uid).or_default();
+        if !job.deleting && !job.gone {
+            if job.complete {
+                there.insert(&job.uid);
+            }
+            continue;
+        }
+        // The namespace's own end may be seen a moment later than that of what is in it.
+        let lives_on = life.deleting.is_none_or(|end| end > job.at + Duration::from_secs(2));
+        if there.remove(job.uid.as_str()) && there.is_empty() && lives_on {
+            let what =
+                format!("{}: Job/{} had run to its end and went before another had", job.namespace, job.name);
+            found.push(Violation { at: Some(job.at), what });
         }
     }
     found
