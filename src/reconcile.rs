@@ -7,6 +7,7 @@
 mod act;
 mod conclude;
 mod past;
+mod prepare;
 mod remove;
 mod render;
 mod rollback;
@@ -20,10 +21,10 @@ use futures::FutureExt;
 use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner, Resource};
+use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner};
 use crate::names::{INVENTORY_NAME, SourceId, StoreId};
 use crate::plan::{self, Applied, Inventory, Marks, ObservedStore, Ownership, StorePlan};
-use crate::report::{ProbeTarget, ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
+use crate::report::{ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
 use act::Acted;
@@ -31,12 +32,10 @@ pub use act::{StepError, StepsFailed};
 pub use conclude::Question;
 use conclude::{Wanted, conclude, note_ready};
 pub use past::{Past, PastError};
+use prepare::Planned;
+pub use prepare::plan_store;
 pub use remove::{Leaving, LeavingMemory, Permit};
 pub use render::{RenderFailure, Surroundings, render_offline};
-use rollback::Aim;
-
-/// How often a run looks again when the namespace changes under it.
-const LOOKS: usize = 3;
 
 /// What every run needs.
 #[derive(Clone)]
@@ -374,99 +373,6 @@ fn unfinished(acted: Acted) -> Result<Conclusion, RunError> {
             Ok(Conclusion { step, ..Conclusion::new(Done::Waiting, Some(StoreState::Provisioning), reason) })
         }
     }
-}
-
-/// A plan with what it was made from.
-#[derive(Debug)]
-pub struct Planned {
-    /// The plan.
-    pub plan: StorePlan,
-    observed: ObservedStore,
-    inputs: Fingerprint,
-    manifests: Vec<Manifest>,
-    probe: Option<ProbeTarget>,
-    aim: Aim,
-}
-
-/// Plans one store that git wants, without acting: what a run would do now.
-pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -> Result<Planned, RunError> {
-    let owner = Owner { store: &store.id, source: &context.source };
-    for _ in 0..LOOKS {
-        if let Some(inventory) = context.cluster.observe(&store.id).inventory {
-            context.cluster.watch_inventoried(&inventory).await?;
-        }
-        let observed = context.cluster.observe(&store.id);
-        let aim = rollback::aim(context, store, revision, observed.inventory.as_deref()).await;
-        let (aim, stuck) = match aim {
-            Ok(aim) => (aim, None),
-            Err(reason) => (Aim::at(store, revision), Some(reason)),
-        };
-        let inputs = inputs(&aim.store, &context.chart, context.cluster.served_fingerprint());
-        let unrendered =
-            |plan, observed, aim| Planned { plan, observed, inputs, manifests: Vec::new(), probe: None, aim };
-        if stuck.is_none() && plan::is_converged(owner, (&aim.store.host, aim.protect), &inputs, &observed) {
-            return Ok(unrendered(StorePlan::Converged, observed, aim));
-        }
-        // Before anything is rendered or read: what isn't ours is none of our business.
-        match (plan::store(&aim.desired(owner, &inputs, &[]), &observed), stuck) {
-            (StorePlan::Converged | StorePlan::Sync(_), None) => {}
-            (StorePlan::Converged | StorePlan::Sync(_), Some(reason)) => {
-                return Ok(unrendered(StorePlan::Held(reason), observed, aim));
-            }
-            (not_now, _) => return Ok(unrendered(not_now, observed, aim)),
-        }
-        let manifests = manifests(context, owner, &aim.store, &observed).await?;
-        if let Some(reason) = aim.is_lost(&observed, &manifests) {
-            return Ok(unrendered(StorePlan::Held(reason), observed, aim));
-        }
-        // Before anything is applied: a store that can't be asked would never be READY.
-        let probe = ProbeTarget::of(&manifests)?;
-        context.cluster.watch_kinds(kinds_of(&manifests)).await?;
-        let newest = context.cluster.observe(&store.id);
-        // Rendered without a namespace, secrets are new ones: they must never meet a namespace that has come since.
-        if identity(&newest) == identity(&observed) {
-            let plan = plan::store(&aim.desired(owner, &inputs, &manifests), &newest);
-            return Ok(Planned { plan, observed: newest, inputs, manifests, probe, aim });
-        }
-    }
-    Err(RunError::Unsettled { namespace: store.id.namespace() })
-}
-
-fn identity(observed: &ObservedStore) -> Option<&str> {
-    observed.namespace.as_ref().map(|namespace| namespace.uid.as_str())
-}
-
-/// Everything the rendering depends on, with what the cluster serves: same inputs, same manifests (but for generated
-/// secrets, which the chart keeps by looking them up).
-pub fn inputs(store: &Store, chart: &Chart, served: Fingerprint) -> Fingerprint {
-    Fingerprint::of_bytes(
-        // The version of storekeeper too: a release may render or stamp otherwise.
-        [env!("CARGO_PKG_VERSION"), store.digest(), chart.digest(), &served.to_string()]
-            .join("\n")
-            .as_bytes(),
-    )
-}
-
-/// Renders and prepares; when a kind is unknown, the cluster is asked once more what it serves.
-async fn manifests(
-    context: &Context,
-    owner: Owner<'_>,
-    store: &Arc<Store>,
-    observed: &ObservedStore,
-) -> Result<Vec<Manifest>, RunError> {
-    let rendered = render::render(context, store, observed).await?;
-    let resolve = |version: &str, kind: &str| context.cluster.resolve(version, kind);
-    if crate::manifest::has_unknown_kind(&rendered, &resolve) {
-        context.cluster.rediscover().await?;
-    }
-    Ok(crate::manifest::prepare(rendered, owner, &store.host, &resolve)?)
-}
-
-fn kinds_of(manifests: &[Manifest]) -> Vec<Resource> {
-    let mut kinds: Vec<_> = manifests.iter().map(|manifest| manifest.resource.clone()).collect();
-    kinds.sort();
-    kinds.dedup();
-    kinds
 }
 
 /// A store whose file came back while its namespace is going is made anew when that is gone.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Context, inputs, manifests};
+use super::Context;
+use super::prepare::{inputs, manifests};
 use crate::manifest::{Fingerprint, Manifest, Owner};
 use crate::plan::{self, DesiredStore, Held, Inventory, LastGood, ObservedStore};
 use crate::report::{Version, rolled_back};
