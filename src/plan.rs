@@ -26,7 +26,7 @@ use crate::report::{Readiness, Workload};
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
-pub use immutable::{Treatment, immutable_field, treatment};
+pub use immutable::{Treatment, immutable_field, stand_in, treatment};
 pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use record::{Applied, achieved, partly_achieved};
 pub use remaining::{Remaining, remaining};

@@ -8,6 +8,7 @@ mod common;
 mod turned_chart;
 
 use common::daemon::Daemon;
+use common::policies::refuse;
 use common::{World, until};
 use serde_json::{Value, json};
 
@@ -78,6 +79,72 @@ fn what_holds_nothing_but_what_is_rendered_is_made_anew() {
     assert_eq!(service["spec"]["clusterIP"], "None");
     let deployment = world.cluster.get("apps/v1", "Deployment", &namespace, "web").unwrap();
     assert_eq!(deployment["spec"]["selector"]["matchLabels"]["turn"], "two");
+}
+
+/// Waits until the store is FAILED with these words.
+fn until_failed(world: &World, daemon: &Daemon, words: &str) {
+    until(&format!("acme is FAILED with `{words}`"), || {
+        let shown = daemon.store(&world.store("acme"))?;
+        let said = shown["reason"].as_str().is_some_and(|reason| reason.contains(words));
+        (shown["state"] == "FAILED" && said).then_some(())
+    });
+}
+
+fn deployment(namespace: &str, name: &str, turn: &str, note: &str) -> Value {
+    let labels = json!({"turn": turn, "note": note});
+    let pod = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "x"}]}});
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": namespace},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"turn": turn}}, "template": pod}})
+}
+
+/// Whether a policy is in force that refuses this Deployment.
+fn is_refused(world: &World, deployment: &Value) -> bool {
+    world.cluster.try_apply(deployment).is_err_and(|words| words.contains("denied request"))
+}
+
+const WEB: (&str, &str, &str) = ("apps/v1", "Deployment", "web");
+
+#[test]
+fn a_policy_that_speaks_of_what_is_immutable_deletes_nothing() {
+    let world = World::new();
+    let daemon = start(&world);
+    let first = push(&world, &[("note", "one")]);
+    until_ready_at(&world, &daemon, &first);
+    let before = uid(&world, WEB);
+    let unless = "object.spec.template.metadata.labels.note == 'one'";
+    let words = "'field is immutable: image tags may not change'";
+    let _policy = refuse(&world, ("apps", "deployments"), &["UPDATE"], (unless, words));
+    let namespace = world.namespace("acme");
+    world.cluster.apply_as("test", &deployment(&namespace, "other", "one", "one"));
+    until("the policy is in force", || {
+        is_refused(&world, &deployment(&namespace, "other", "one", "two")).then_some(())
+    });
+    push(&world, &[("note", "two")]);
+    until_failed(&world, &daemon, "denied request: field is immutable");
+    assert_eq!(uid(&world, WEB), before, "what runs is left as it was");
+}
+
+#[test]
+fn what_could_not_be_made_anew_is_not_deleted() {
+    let world = World::new();
+    let daemon = start(&world);
+    let first = push(&world, &[("recreated", "one")]);
+    until_ready_at(&world, &daemon, &first);
+    let before = uid(&world, WEB);
+    push(&world, &[("recreated", "two"), ("note", "\"-no label-\"")]);
+    until_failed(&world, &daemon, "spec.template.labels");
+    assert_eq!(uid(&world, WEB), before, "it is invalid for another reason too");
+
+    let unless = "object.spec.template.metadata.labels.turn == 'one'";
+    let _policy = refuse(&world, ("apps", "deployments"), &["CREATE"], (unless, "'not this turn'"));
+    let namespace = world.namespace("acme");
+    until("the policy is in force", || {
+        is_refused(&world, &deployment(&namespace, "new", "two", "one")).then_some(())
+    });
+    push(&world, &[("recreated", "two")]);
+    until_failed(&world, &daemon, "make Deployment/web anew: ");
+    until_failed(&world, &daemon, "denied request: not this turn");
+    assert_eq!(uid(&world, WEB), before, "a policy forbids the new one");
 }
 
 #[test]

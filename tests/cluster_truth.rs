@@ -9,30 +9,9 @@ mod turned_chart;
 use std::path::{Path, PathBuf};
 
 use common::daemon::Daemon;
+use common::policies::{ClusterScoped, refuse};
 use common::{World, until};
 use serde_json::{Value, json};
-
-/// An object without a namespace, which goes when the test ends.
-struct ClusterScoped<'a> {
-    world: &'a World,
-    api_version: &'static str,
-    kind: &'static str,
-    name: String,
-}
-
-impl<'a> ClusterScoped<'a> {
-    fn new(world: &'a World, api_version: &'static str, kind: &'static str, body: Value) -> Self {
-        let name = body["metadata"]["name"].as_str().unwrap().to_owned();
-        world.cluster.create(api_version, kind, "", body);
-        Self { world, api_version, kind, name }
-    }
-}
-
-impl Drop for ClusterScoped<'_> {
-    fn drop(&mut self) {
-        self.world.cluster.delete(self.api_version, self.kind, "", &self.name);
-    }
-}
 
 fn start(world: &World, chart: Option<&Path>, kubeconfig: &Path) -> Daemon {
     let (url, folder) = (world.repository.url(), world.folder.path());
@@ -51,34 +30,15 @@ fn until_failed(world: &World, daemon: &Daemon, words: &[&str]) -> String {
     })
 }
 
-/// Refuses objects of a kind in this world's stores, and quotes from them.
-fn refuse<'a>(
-    world: &'a World,
-    (group, resource): (&str, &str),
-    quote: &str,
-) -> (ClusterScoped<'a>, ClusterScoped<'a>) {
-    let (api, name) = ("admissionregistration.k8s.io/v1", format!("{}-{resource}", world.prefix));
-    let rule = json!({"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
-        "resources": [resource]});
-    let spec = json!({"failurePolicy": "Fail", "matchConstraints": {"resourceRules": [rule]},
-        "validations": [{"expression": "false", "messageExpression": format!("'not here: ' + {quote}")}]});
-    let meta = json!({"name": name});
-    let policy =
-        ClusterScoped::new(world, api, "ValidatingAdmissionPolicy", json!({"metadata": meta, "spec": spec}));
-    let ours = json!({"matchLabels": {"storekeeper.dev/source": world.source}});
-    let spec = json!({"policyName": name, "validationActions": ["Deny"],
-        "matchResources": {"namespaceSelector": ours}});
-    let body = json!({"metadata": meta, "spec": spec});
-    (policy, ClusterScoped::new(world, api, "ValidatingAdmissionPolicyBinding", body))
-}
-
 #[test]
 fn an_admission_policy_is_quoted_without_what_was_sent_and_names_what_waits_for_it() {
     let world = World::new();
     let chart = turned_chart::write(world.folder.path());
+    let quote = |field: &str| format!("'not here: ' + {field}");
     let env = "object.spec.template.spec.containers[0].env[0].value";
-    let sets = refuse(&world, ("apps", "statefulsets"), env);
-    let secrets = refuse(&world, ("", "secrets"), "object.data.canary");
+    let sets = refuse(&world, ("apps", "statefulsets"), &["CREATE", "UPDATE"], ("false", &quote(env)));
+    let secrets =
+        refuse(&world, ("", "secrets"), &["CREATE", "UPDATE"], ("false", &quote("object.data.canary")));
     // Policies come into force a moment after they are made.
     let labels = json!({"storekeeper.dev/source": world.source});
     let probe = format!("{}-probe", world.prefix);

@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::{Cluster, ClusterError, NAMESPACES, bounded_and_masked, collection};
 use crate::manifest::{Fingerprint, Manifest, Owner};
 use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME, LABEL_MANAGED_BY, MANAGED_BY};
-use crate::plan::{Inventory, NamespaceSpec};
+use crate::plan::{self, Inventory, NamespaceSpec};
 use crate::report::WORKLOAD_KINDS;
 
 /// No object has this resource version. An apply that asks for it makes an object and changes none.
@@ -125,6 +125,16 @@ impl Cluster {
         let is_secret = manifest.key.kind == "Secret";
         let answer = self.masked_answer(act, || Mask::of(&manifest.body), request).await;
         answer.map_err(|error| if is_secret { error.without_content() } else { error })
+    }
+
+    /// Asks whether the API server would make an object anew, with everything that has a say in it. Nothing is changed: it
+    /// is a dry run under a name that nobody has.
+    pub async fn would_create(&self, manifest: &Manifest, namespace: &str) -> Result<(), ClusterError> {
+        let act = format!("make {} anew", manifest.key);
+        let body = plan::stand_in(&manifest.body).to_string().into_bytes();
+        let params = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let request = Request::new(collection(&manifest.resource, Some(namespace))).create(&params, body);
+        self.masked_answer(act, || Mask::of(&manifest.body), request).await.map(|_| ())
     }
 
     /// Writes a store's inventory.

@@ -112,10 +112,15 @@ impl ClusterError {
         causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
     }
 
-    /// Returns what the API server says of single fields when it found the object itself wrong; else nothing.
+    /// Returns what the API server says of single fields when it found the object itself wrong; else nothing. A policy
+    /// that denies an object calls it invalid too.
     pub fn invalid_fields(&self) -> &[RefusalCause] {
         match self {
-            Self::Refused { reason, causes, .. } if reason == "Invalid" => causes,
+            Self::Refused { reason, causes, message, .. }
+                if reason == "Invalid" && denier(message).is_none() =>
+            {
+                causes
+            }
             _ => &[],
         }
     }
@@ -279,5 +284,11 @@ mod tests {
     fn only_an_invalid_object_has_invalid_fields() {
         assert_eq!(refused("Job", "Invalid", "field is immutable").invalid_fields()[0].field, "data");
         assert!(refused("Job", "Forbidden", "field is immutable").invalid_fields().is_empty());
+        for words in [
+            "jobs \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: field is immutable",
+            "admission webhook \"w.example.com\" denied the request: field is immutable",
+        ] {
+            assert!(refused("Job", "Invalid", words).invalid_fields().is_empty(), "{words}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Kinds that hold nothing but what is rendered are made anew; where data would go or be orphaned, or work would be
 //! done twice, the change is refused with what to do.
 
+use serde_json::Value;
+
 use super::ObservedObject;
 use crate::manifest::{ObjectKey, Uid};
 
@@ -35,11 +37,18 @@ const RECREATED: [(&str, &str); 7] = [
 /// How the API server and its validation rules say that a field can't change.
 const WORDS: [&str; 4] = ["immutable", "may not change", "cannot change", "updates to statefulset spec"];
 
-/// Finds the field that can't change among what the API server says of single fields: pairs of path and words.
-pub fn immutable_field<'a>(
-    mut fields: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Option<(&'a str, &'a str)> {
-    fields.find(|(_, words)| WORDS.iter().any(|known| words.contains(known)))
+/// Finds the field that can't change among what the API server says of single fields: pairs of path and words. None when
+/// it says anything else besides: an object made anew would be refused for that, and the one before would be gone.
+pub fn immutable_field<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Option<(&'a str, &'a str)> {
+    let mut first = None;
+    for (path, words) in fields {
+        // What is about no field are the words of a policy or a webhook.
+        if path.is_empty() || !WORDS.iter().any(|known| words.contains(known)) {
+            return None;
+        }
+        first = first.or(Some((path, words)));
+    }
+    first
 }
 
 /// Decides about an object whose change is refused; `observed` is what the watch knows of it.
@@ -87,8 +96,34 @@ pub fn treatment(key: &ObjectKey, observed: Option<&ObservedObject>, namespace: 
     }
 }
 
+/// Returns an object as it is tried out before the one of its name is deleted: without its name, and without addresses
+/// and ports that only one object can have.
+pub fn stand_in(body: &Value) -> Value {
+    let mut body = body.clone();
+    if let Some(metadata) = body.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        metadata.remove("name");
+        metadata.insert("generateName".to_owned(), "storekeeper-tries-".into());
+    }
+    if body.pointer("/kind") == Some(&"Service".into())
+        && let Some(spec) = body.pointer_mut("/spec").and_then(Value::as_object_mut)
+    {
+        let is_headless = spec.get("clusterIP") == Some(&"None".into());
+        spec.retain(|field, _| {
+            field != "healthCheckNodePort" && (is_headless || !matches!(&**field, "clusterIP" | "clusterIPs"))
+        });
+        for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(port) = port.as_object_mut() {
+                port.remove("nodePort");
+            }
+        }
+    }
+    body
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn key(group: &str, kind: &str) -> ObjectKey {
@@ -154,9 +189,39 @@ mod tests {
             "Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden",
             "Forbidden: spec is immutable after creation except resources.requests",
         ] {
-            let fields = [("spec.ports", "Required value"), ("spec", words)];
+            let fields = [("spec", words), ("spec.other", words)];
             assert_eq!(immutable_field(fields.into_iter()), Some(("spec", words)));
         }
         assert_eq!(immutable_field([("spec", "Forbidden: may not be set")].into_iter()), None);
+        assert_eq!(immutable_field([].into_iter()), None);
+    }
+
+    #[test]
+    fn what_is_refused_for_another_reason_too_is_not_one_of_them() {
+        let frozen = ("spec.selector", "Invalid value: {...}: field is immutable");
+        let wrong = ("spec.template.metadata.labels", "Invalid value: \"-\": must start with a letter");
+        assert_eq!(immutable_field([frozen, wrong].into_iter()), None);
+        assert_eq!(immutable_field([wrong, frozen].into_iter()), None);
+        let policy = ("", "ValidatingAdmissionPolicy 'immutable-tags' denied request: tags are immutable");
+        assert_eq!(immutable_field([policy].into_iter()), None);
+        assert_eq!(immutable_field([frozen, policy].into_iter()), None);
+    }
+
+    #[test]
+    fn what_is_tried_out_has_nothing_that_only_one_object_can_have() {
+        let service = |spec: Value| {
+            let body =
+                json!({"kind": "Service", "metadata": {"name": "web", "labels": {"a": "b"}}, "spec": spec});
+            let tried = stand_in(&body);
+            assert_eq!(
+                tried["metadata"],
+                json!({"labels": {"a": "b"}, "generateName": "storekeeper-tries-"})
+            );
+            tried["spec"].clone()
+        };
+        let fixed = json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": [{"port": 80, "nodePort": 30080}]});
+        assert_eq!(service(fixed), json!({"ports": [{"port": 80}]}));
+        let headless = json!({"clusterIP": "None", "ports": [{"port": 80}]});
+        assert_eq!(service(headless.clone()), headless);
     }
 }

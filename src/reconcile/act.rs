@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use super::{Healed, Tally};
 use crate::cluster::{Cluster, ClusterError};
-use crate::manifest::{ObjectKey, Owner};
+use crate::manifest::{Manifest, Owner};
 use crate::plan::{self, Applied, Cause, Inventory, ObservedStore, Step, Treatment};
 
 /// How many requests of one store may be under way at once.
@@ -212,7 +212,7 @@ async fn take(
                 }
                 Err(error) => {
                     taken.replaced =
-                        Some(replace(cluster, &namespace, observed, &manifest.key, error).await?);
+                        Some(replace(cluster, &namespace, observed, &manifest, error).await?);
                 }
             }
         }
@@ -226,14 +226,17 @@ async fn replace(
     cluster: &Cluster,
     namespace: &str,
     observed: &ObservedStore,
-    key: &ObjectKey,
+    manifest: &Manifest,
     error: ClusterError,
 ) -> Result<String, StepError> {
+    let key = &manifest.key;
     let fields = error.invalid_fields().iter().map(|cause| (cause.field.as_str(), cause.message.as_str()));
     let Some((field, words)) = plan::immutable_field(fields) else { return Err(error.into()) };
     let (object, field, words) = (key.to_string(), field.to_owned(), words.to_owned());
     match plan::treatment(key, observed.objects.get(key), namespace) {
         Treatment::Recreate { uid } => {
+            // Whatever forbids the new one must do so while the one before still runs.
+            cluster.would_create(manifest, namespace).await?;
             cluster.prune(key, namespace, &uid).await?;
             Ok(format!("{object} is made anew, because its `{field}` can't be changed in place"))
         }

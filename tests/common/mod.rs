@@ -11,6 +11,7 @@ pub mod api_proxy;
 pub mod cluster;
 pub mod daemon;
 pub mod fake_fleet;
+pub mod policies;
 pub mod repository;
 pub mod shop;
 pub mod small_chart;

@@ -23,6 +23,7 @@ const VALUES: &str = r"
 recreated: one
 refused: one
 free: one
+note: one
 canary: canary-of-the-chart
 ";
 
@@ -47,7 +48,7 @@ spec:
   replicas: 0
   selector: {matchLabels: {turn: {{ .Values.recreated }}}}
   template:
-    metadata: {labels: {turn: {{ .Values.recreated }}}}
+    metadata: {labels: {turn: {{ .Values.recreated }}, note: {{ .Values.note | quote }}}}
     spec: {{- include "pod" . | nindent 6 }}
 ---
 apiVersion: apps/v1
