@@ -7,6 +7,7 @@ mod admission;
 mod backup;
 mod immutable;
 mod inventory;
+mod leaving;
 pub mod moment;
 mod record;
 mod remaining;
@@ -22,12 +23,13 @@ use crate::names::{
     ANNOTATION_HOST, ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED, ANNOTATION_REMOVAL_SINCE, Host,
     LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
 };
-use crate::report::{Readiness, Workload};
+use crate::report::Workload;
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
 pub use immutable::{Treatment, immutable_field, stand_in, treatment};
 pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
+pub use leaving::unfinished_job;
 pub use record::{Applied, achieved, partly_achieved};
 pub use remaining::{Remaining, remaining};
 pub use removals::{
@@ -35,6 +37,8 @@ pub use removals::{
     shortened_list,
 };
 pub use rollback::may_roll_back;
+
+use leaving::{Leaving, leaving};
 
 /// What the cluster holds of one store, from the watch caches. A copy shares everything large with the cache.
 #[derive(Debug, Clone, Default)]
@@ -285,6 +289,11 @@ pub enum Step {
         /// The identity that the server checks.
         uid: Uid,
     },
+    /// Deletes nothing yet: a later run does so, when what is applied has come up.
+    PruneLater {
+        /// Which.
+        key: ObjectKey,
+    },
 }
 
 /// Why an object is applied.
@@ -316,6 +325,7 @@ impl fmt::Display for Step {
                 Cause::Drifted => write!(f, "~ {} (drifted)", manifest.key),
             },
             Self::Prune { key, .. } => write!(f, "- {key}"),
+            Self::PruneLater { key } => write!(f, "- {key} (when the rest runs)"),
         }
     }
 }
@@ -355,37 +365,54 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
         },
     }
     let applies = applies(desired, observed);
-    let prunes = prunes(desired, observed);
-    if needs_intent(&applies, &prunes, observed) {
+    let Leaving { stopped, pruned, kept } = leaving(desired, observed);
+    if needs_intent(&applies, stopped.iter().chain(pruned.iter().flatten()), observed) {
         let intent = intent(desired, observed);
         // After a run that failed, all of it stands there already.
         if observed.inventory.as_deref() != Some(&intent) {
             waves.push(vec![Step::RecordIntent(intent)]);
         }
     }
+    waves.extend(Some(stopped).filter(|wave| !wave.is_empty()));
     waves.extend(applies);
-    waves.extend(prunes);
-    if waves.is_empty() && recorded == Some(desired.inputs) {
-        StorePlan::Converged
-    } else {
-        StorePlan::Sync(waves)
+    waves.extend(pruned);
+    if waves.is_empty() && is_recorded_whole(desired, observed) {
+        return StorePlan::Converged;
     }
+    waves.extend(Some(kept).filter(|wave| !wave.is_empty()));
+    StorePlan::Sync(waves)
+}
+
+/// Whether the inventory says all that it will say after a run without steps.
+fn is_recorded_whole(desired: &DesiredStore<'_>, observed: &ObservedStore) -> bool {
+    observed.inventory.as_ref().is_some_and(|inventory| {
+        inventory.inputs.as_ref() == Some(desired.inputs)
+            && (inventory.leaving.is_empty() || !leaving::has_come_up(desired, observed))
+    })
 }
 
 /// Whether a crash in the middle of these waves would leave something that no later run could know. Without an
 /// inventory there are no claims to drop and nothing looks converged; what was applied is known by our field manager's
 /// entry, as long as its kind is watched after a restart.
-fn needs_intent(applies: &[Vec<Step>], prunes: &[Vec<Step>], observed: &ObservedStore) -> bool {
+fn needs_intent<'a>(
+    applies: &[Vec<Step>],
+    mut prunes: impl Iterator<Item = &'a Step>,
+    observed: &ObservedStore,
+) -> bool {
     let applied = applies.iter().flatten().filter_map(|step| match step {
         Step::Apply { manifest, .. } => Some(manifest),
         _ => None,
     });
-    // A Job that is left over is no claim of the inventory, and is found again without it.
-    let claims = |step: &Step| matches!(step, Step::Prune { key, .. } if key.kind != "Job" || is_listed(key, observed));
     match &observed.inventory {
         None => applied.into_iter().any(|manifest| !is_usual(&manifest.resource)),
-        Some(_) => {
-            prunes.iter().flatten().any(claims)
+        Some(inventory) => {
+            // A Job that is left over is no claim of the inventory, and is found again without it; what is known to leave
+            // is none either.
+            let is_claimed = |key: &ObjectKey| {
+                let leaves = inventory.leaving.iter().any(|entry| entry.key == *key);
+                !leaves && (key.kind != "Job" || inventory.get(key).is_some())
+            };
+            prunes.any(|step| matches!(step, Step::Prune { key, .. } if is_claimed(key)))
                 || applied.into_iter().any(|manifest| !is_recorded(manifest, observed))
         }
     }
@@ -420,63 +447,40 @@ pub fn is_converged(
                 .get(&entry.key)
                 .is_some_and(|object| !object.deleting && object.is_as_recorded(entry.fields))
         })
-        && !has_strays(inventory, observed)
-}
-
-/// Whether there is something of ours that the inventory does not name: a run that a crash cut off left it, and a later
-/// one did not see it yet.
-fn has_strays(inventory: &Inventory, observed: &ObservedStore) -> bool {
-    let stray = |(key, object): (&ObjectKey, &ObservedObject)| {
-        object.owned_fields.is_some()
-            && !object.deleting
-            && inventory.get(key).is_none()
-            && !is_spared(key, object, Some(inventory), inventory.inputs.as_ref())
-    };
-    // Whoever asks has found each line's object: with as many objects, there is no further one.
-    observed.objects.len() > inventory.objects.len() && observed.objects.iter().any(stray)
-}
-
-/// Whether the inventory names an object.
-fn is_listed(key: &ObjectKey, observed: &ObservedStore) -> bool {
-    observed.inventory.as_ref().is_some_and(|inventory| inventory.get(key).is_some())
-}
-
-/// Whether an object stays though it is not rendered with these inputs: it says so itself, or it is a Job that has run for
-/// an earlier version. That stays until the newer one is READY, so that going back runs nothing a second time.
-fn is_spared(
-    key: &ObjectKey,
-    object: &ObservedObject,
-    inventory: Option<&Inventory>,
-    inputs: Option<&Fingerprint>,
-) -> bool {
-    let good = inventory.and_then(|inventory| inventory.good.as_ref());
-    let has_run =
-        || object.workload.as_ref().is_some_and(|workload| workload.readiness == Readiness::Current);
-    object.keep || key.kind == "Job" && good.is_some_and(|good| Some(&good.inputs) != inputs) && has_run()
+        && !leaving::is_due(inventory, observed)
 }
 
 fn applies(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>> {
+    let is_wanted = |key: &ObjectKey| desired.manifests.iter().any(|manifest| manifest.key == *key);
+    let job_at_work = unfinished_job(is_wanted, observed).is_some();
     let mut waves: BTreeMap<usize, Vec<Step>> = BTreeMap::new();
     for manifest in desired.manifests {
-        let object = observed.objects.get(&manifest.key);
-        let entry = observed.inventory.as_ref().and_then(|inventory| inventory.get(&manifest.key));
-        let cause = match (object, entry) {
-            // An object on its way out cannot be applied; its end triggers the next run.
-            (Some(object), _) if object.deleting => continue,
-            (Some(object), Some(entry)) if entry.manifest.as_ref() == Some(&manifest.fingerprint) => {
-                if object.is_as_recorded(entry.fields) {
-                    continue;
-                }
-                Cause::Drifted
-            }
-            (Some(_), _) => Cause::Changed,
-            (None, _) if is_recorded(manifest, observed) => Cause::Deleted,
-            (None, _) => Cause::New,
-        };
+        let key = &manifest.key;
+        // Its end triggers the run that begins this one.
+        if job_at_work && key.kind == "Job" && !observed.objects.contains_key(key) {
+            continue;
+        }
+        let Some(cause) = cause(manifest, observed) else { continue };
         let step = Step::Apply { manifest: manifest.clone(), cause };
-        waves.entry(kind_order(&manifest.key.kind)).or_default().push(step);
+        waves.entry(kind_order(&key.kind)).or_default().push(step);
     }
     waves.into_values().collect()
+}
+
+/// Tells why an object is to be applied; none when it is as it shall be.
+fn cause(manifest: &Manifest, observed: &ObservedStore) -> Option<Cause> {
+    let object = observed.objects.get(&manifest.key);
+    let entry = observed.inventory.as_ref().and_then(|inventory| inventory.get(&manifest.key));
+    match (object, entry) {
+        // An object on its way out cannot be applied; its end triggers the next run.
+        (Some(object), _) if object.deleting => None,
+        (Some(object), Some(entry)) if entry.manifest.as_ref() == Some(&manifest.fingerprint) => {
+            (!object.is_as_recorded(entry.fields)).then_some(Cause::Drifted)
+        }
+        (Some(_), _) => Some(Cause::Changed),
+        (None, _) if is_recorded(manifest, observed) => Some(Cause::Deleted),
+        (None, _) => Some(Cause::New),
+    }
 }
 
 /// Whether the inventory says already that exactly this was applied: applying it again needs no new record.
@@ -485,30 +489,11 @@ fn is_recorded(manifest: &Manifest, observed: &ObservedStore) -> bool {
     entry.is_some_and(|entry| entry.manifest.as_ref() == Some(&manifest.fingerprint))
 }
 
-/// Whatever carries our labels and our field manager's entry, and is not rendered, is pruned: an object is ours by
-/// what it says itself, so a lost inventory loses no prune. Labels alone are no proof: controllers copy them.
-fn prunes(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>> {
-    let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
-    let ours =
-        |key: &ObjectKey, object: &ObservedObject| object.owned_fields.is_some() || is_listed(key, observed);
-    let unwanted = observed.objects.iter().filter(|(key, object)| {
-        let is_spared = is_spared(key, object, observed.inventory.as_deref(), Some(desired.inputs));
-        !wanted.contains(key) && ours(key, object) && !is_spared && !object.deleting
-    });
-    // What exposes goes before what it exposes: the order of applying, backwards.
-    let mut waves: BTreeMap<_, Vec<Step>> = BTreeMap::new();
-    for (key, object) in unwanted {
-        let step = Step::Prune { key: key.clone(), uid: object.uid.clone() };
-        waves.entry(std::cmp::Reverse(kind_order(&key.kind))).or_default().push(step);
-    }
-    waves.into_values().collect()
-}
-
 /// The inventory to record before a change: everything that is or may come to be ours, with no claim about
 /// objects that are about to change.
 pub fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
     let old = observed.inventory.as_deref().cloned().unwrap_or_default();
-    let mut objects: Vec<_> = desired
+    let objects = desired
         .manifests
         .iter()
         .map(|manifest| {
@@ -525,9 +510,8 @@ pub fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory
         })
         .collect();
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
-    let leaving = old.objects.iter().filter(|entry| !wanted.contains(&entry.key));
-    objects.extend(leaving.cloned());
-    Inventory { inputs: None, revision: desired.revision.to_owned(), objects, ..old }
+    let leaving = old.all().filter(|entry| !wanted.contains(&entry.key)).cloned().collect();
+    Inventory { inputs: None, revision: desired.revision.to_owned(), objects, leaving, ..old }
 }
 
 #[cfg(test)]
@@ -537,6 +521,7 @@ mod tests {
     use super::*;
     use crate::manifest::{self, Resource};
     use crate::names::{SourceId, StoreId};
+    use crate::report::Readiness;
 
     fn id(text: &str) -> StoreId {
         text.parse().unwrap()
@@ -765,8 +750,10 @@ mod tests {
         let StorePlan::Sync(waves) = plan(&wanted, &inputs("2"), &before) else { panic!() };
         let Step::RecordIntent(intent) = &waves[0][0] else { panic!() };
         assert_eq!(intent.inputs, None, "a crash from here on must not look converged");
-        let claims: Vec<_> = intent.objects.iter().map(|entry| entry.manifest.is_some()).collect();
-        assert_eq!(claims, [false, true], "nothing is claimed of the object that changes");
+        let claims =
+            |entries: &[InventoryEntry]| entries.iter().map(|it| it.manifest.is_some()).collect::<Vec<_>>();
+        assert_eq!(claims(&intent.objects), [false], "nothing is claimed of the object that changes");
+        assert_eq!(claims(&intent.leaving), [true]);
     }
 
     #[test]
@@ -838,16 +825,92 @@ mod tests {
         let run = with_job(before.clone(), Readiness::Current);
         let record = "  record what is about to change";
         assert_eq!(lines(&plan(&new, &inputs("2"), &run)), [record, "+ Job/migrate-2"]);
-        let failed = with_job(before, Readiness::Failed("deadline".into()));
-        assert_eq!(lines(&plan(&new, &inputs("2"), &failed)), [record, "+ Job/migrate-2", "- Job/migrate-1"]);
+        let failed = with_job(before.clone(), Readiness::Failed("deadline".into()));
+        let later = "- Job/migrate-1 (when the rest runs)";
+        assert_eq!(lines(&plan(&new, &inputs("2"), &failed)), [record, "+ Job/migrate-2", later]);
+        let never_ready = with_job(after(&old, &inputs("1")), Readiness::Current);
+        assert_eq!(
+            lines(&plan(&new, &inputs("2"), &never_ready)),
+            [record, "+ Job/migrate-2"],
+            "READY or not"
+        );
 
-        // The newer version is applied, and the Job of the one before is still there.
+        // One that has not ended goes first, and nothing takes its place before it is gone.
+        let at_work = with_job(before, Readiness::Progressing("1 of 1".into()));
+        assert_eq!(lines(&plan(&new, &inputs("2"), &at_work)), [record, "- Job/migrate-1"]);
+        let mut going = at_work;
+        objects(&mut going).get_mut(&old[0].key).unwrap().deleting = true;
+        assert!(lines(&plan(&new, &inputs("2"), &going)).is_empty());
+        objects(&mut going).clear();
+        assert_eq!(lines(&plan(&new, &inputs("2"), &going)), [record, "+ Job/migrate-2"]);
+
+        // The newer version is applied and has come up, and the Job of the one before is still there.
         let mut both = ready(after(&new, &inputs("2")), &inputs("1"));
         objects(&mut both).insert(old[0].key.clone(), run.objects[&old[0].key].clone());
         assert!(is_fast(&both, &inputs("2")), "it waits for READY");
         let both = ready(both, &inputs("2"));
         assert!(!is_fast(&both, &inputs("2")));
         assert_eq!(lines(&plan(&new, &inputs("2"), &both)), ["- Job/migrate-1"], "and claims nothing");
+    }
+
+    #[test]
+    fn what_is_no_longer_rendered_stays_until_the_rest_has_come_up() {
+        let (web, cache) = (("Deployment", "web", "1"), ("StatefulSet", "cache", "1"));
+        let scaler = ("HorizontalPodAutoscaler", "web", "1");
+        let before = after(&manifests(&[web, cache, scaler]), &inputs("1"));
+        let wanted = manifests(&[("Deployment", "web", "2")]);
+        let steps = lines(&plan(&wanted, &inputs("2"), &before));
+        assert_eq!(
+            steps[1..],
+            ["~ Deployment/web", "- HorizontalPodAutoscaler/web", "- StatefulSet/cache (when the rest runs)"]
+        );
+
+        // Applied, and on its way: the record names what stays, and the store is at rest.
+        let run = |readiness: Readiness| {
+            let mut observed = after(&wanted, &inputs("2"));
+            let (key, object) = before.objects.iter().find(|(key, _)| key.name == "cache").unwrap();
+            objects(&mut observed).insert(key.clone(), object.clone());
+            let inventory = Arc::make_mut(observed.inventory.as_mut().unwrap());
+            inventory.leaving = vec![before.inventory.as_ref().unwrap().get(key).unwrap().clone()];
+            let web = objects(&mut observed).get_mut(&wanted[0].key).unwrap();
+            web.workload = Some(Box::new(Workload { step: crate::report::Step::Api, readiness }));
+            observed
+        };
+        let (store_id, source, host, two) = (id("acme"), source(), host(), inputs("2"));
+        let owner = Owner { store: &store_id, source: &source };
+        let desired = DesiredStore {
+            owner,
+            host: &host,
+            protect: false,
+            inputs: &two,
+            revision: "r",
+            held: None,
+            manifests: &wanted,
+        };
+        for readiness in [Readiness::Progressing("0 of 1".into()), Readiness::Failed("deadline".into())] {
+            let observed = run(readiness);
+            assert!(is_fast(&observed, &two));
+            assert!(matches!(plan(&wanted, &two, &observed), StorePlan::Converged));
+            let recorded = achieved(&desired, None, &observed, &Applied::new());
+            assert_eq!(Some(&recorded), observed.inventory.as_deref(), "nothing is written");
+        }
+        let mut observed = run(Readiness::Current);
+        assert!(!is_fast(&observed, &two));
+        assert_eq!(lines(&plan(&wanted, &two, &observed)), ["- StatefulSet/cache"], "it drops no claim");
+        objects(&mut observed).retain(|key, _| key.name == "web");
+        assert!(!is_fast(&observed, &two), "cut off before the record");
+        let recorded = achieved(&desired, None, &observed, &Applied::new());
+        assert!(recorded.leaving.is_empty());
+    }
+
+    #[test]
+    fn what_comes_back_before_it_went_is_as_it_was_applied() {
+        let all = manifests(&[("Deployment", "web", "1"), ("Secret", "cache", "1")]);
+        let mut observed = after(&all, &inputs("1"));
+        let inventory = Arc::make_mut(observed.inventory.as_mut().unwrap());
+        inventory.leaving = inventory.objects.split_off(1);
+        inventory.inputs = Some(inputs("2"));
+        assert!(lines(&plan(&all, &inputs("1"), &observed)).is_empty());
     }
 
     #[test]

@@ -154,3 +154,73 @@ fn a_version_whose_migration_has_run_is_not_rolled_back_and_says_so() {
     assert_eq!(shown["appliedRevision"], second);
     assert!(image(&world).ends_with(":1.0.2"));
 }
+
+fn redis(world: &World, kind: &str) -> Option<Value> {
+    let version = if kind == "Service" { "v1" } else { "apps/v1" };
+    world.cluster.get(version, kind, &world.namespace("acme"), "redis")
+}
+
+#[test]
+fn what_a_newer_version_no_longer_has_stays_until_that_has_come_up() {
+    let world = World::new();
+    let daemon = world.start_daemon();
+    let first = push(&world, "1.0.1", "none", "redis: {mode: embedded}");
+    until_ready_at(&world, &daemon, &first);
+    let (old, before) = (jobs(&world).remove(0), redis(&world, "StatefulSet").unwrap());
+
+    push(&world, "1.0.2", "none", &format!("redis: {{mode: none}}\n    {HOMELESS_JOB}"));
+    fail_job_besides(&world, &old);
+    until_shown(&world, &daemon, "FAILED", &["because migration: Job/bootstrap-"]);
+    let kept = redis(&world, "StatefulSet").expect("the version before needs it");
+    assert_eq!(kept["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(redis(&world, "Service").is_some() && kept["metadata"]["deletionTimestamp"].is_null());
+
+    // Over a restart too; and what holds it when it goes is nothing that the store waits for.
+    daemon.kill();
+    let daemon = world.start_daemon();
+    let hold = |finalizers: &[&str]| {
+        let patch = json!({ "metadata": { "finalizers": finalizers } });
+        world.cluster.patch("v1", "Service", &world.namespace("acme"), "redis", &patch);
+    };
+    hold(&["example.com/hold"]);
+    let third = push(&world, "1.0.3", "none", "redis: {mode: none}");
+    until_ready_at(&world, &daemon, &third);
+    until("what nothing needs any more is gone", || redis(&world, "StatefulSet").is_none().then_some(()));
+    until("the Service is going", || {
+        let going = redis(&world, "Service")?["metadata"]["deletionTimestamp"].is_string();
+        going.then_some(())
+    });
+    let shown = daemon.store(&world.store("acme")).unwrap();
+    assert_eq!(shown["state"], "READY", "{shown}");
+    hold(&[]);
+}
+
+#[test]
+fn a_migration_begins_when_the_one_before_has_ended() {
+    let world = World::new();
+    let daemon = world.start_daemon();
+    push(&world, "1.0.1", "none", "nodeSelector: {nobody: \"has\"}");
+    let of_job = |pod: &Value| pod["metadata"]["labels"]["batch.kubernetes.io/job-name"].is_string();
+    let pods = || world.cluster.list("v1", "Pod", &world.namespace("acme")).into_iter().find(of_job);
+    let pod = until("the first Job has a pod", pods);
+    let old = jobs(&world).remove(0);
+    let name = old["metadata"]["name"].as_str().unwrap();
+    // A pod that takes its time to end, as Medusa does.
+    let hold = |finalizers: &[&str]| {
+        let (name, patch) = (&pod["metadata"]["name"], json!({ "metadata": { "finalizers": finalizers } }));
+        world.cluster.patch("v1", "Pod", &world.namespace("acme"), name.as_str().unwrap(), &patch);
+    };
+    hold(&["example.com/hold", "batch.kubernetes.io/job-tracking"]);
+    push(&world, "1.0.2", "none", "bootstrap: {}");
+    let waits = format!("waits for Job/{name}, of the version before, to end");
+    until_shown(&world, &daemon, "PROVISIONING", &[&waits]);
+    let there = jobs(&world);
+    assert_eq!(there.len(), 1, "the newer one has not begun");
+    assert_eq!(there[0]["metadata"]["uid"], old["metadata"]["uid"]);
+    assert!(there[0]["metadata"]["deletionTimestamp"].is_string() && pods().is_some());
+    hold(&[]);
+    until("the newer one has begun", || {
+        let is_new = |job: &Value| job["metadata"]["uid"] != old["metadata"]["uid"];
+        jobs(&world).iter().all(is_new).then_some(()).filter(|()| !jobs(&world).is_empty())
+    });
+}

@@ -14,7 +14,9 @@ impl Cluster {
     pub async fn prune(&self, key: &ObjectKey, namespace: &str, uid: &Uid) -> Result<(), ClusterError> {
         // A kind that is no longer served has taken its objects with it.
         let Some(resource) = self.resolve_any_version(&key.group, &key.kind) else { return Ok(()) };
-        let params = DeleteParams::background().preconditions(only(&uid.to_string()));
+        // A Job is there until its pods have ended: as long as it is seen, it may be at work.
+        let params = if key.kind == "Job" { DeleteParams::foreground() } else { DeleteParams::background() };
+        let params = params.preconditions(only(&uid.to_string()));
         let act = format!("delete {key}");
         gone(bounded(act, self.api(&resource, namespace).delete(&key.name, &params)).await)
     }

@@ -144,7 +144,7 @@ impl Index {
     pub(super) fn inventoried_kinds(&self) -> HashSet<(String, String, String)> {
         let inner = self.lock();
         let inventories = inner.stores.values().filter_map(|entry| entry.inventory.as_ref());
-        let entries = inventories.flat_map(|inventory| &inventory.value.objects);
+        let entries = inventories.flat_map(|inventory| inventory.value.all());
         let kinds: HashSet<_> = entries
             .map(|entry| (entry.key.group.as_str(), &*entry.version, entry.key.kind.as_str()))
             .collect();
@@ -288,7 +288,7 @@ impl Inner {
     }
 
     fn put_inventory(&mut self, store: &StoreId, mut value: Inventory, meta: &SeenMeta, first: bool) -> bool {
-        for entry in &mut value.objects {
+        for entry in value.objects.iter_mut().chain(&mut value.leaving) {
             entry.key = self.words.key(entry.key.clone());
             entry.version = self.words.text(&entry.version);
         }

@@ -64,8 +64,8 @@ impl Cluster {
     /// Returns when the caches of all kinds that an inventory names are complete: before that, what is missing in
     /// them has not been looked for.
     pub async fn watch_inventoried(&self, inventory: &Inventory) -> Result<(), ClusterError> {
-        let entries = inventory.objects.iter();
-        let kinds: BTreeSet<_> = entries
+        let kinds: BTreeSet<_> = inventory
+            .all()
             .map(|entry| (entry.key.group.as_str(), &*entry.version, entry.key.kind.as_str()))
             .collect();
         let served =

@@ -34,8 +34,10 @@ pub struct Inventory {
     pub held: Option<Box<Held>>,
     /// The CronJob that a final backup is to be made of before the store is deleted, if one is wanted.
     pub final_backup: Option<String>,
-    /// The objects, ours until pruned.
+    /// The objects that are rendered.
     pub objects: Vec<InventoryEntry>,
+    /// Objects that are no longer rendered, ours until pruned.
+    pub leaving: Vec<InventoryEntry>,
 }
 
 /// What a store was READY with. Its values are not kept: they are read from git at its commit.
@@ -96,9 +98,14 @@ impl Inventory {
         })
     }
 
+    /// Returns everything that is ours, rendered or not.
+    pub fn all(&self) -> impl Iterator<Item = &InventoryEntry> {
+        self.objects.iter().chain(&self.leaving)
+    }
+
     /// Finds an object's entry.
     pub fn get(&self, key: &ObjectKey) -> Option<&InventoryEntry> {
-        self.objects.iter().find(|entry| entry.key == *key)
+        self.all().find(|entry| entry.key == *key)
     }
 }
 
@@ -134,13 +141,17 @@ struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     final_backup: Option<String>,
     objects: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    leaving: Vec<String>,
 }
 
 impl From<Inventory> for Written {
     fn from(inventory: Inventory) -> Self {
-        let Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects } = inventory;
-        let objects = objects.iter().map(write_entry).collect();
-        Self { form: FORM, inputs, revision, url, probe, image, good, held, final_backup, objects }
+        let Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving } =
+            inventory;
+        let write = |entries: Vec<InventoryEntry>| entries.iter().map(write_entry).collect();
+        let (objects, leaving) = (write(objects), write(leaving));
+        Self { form: FORM, inputs, revision, url, probe, image, good, held, final_backup, objects, leaving }
     }
 }
 
@@ -148,7 +159,7 @@ impl TryFrom<Written> for Inventory {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { form, inputs, revision, url, probe, image, good, held, final_backup, objects } =
+        let Written { form, inputs, revision, url, probe, image, good, held, final_backup, objects, leaving } =
             written;
         if form != FORM {
             return Err(format!("it has form {form}, this release knows form {FORM}"));
@@ -156,7 +167,8 @@ impl TryFrom<Written> for Inventory {
         let read =
             |line: String| read_entry(&line).ok_or_else(|| format!("`{line}` is no object of an inventory"));
         let objects = objects.into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { inputs, revision, url, probe, image, good, held, final_backup, objects })
+        let leaving = leaving.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving })
     }
 }
 
@@ -208,6 +220,7 @@ mod tests {
                 entry("", "Service", "web", Some(Fingerprint::of_bytes(b"f"))),
                 entry("apps", "Deployment", "web", None),
             ],
+            leaving: Vec::new(),
         }
     }
 
@@ -232,6 +245,9 @@ mod tests {
         assert!(inventory.was_ready());
         let (wish, reason) = (Fingerprint::of_bytes(b"w"), "it broke".to_owned());
         inventory.held = Some(Box::new(Held { wish, revision: "def".to_owned(), image: None, reason }));
+        let text = serde_json::to_string(&inventory).unwrap();
+        assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory);
+        inventory.leaving = inventory.objects.split_off(1);
         let text = serde_json::to_string(&inventory).unwrap();
         assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory);
         inventory.inputs = None;

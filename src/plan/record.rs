@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DesiredStore, Inventory, InventoryEntry, ObservedStore, wants_final_backup};
+use super::{DesiredStore, Inventory, InventoryEntry, ObservedStore, leaving, wants_final_backup};
 use crate::manifest::{self, Fingerprint, Manifest, ObjectKey};
 use crate::report::ProbeTarget;
 
@@ -56,7 +56,8 @@ pub fn achieved(
     let held = desired.held.cloned().map(Box::new);
     let asks = |it: &&Manifest| it.key.kind == "CronJob" && wants_final_backup(&it.body);
     let final_backup = desired.manifests.iter().find(asks).map(|it| it.key.name.clone());
-    Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects }
+    let leaving = leaving::entries(desired, observed);
+    Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving }
 }
 
 /// What the namespace holds after a run that did not reach its end: what was recorded before it, with claims about what

@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use super::{Healed, Tally};
 use crate::cluster::{Cluster, ClusterError};
-use crate::manifest::{Manifest, Owner};
+use crate::manifest::{Manifest, ObjectKey, Owner};
 use crate::plan::{self, Applied, Cause, Inventory, ObservedStore, Step, Treatment};
 
 /// How many requests of one store may be under way at once.
@@ -116,6 +116,9 @@ pub(super) async fn carry_out(
 ) -> Acted {
     let (mut acted, mut failures, mut untried) = (Acted::default(), Vec::new(), Vec::new());
     for wave in waves {
+        if wave.iter().all(|step| matches!(step, Step::PruneLater { .. })) {
+            continue;
+        }
         let prunes = wave.iter().any(|step| matches!(step, Step::Prune { .. }));
         if failures.iter().any(StepError::stops) || prunes && !failures.is_empty() {
             untried.extend(wave.iter().filter_map(subject));
@@ -161,7 +164,7 @@ fn subject(step: &Step) -> Option<String> {
         Step::CreateNamespace(spec) | Step::ApplyNamespace { spec, .. } => {
             Some(format!("Namespace/{}", spec.name))
         }
-        Step::RecordIntent(_) => None,
+        Step::RecordIntent(_) | Step::PruneLater { .. } => None,
         Step::Apply { manifest, .. } => Some(manifest.key.to_string()),
         Step::Prune { key, .. } => Some(format!("the removal of {key}")),
     }
@@ -217,6 +220,7 @@ async fn take(
             }
         }
         Step::Prune { key, uid } => cluster.prune(&key, &namespace, &uid).await?,
+        Step::PruneLater { .. } => {}
     }
     Ok(taken)
 }

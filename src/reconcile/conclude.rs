@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rollback::{self, Way};
 use super::{Conclusion, Context, Done, Leaving, Memory, RunError};
 use crate::manifest::{Fingerprint, ObjectKey, Owner};
-use crate::plan::{Held, Inventory, ObservedStore};
+use crate::plan::{self, Held, Inventory, ObservedStore};
 use crate::report::{
     Evidence, ProbeTarget, Probed, Readiness, Step, StoreState, Symptom, Verdict, Version, Workload,
     failed_rollout, judge,
@@ -150,14 +150,7 @@ async fn explained(
 /// Judges by what the inventory names: an object that is missing counts as much as one that does not run.
 fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms: &[Symptom]) -> Verdict {
     let inventory = observed.inventory.as_deref();
-    let mut entries = inventory.iter().flat_map(|inventory| &inventory.objects);
-    let going = observed.objects.iter().find(|(_, object)| object.deleting);
-    let missing = entries.find(|entry| !observed.objects.contains_key(&entry.key));
-    let incomplete = match (going, missing) {
-        (Some((key, _)), _) => Some(format!("waiting for the deletion of {key} to end")),
-        (None, Some(entry)) => Some(format!("{} is missing", entry.key)),
-        (None, None) => None,
-    };
+    let incomplete = inventory.and_then(|inventory| incomplete(inventory, observed));
     judge(&Evidence {
         before: memory.state,
         was_ready: inventory.is_some_and(Inventory::was_ready),
@@ -167,6 +160,23 @@ fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms
         waited: memory.waited,
         timeouts: &context.timeouts,
         symptoms,
+    })
+}
+
+/// Says what is missing of what the inventory names, or is there and goes. What goes because it is no longer rendered, and
+/// what holds it, is nothing that the store waits for.
+fn incomplete(inventory: &Inventory, observed: &ObservedStore) -> Option<String> {
+    let keys = || inventory.objects.iter().map(|entry| &entry.key);
+    let going = keys().find(|key| observed.objects.get(key).is_some_and(|object| object.deleting));
+    if let Some(key) = going {
+        return Some(format!("waiting for the deletion of {key} to end"));
+    }
+    let missing = keys().find(|key| !observed.objects.contains_key(key))?;
+    let is_wanted = |key: &ObjectKey| keys().any(|known| known == key);
+    let job = plan::unfinished_job(is_wanted, observed).filter(|_| missing.kind == "Job");
+    Some(match job {
+        Some(job) => format!("{missing} waits for {job}, of the version before, to end"),
+        None => format!("{missing} is missing"),
     })
 }
 

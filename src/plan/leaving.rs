@@ -1,0 +1,130 @@
+//! What is no longer rendered: what of it goes at once, and what stays until the rest has come up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{DesiredStore, Inventory, InventoryEntry, ObservedObject, ObservedStore, Step, cause};
+use crate::manifest::{Fingerprint, ObjectKey, kind_order};
+use crate::report::{self, Readiness};
+
+/// Kinds whose controllers make pods, and Jobs: what has to come up.
+const WORKLOADS: [&str; 3] = ["Deployment", "Job", "StatefulSet"];
+
+/// Goes at once: it would go on setting the replicas that are git's from now on.
+const AT_ONCE: &str = "HorizontalPodAutoscaler";
+
+/// What becomes of what is no longer rendered.
+pub(super) struct Leaving {
+    /// Jobs that have not ended, which go before anything is applied: two of them must not work on one database.
+    pub(super) stopped: Vec<Step>,
+    /// What goes once everything is applied, in waves.
+    pub(super) pruned: Vec<Vec<Step>>,
+    /// What stays until what is applied has come up: until then the version before runs, and may need it.
+    pub(super) kept: Vec<Step>,
+}
+
+/// Whatever carries our labels and our field manager's entry, and is not rendered, leaves: an object is ours by
+/// what it says itself, so a lost inventory loses no prune. Labels alone are no proof: controllers copy them.
+pub(super) fn leaving(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Leaving {
+    let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
+    let unwanted = observed.objects.iter().filter(|(key, object)| {
+        let is_spared = is_spared(key, object, observed.inventory.as_deref(), Some(desired.inputs));
+        !wanted.contains(key) && is_ours(key, object, observed) && !is_spared && !object.deleting
+    });
+    let has_come_up = has_come_up(desired, observed);
+    let mut leaving = Leaving { stopped: Vec::new(), pruned: Vec::new(), kept: Vec::new() };
+    // What exposes goes before what it exposes: the order of applying, backwards.
+    let mut waves: BTreeMap<_, Vec<Step>> = BTreeMap::new();
+    for (key, object) in unwanted {
+        let step = Step::Prune { key: key.clone(), uid: object.uid.clone() };
+        if is_unfinished(key, object) {
+            leaving.stopped.push(step);
+        } else if has_come_up || key.kind == AT_ONCE {
+            waves.entry(std::cmp::Reverse(kind_order(&key.kind))).or_default().push(step);
+        } else {
+            leaving.kept.push(Step::PruneLater { key: key.clone() });
+        }
+    }
+    leaving.pruned = waves.into_values().collect();
+    leaving
+}
+
+/// What of the inventory stays though it is not rendered, once a run has reached its end.
+pub(super) fn entries(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<InventoryEntry> {
+    let Some(old) = observed.inventory.as_deref().filter(|_| !has_come_up(desired, observed)) else {
+        return Vec::new();
+    };
+    let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
+    let is_there = |key: &ObjectKey| observed.objects.get(key).is_some_and(|object| !object.deleting);
+    let kept = old.all().filter(|entry| !wanted.contains(&entry.key) && is_there(&entry.key));
+    kept.cloned().collect()
+}
+
+/// Finds a Job of an earlier version that may still be at work: until it has ended, no other one is begun.
+pub fn unfinished_job<'a>(
+    is_wanted: impl Fn(&ObjectKey) -> bool,
+    observed: &'a ObservedStore,
+) -> Option<&'a ObjectKey> {
+    let mut jobs = observed.objects.iter().filter(|(key, object)| is_unfinished(key, object));
+    let found = jobs.find(|(key, object)| !is_wanted(key) && is_ours(key, object, observed));
+    found.map(|(key, _)| key)
+}
+
+/// Whether there is something of ours that is not rendered and whose time has come: it was kept for a version that has
+/// come up since, or a run that a crash cut off left it, and a later one did not see it yet.
+pub(super) fn is_due(inventory: &Inventory, observed: &ObservedStore) -> bool {
+    // Whoever asks has found each line's object: with as many objects, there is no further one.
+    if inventory.leaving.is_empty() && observed.objects.len() <= inventory.objects.len() {
+        return false;
+    }
+    let is_wanted = |key: &ObjectKey| inventory.objects.iter().any(|entry| entry.key == *key);
+    let stray = |(key, object): (&ObjectKey, &ObservedObject)| {
+        let is_spared = || is_spared(key, object, Some(inventory), inventory.inputs.as_ref());
+        object.owned_fields.is_some() && !object.deleting && !is_wanted(key) && !is_spared()
+    };
+    let job = unfinished_job(is_wanted, observed).and_then(|key| observed.objects.get(key));
+    if job.is_some_and(|job| !job.deleting) {
+        return true;
+    }
+    let has_come_up = inventory.objects.iter().all(|entry| is_up(&entry.key, observed));
+    has_come_up && (!inventory.leaving.is_empty() || observed.objects.iter().any(stray))
+}
+
+/// Whether everything that is rendered is applied and runs.
+pub(super) fn has_come_up(desired: &DesiredStore<'_>, observed: &ObservedStore) -> bool {
+    desired.manifests.iter().all(|manifest| {
+        let is_applied = || cause(manifest, observed).is_none();
+        is_up(&manifest.key, observed) && (!WORKLOADS.contains(&&*manifest.key.kind) || is_applied())
+    })
+}
+
+/// Whether an object runs, or has nothing to run. An Ingress without an address holds nothing up.
+fn is_up(key: &ObjectKey, observed: &ObservedStore) -> bool {
+    let Some(object) = observed.objects.get(key) else { return !WORKLOADS.contains(&&*key.kind) };
+    object.workload.as_ref().is_none_or(|workload| {
+        workload.step >= report::Step::Ingress || workload.readiness == Readiness::Current && !object.deleting
+    })
+}
+
+fn is_ours(key: &ObjectKey, object: &ObservedObject, observed: &ObservedStore) -> bool {
+    let is_listed = || observed.inventory.as_ref().is_some_and(|inventory| inventory.get(key).is_some());
+    object.owned_fields.is_some() || is_listed()
+}
+
+fn is_unfinished(key: &ObjectKey, object: &ObservedObject) -> bool {
+    let readiness = object.workload.as_ref().map(|workload| &workload.readiness);
+    key.kind == "Job" && !object.keep && matches!(readiness, Some(Readiness::Progressing(_)))
+}
+
+/// Whether an object stays though it is not rendered with these inputs: it says so itself, or it is a Job that has run for
+/// an earlier version. That stays until the newer one is READY, so that going back runs nothing a second time.
+fn is_spared(
+    key: &ObjectKey,
+    object: &ObservedObject,
+    inventory: Option<&Inventory>,
+    inputs: Option<&Fingerprint>,
+) -> bool {
+    let good = inventory.and_then(|inventory| inventory.good.as_ref());
+    let has_run =
+        || object.workload.as_ref().is_some_and(|workload| workload.readiness == Readiness::Current);
+    object.keep || key.kind == "Job" && good.is_none_or(|good| Some(&good.inputs) != inputs) && has_run()
+}
