@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inventory, ObservedStore};
+use super::{Inventory, ObservedObject, ObservedStore};
 use crate::manifest::{Manifest, ObjectKey};
 use crate::report::Readiness;
 
@@ -20,36 +20,41 @@ pub fn may_roll_back(
 ) -> Result<(), String> {
     let before: BTreeMap<&ObjectKey, _> =
         before.iter().map(|manifest| (&manifest.key, manifest.fingerprint)).collect();
-    for entry in &inventory.objects {
-        let key = &entry.key;
-        let (is_new, is_other) = match before.get(key) {
-            None => (true, true),
-            Some(manifest) => (false, entry.manifest != Some(*manifest)),
-        };
-        match key.kind.as_str() {
-            "Job" if is_new => {
-                let object = observed.objects.get(key);
-                let readiness = object.and_then(|object| object.workload.as_ref()).map(|it| &it.readiness);
-                match readiness {
-                    Some(Readiness::Current) => {
-                        return Err(format!(
-                            "{key} has run, so the database may have moved on: mend the new version in git, or go \
-                             back in git if the older one is known to work with it"
-                        ));
-                    }
-                    Some(Readiness::Progressing(_)) => return Err(format!("{key} has not ended yet")),
-                    Some(Readiness::Failed(_)) | None => {}
-                }
-            }
-            "StatefulSet" | "PersistentVolumeClaim" if is_other => {
-                return Err(format!(
-                    "{key}, which holds data, changed with the new version: mend it, or go back, in git"
-                ));
-            }
-            _ => {}
+    // Jobs of versions in between are there still: of those that did not come up either.
+    for (key, object) in observed.objects.iter() {
+        let is_ours = object.owned_fields.is_some() || inventory.get(key).is_some();
+        if key.kind == "Job" && is_ours && !before.contains_key(key) {
+            job_allows(key, object)?;
         }
     }
-    Ok(())
+    for entry in &inventory.objects {
+        if holds_data(&entry.key) && before.get(&entry.key).copied() != entry.manifest {
+            return Err(format!(
+                "{}, which holds data, changed with the new version: mend it, or go back, in git",
+                entry.key
+            ));
+        }
+    }
+    let gone = before.keys().find(|key| holds_data(key) && !observed.objects.contains_key(*key));
+    match gone {
+        Some(key) => Err(format!("{key}, which held data, is gone: mend the new version in git")),
+        None => Ok(()),
+    }
+}
+
+fn holds_data(key: &ObjectKey) -> bool {
+    matches!(key.kind.as_str(), "StatefulSet" | "PersistentVolumeClaim")
+}
+
+fn job_allows(key: &ObjectKey, object: &ObservedObject) -> Result<(), String> {
+    match object.workload.as_ref().map(|workload| &workload.readiness) {
+        Some(Readiness::Current) => Err(format!(
+            "{key} has run, so the database may have moved on: mend the new version in git, or go back in git if the \
+             older one is known to work with it"
+        )),
+        Some(Readiness::Progressing(_)) => Err(format!("{key} has not ended yet")),
+        Some(Readiness::Failed(_)) | None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -58,7 +63,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::{InventoryEntry, ObservedObject};
+    use super::super::InventoryEntry;
     use super::*;
     use crate::manifest::{Fingerprint, Resource, Uid};
     use crate::report::{Step, Workload};
@@ -125,6 +130,30 @@ mod tests {
         // The same Job of both versions ran before either.
         let same = observed(&before[0], Readiness::Current);
         assert_eq!(may_roll_back(&before, &inventory(&before), &same), Ok(()));
+    }
+
+    #[test]
+    fn a_migration_of_a_version_in_between_counts_too() {
+        let before = [manifest("Job", "bootstrap-a", "")];
+        let now = [manifest("Job", "bootstrap-a", "")];
+        let between = manifest("Job", "bootstrap-b", "");
+        let mut observed = observed(&between, Readiness::Current);
+        let not_ours = may_roll_back(&before, &inventory(&now), &observed);
+        assert_eq!(not_ours, Ok(()), "nothing says that it is ours");
+        for object in Arc::make_mut(&mut observed.objects).values_mut() {
+            object.owned_fields = Some(Fingerprint::of(&json!(null)));
+        }
+        let why = may_roll_back(&before, &inventory(&now), &observed).unwrap_err();
+        assert!(why.starts_with("Job/bootstrap-b has run"), "{why}");
+    }
+
+    #[test]
+    fn what_held_data_and_is_gone_keeps_the_new_version() {
+        let before = [manifest("StatefulSet", "redis", "")];
+        let why = may_roll_back(&before, &inventory(&[]), &ObservedStore::default()).unwrap_err();
+        assert!(why.starts_with("StatefulSet/redis, which held data, is gone"), "{why}");
+        let kept = observed(&before[0], Readiness::Current);
+        assert_eq!(may_roll_back(&before, &inventory(&[]), &kept), Ok(()));
     }
 
     #[test]
