@@ -95,6 +95,18 @@ fn a_failed_migration_says_what_runs_and_why_and_the_next_commit_recovers() {
 }
 
 #[test]
+fn a_version_that_runs_and_does_not_answer_is_not_said_to_be_another() {
+    let (world, shop) = (World::new(), Shop::open(Mood::Open));
+    let daemon = world.start_probing(&shop.address, &["--step-timeout", "probe=3"]);
+    let first = push(&world, "1.0.1", "none", "bootstrap: {}");
+    until_ready_at(&world, &daemon, &first);
+    shop.set(Mood::Pageless);
+    let second = push(&world, "1.0.2", "none", "bootstrap: {}");
+    let (runs, last) = (format!("runs {} (", &second[..10]), format!("READY last with {}", &first[..10]));
+    until_shown(&world, &daemon, "FAILED", &[&runs, ":1.0.2), which does not answer", "probe: ", &last]);
+}
+
+#[test]
 fn what_ran_before_comes_back_and_is_held_over_restarts_until_a_commit_changes_the_store() {
     let world = World::new();
     let daemon = world.start_daemon();
@@ -125,6 +137,9 @@ fn what_ran_before_comes_back_and_is_held_over_restarts_until_a_commit_changes_t
     world.repository.push("nothing of a store");
     let daemon = world.start_daemon();
     until_shown(&world, &daemon, "FAILED", &words);
+    // A password that somebody changed is kept, and is no other version.
+    let patch = json!({ "stringData": { "admin-password": "changed-by-hand" } });
+    world.cluster.patch("v1", "Secret", &world.namespace("acme"), "medusa", &patch);
     let patch = json!({ "spec": { "replicas": 0 } });
     world.cluster.patch("apps/v1", "Deployment", &world.namespace("acme"), "medusa", &patch);
     until("what is held is healed", || {

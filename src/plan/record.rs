@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DesiredStore, Inventory, InventoryEntry, ObservedStore, leaving, wants_final_backup};
+use super::{DesiredStore, Inventory, InventoryEntry, ObservedStore, leaving, rendering, wants_final_backup};
 use crate::manifest::{self, Fingerprint, Manifest, ObjectKey};
 use crate::report::ProbeTarget;
 
@@ -46,11 +46,15 @@ pub fn achieved(
     let url = manifest::url(desired.manifests, desired.host);
     let inputs = Some(*desired.inputs);
     let mut good = old.and_then(|old| old.good.clone());
-    if let Some(good) =
-        good.as_mut().filter(|_| old.is_some_and(|old| old.was_ready() && old.objects == objects))
-    {
+    if let Some(good) = &mut good {
         // Another release of storekeeper, the same objects: what was READY still is.
-        good.inputs = *desired.inputs;
+        if old.is_some_and(|old| old.was_ready() && old.objects == objects) {
+            good.inputs = *desired.inputs;
+        }
+        // A Secret whose data somebody changed renders with what it holds now, and is as good as before.
+        if good.inputs == *desired.inputs {
+            good.rendering = rendering(objects.iter().map(|entry| (&entry.key, entry.manifest)));
+        }
     }
     let image = manifest::image(desired.manifests);
     let held = desired.held.cloned().map(Box::new);

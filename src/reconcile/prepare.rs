@@ -53,7 +53,7 @@ pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -
             (not_now, _) => return Ok(unrendered(not_now, observed, aim)),
         }
         let manifests = manifests(context, owner, &aim.store, &observed).await?;
-        if let Some(reason) = aim.is_lost(&observed, &manifests) {
+        if let Some(reason) = aim.is_lost(&observed, &inputs, &manifests) {
             return Ok(unrendered(StorePlan::Held(reason), observed, aim));
         }
         // Before anything is applied: a store that can't be asked would never be READY.

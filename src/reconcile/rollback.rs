@@ -23,15 +23,13 @@ pub(super) struct Aim {
     pub(super) held: Option<Held>,
     /// Whether it is protected, as its file says now.
     pub(super) protect: bool,
-    /// What the rendering has to be, when it is one from before.
-    pub(super) rendering: Option<Fingerprint>,
 }
 
 impl Aim {
     /// Works towards what git wants.
     pub(super) fn at(store: &Arc<Store>, revision: &str) -> Self {
         let (store, revision, protect) = (Arc::clone(store), revision.to_owned(), store.protect);
-        Self { store, revision, held: None, protect, rendering: None }
+        Self { store, revision, held: None, protect }
     }
 
     /// Describes the store with these objects.
@@ -41,17 +39,22 @@ impl Aim {
         inputs: &'a Fingerprint,
         manifests: &'a [Manifest],
     ) -> DesiredStore<'a> {
-        let Self { store, revision, held, protect, rendering: _ } = self;
+        let Self { store, revision, held, protect } = self;
         let (host, protect, held) = (&store.host, *protect, held.as_ref());
         DesiredStore { owner, host, protect, inputs, revision, held, manifests }
     }
 
     /// Says that what ran before can't be had, if so: these objects are others.
-    pub(super) fn is_lost(&self, observed: &ObservedStore, manifests: &[Manifest]) -> Option<String> {
-        let (held, expected) = (self.held.as_ref()?, self.rendering?);
+    pub(super) fn is_lost(
+        &self,
+        observed: &ObservedStore,
+        inputs: &Fingerprint,
+        manifests: &[Manifest],
+    ) -> Option<String> {
+        let held = self.held.as_ref()?;
         let good = observed.inventory.as_ref()?.good.as_ref()?;
         let now = format!("what runs is left as it is: {CHANGED}");
-        (!is_same(manifests, expected)).then(|| said(good, held, &now))
+        (!is_same(good, inputs, manifests)).then(|| said(good, held, &now))
     }
 }
 
@@ -82,7 +85,6 @@ pub(super) async fn aim(
             revision: good.revision.clone(),
             held: Some(held.clone()),
             protect: store.protect,
-            rendering: Some(good.rendering),
         }),
         Err(error) => Err(said(good, held, &format!("what runs is left as it is: failed to {error}"))),
     }
@@ -148,15 +150,18 @@ async fn check(
     let owner = Owner { store: &wanted.id, source: &context.source };
     let rendered = manifests(context, owner, &before, observed).await;
     let rendered = rendered.map_err(|error| format!("failed to {error}"))?;
-    if !is_same(&rendered, good.rendering) {
+    let inputs = inputs(&before, &context.chart, context.cluster.served_fingerprint());
+    if !is_same(good, &inputs, &rendered) {
         return Err(CHANGED.to_owned());
     }
     plan::may_roll_back(&rendered, inventory, observed)
 }
 
-/// Whether a rendering is the one that ran before.
-fn is_same(rendered: &[Manifest], expected: Fingerprint) -> bool {
-    plan::rendering(rendered.iter().map(|manifest| (&manifest.key, Some(manifest.fingerprint)))) == expected
+/// Whether a rendering is the one that ran before. With the same inputs it is, whatever Secrets hold by now that the chart
+/// looks up; another release of storekeeper has other inputs, and may render the same.
+fn is_same(good: &LastGood, inputs: &Fingerprint, rendered: &[Manifest]) -> bool {
+    let objects = rendered.iter().map(|manifest| (&manifest.key, Some(manifest.fingerprint)));
+    good.inputs == *inputs || good.rendering == plan::rendering(objects)
 }
 
 /// Why a commit alone does not bring back what ran.
