@@ -23,7 +23,7 @@ use crate::names::StoreId;
 
 pub use probe::{ProbeFailure, ProbeTarget, ProbeTargetError, Probed};
 pub use readiness::{Readiness, WORKLOAD_KINDS, Workload, workload};
-pub use rollout::{Version, failed_rollout, rolled_back};
+pub use rollout::{Version, failed_rollout, rolled_back, silent_rollout};
 pub use step::{Step, StepTimeout, StepTimeoutError, StepTimeouts};
 pub use symptoms::{Symptom, explain, symptoms};
 pub use verdict::{Evidence, Verdict, judge};

@@ -9,7 +9,7 @@ use crate::manifest::{Fingerprint, ObjectKey, Owner};
 use crate::plan::{self, Held, Inventory, ObservedStore};
 use crate::report::{
     Evidence, ProbeTarget, Probed, Readiness, Step, StoreState, Symptom, Verdict, Version, Workload,
-    failed_rollout, judge,
+    failed_rollout, judge, silent_rollout,
 };
 use crate::store::Store;
 
@@ -126,13 +126,18 @@ async fn explained(
         return Ok(verdict);
     }
     let version = |revision, image| Version { revision, image };
-    let runs = version(&good.revision, good.image.as_deref());
-    let wants = version(&inventory.revision, inventory.image.as_deref());
+    let before = version(&good.revision, good.image.as_deref());
+    let wanted_one = version(&inventory.revision, inventory.image.as_deref());
     let serves = match &memory.probed {
         (Some(inputs), probed) if *inputs == good.inputs => probed,
         _ => &Probed::Pending,
     };
-    let failed = failed_rollout(runs, wants, &verdict.reason, serves);
+    // From here on every workload has been rolled out: nothing of the version before runs any more.
+    let failed = if verdict.step.is_some_and(|step| step >= Step::Ingress) {
+        silent_rollout(wanted_one, before, &verdict.reason)
+    } else {
+        failed_rollout(before, wanted_one, &verdict.reason, serves)
+    };
     let reason = match rollback::decide(context, wanted.store, observed, inventory, &verdict.reason).await {
         Way::Stay => failed,
         Way::Refused(why) => format!("{failed}; not rolled back: {why}"),

@@ -33,6 +33,11 @@ pub fn failed_rollout(runs: Version<'_>, wants: Version<'_>, because: &str, serv
     format!("runs {runs}, wants {wants}, because {because}{serves}")
 }
 
+/// Says that the wanted version runs and does not serve, and which one served last.
+pub fn silent_rollout(runs: Version<'_>, last: Version<'_>, because: &str) -> String {
+    format!("runs {runs}, which does not answer as a shopper needs it: {because}; READY last with {last}")
+}
+
 /// Says that a version was taken back, and for how long.
 pub fn rolled_back(to: Version<'_>, from: Version<'_>, because: &str, now: &str) -> String {
     format!(
@@ -57,6 +62,14 @@ mod tests {
         let bad = |times| Probed::Bad { failure: ProbeFailure::new(Step::Probe, "500".to_owned()), times };
         assert_eq!(said(&bad(1)), plain, "one lost packet is no outage");
         assert_eq!(said(&bad(2)), format!("{plain}; what runs does not answer: probe: 500"));
+    }
+
+    #[test]
+    fn a_version_that_runs_and_does_not_answer_is_said_to_run() {
+        assert_eq!(
+            silent_rollout(NEW, OLD, "probe: 500"),
+            "runs 2222222222, which does not answer as a shopper needs it: probe: 500; READY last with 1111111111 (medusa:1)"
+        );
     }
 
     #[test]
