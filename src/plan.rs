@@ -511,7 +511,8 @@ pub fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory
         .collect();
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
     let leaving = old.all().filter(|entry| !wanted.contains(&entry.key)).cloned().collect();
-    Inventory { inputs: None, revision: desired.revision.to_owned(), objects, leaving, ..old }
+    // The commit stays the one that was applied last: of this one nothing is yet.
+    Inventory { inputs: None, objects, leaving, ..old }
 }
 
 #[cfg(test)]
@@ -743,7 +744,8 @@ mod tests {
 
     #[test]
     fn a_changed_object_is_recorded_and_applied_and_a_dropped_one_is_pruned() {
-        let before = after(&manifests(&[("ConfigMap", "a", "1"), ("ConfigMap", "b", "1")]), &inputs("1"));
+        let mut before = after(&manifests(&[("ConfigMap", "a", "1"), ("ConfigMap", "b", "1")]), &inputs("1"));
+        Arc::make_mut(before.inventory.as_mut().unwrap()).revision = "before".to_owned();
         let wanted = manifests(&[("ConfigMap", "a", "2")]);
         let steps = lines(&plan(&wanted, &inputs("2"), &before));
         assert_eq!(steps, ["  record what is about to change", "~ ConfigMap/a", "- ConfigMap/b"]);
@@ -754,6 +756,7 @@ mod tests {
             |entries: &[InventoryEntry]| entries.iter().map(|it| it.manifest.is_some()).collect::<Vec<_>>();
         assert_eq!(claims(&intent.objects), [false], "nothing is claimed of the object that changes");
         assert_eq!(claims(&intent.leaving), [true]);
+        assert_eq!(intent.revision, "before", "nothing of the new commit is applied yet");
     }
 
     #[test]

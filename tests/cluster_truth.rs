@@ -79,6 +79,8 @@ fn a_full_quota_is_said_in_the_api_servers_words() {
         &daemon,
         &["apply Ingress/", "is forbidden: exceeded quota: store", "limited: count/ingresses"],
     );
+    let shown = daemon.store(&world.store("acme")).unwrap();
+    assert!(shown["appliedRevision"].is_null(), "no commit is applied yet: {shown}");
     world.repository.write(&world.file("acme"), &text);
     world.repository.push("room");
     world.until_state(&daemon, "acme", "READY");
