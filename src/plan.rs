@@ -27,7 +27,7 @@ use crate::report::Workload;
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
-pub use immutable::{Treatment, immutable_field, stand_in, treatment};
+pub use immutable::{Treatment, immutable_field, refused_size, stand_in, treatment};
 pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use leaving::unfinished_job;
 pub use record::{Applied, achieved, partly_achieved};

@@ -218,3 +218,24 @@ fn where_data_would_go_or_work_be_done_twice_the_change_is_refused_and_the_rest_
     until_ready_at(&world, &daemon, &third);
     assert_eq!(REFUSED.map(|object| uid(&world, object)), before);
 }
+
+#[test]
+fn a_claim_that_can_not_get_its_size_is_refused_with_what_to_do_and_the_rest_goes_on() {
+    let world = World::new();
+    let daemon = world.start_daemon();
+    let sized = |size: &str| {
+        let quota = ("quota", "{hard: {requests.storage: 20Gi}}");
+        let storage = format!("{{storage: {{size: {size}}}}}");
+        push(&world, &[("files", &storage), quota])
+    };
+    let first = sized("2Gi");
+    until_ready_at(&world, &daemon, &first);
+    for (size, words) in [("3Gi", "must support resize"), ("1Gi", "can not be less than")] {
+        sized(size);
+        until_failed(&world, &daemon, words);
+        let shown = daemon.store(&world.store("acme")).unwrap();
+        let reason = shown["reason"].as_str().unwrap();
+        assert!(reason.contains("`spec.resources.requests.storage` can't be changed in place"), "{reason}");
+        assert!(!reason.contains("not tried"), "{reason}");
+    }
+}

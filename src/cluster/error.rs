@@ -125,6 +125,14 @@ impl ClusterError {
         }
     }
 
+    /// Returns the API server's sentence when it forbade something, as admission does.
+    pub fn forbidden(&self) -> Option<&str> {
+        match self {
+            Self::Refused { reason, message, .. } if reason == "Forbidden" => Some(message),
+            _ => None,
+        }
+    }
+
     /// Leaves out the server's sentence where it may repeat what was sent: for Secrets. (Argo CD echoed a refused
     /// Secret into its status, CVE-2025-23216.) Who may not, what is full and what is going is said without looking at
     /// the data; a policy that quotes it is masked before.

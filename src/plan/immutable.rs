@@ -51,6 +51,24 @@ pub fn immutable_field<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> 
     first
 }
 
+/// How the API server says of a claim's size that it can't change: that it shrinks, or, as a refusal of admission, that
+/// nothing enlarges its volume.
+const CLAIM_WORDS: [&str; 2] = ["field can not be less than", "must support resize"];
+
+/// Finds what the API server says against a claim's new size: in fields, or in its sentence when that is about no field.
+pub fn refused_size<'a>(
+    key: &ObjectKey,
+    mut fields: impl Iterator<Item = (&'a str, &'a str)>,
+    message: &'a str,
+) -> Option<(&'a str, &'a str)> {
+    let is_known = |words: &str| CLAIM_WORDS.iter().any(|known| words.contains(known));
+    if key.kind != "PersistentVolumeClaim" {
+        return None;
+    }
+    let size = ("spec.resources.requests.storage", message);
+    fields.find(|(_, words)| is_known(words)).or(Some(size).filter(|_| is_known(message)))
+}
+
 /// Decides about an object whose change is refused; `observed` is what the watch knows of it.
 pub fn treatment(key: &ObjectKey, observed: Option<&ObservedObject>, namespace: &str) -> Treatment {
     let refuse = |advice: String| Treatment::Refuse { advice };
@@ -67,7 +85,7 @@ pub fn treatment(key: &ObjectKey, observed: Option<&ObservedObject>, namespace: 
         "PersistentVolumeClaim" => {
             return refuse(
                 "it holds data, so it is left as it is: take the change back in git, or render a claim of another name \
-                 and move the data"
+                 and move the data; a claim is enlarged only where its StorageClass allows that"
                     .to_owned(),
             );
         }
@@ -194,6 +212,23 @@ mod tests {
         }
         assert_eq!(immutable_field([("spec", "Forbidden: may not be set")].into_iter()), None);
         assert_eq!(immutable_field([].into_iter()), None);
+    }
+
+    #[test]
+    fn the_size_of_a_claim_is_found_by_the_words_of_a_real_api_server() {
+        let claim = key("", "PersistentVolumeClaim");
+        let path = "spec.resources.requests.storage";
+        for words in [
+            "Forbidden: field can not be less than status.capacity",
+            "field can not be less than previous value",
+        ] {
+            let found = refused_size(&claim, [(path, words)].into_iter(), "is invalid");
+            assert_eq!(found, Some((path, words)));
+            assert_eq!(refused_size(&key("", "Pod"), [(path, words)].into_iter(), "is invalid"), None);
+        }
+        let words = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
+        assert_eq!(refused_size(&claim, [].into_iter(), words), Some((path, words)));
+        assert_eq!(refused_size(&claim, [].into_iter(), "exceeded quota: store"), None);
     }
 
     #[test]

@@ -234,8 +234,10 @@ async fn replace(
     error: ClusterError,
 ) -> Result<String, StepError> {
     let key = &manifest.key;
-    let fields = error.invalid_fields().iter().map(|cause| (cause.field.as_str(), cause.message.as_str()));
-    let Some((field, words)) = plan::immutable_field(fields) else { return Err(error.into()) };
+    let fields = || error.invalid_fields().iter().map(|cause| (cause.field.as_str(), cause.message.as_str()));
+    let found = plan::immutable_field(fields())
+        .or_else(|| plan::refused_size(key, fields(), error.forbidden().unwrap_or_default()));
+    let Some((field, words)) = found else { return Err(error.into()) };
     let (object, field, words) = (key.to_string(), field.to_owned(), words.to_owned());
     match plan::treatment(key, observed.objects.get(key), namespace) {
         Treatment::Recreate { uid } => {
