@@ -33,7 +33,7 @@ pub use conclude::Question;
 use conclude::{Wanted, conclude, note_ready};
 pub use past::{Past, PastError};
 use prepare::Planned;
-pub use prepare::plan_store;
+pub use prepare::{inputs, plan_store};
 pub use remove::{Leaving, LeavingMemory, Permit};
 pub use render::{RenderFailure, Surroundings, render_offline};
 

@@ -60,10 +60,10 @@ pub(super) fn entries(desired: &DesiredStore<'_>, observed: &ObservedStore) -> V
 }
 
 /// Finds a Job of an earlier version that may still be at work: until it has ended, no other one is begun.
-pub fn unfinished_job<'a>(
+pub fn unfinished_job(
     is_wanted: impl Fn(&ObjectKey) -> bool,
-    observed: &'a ObservedStore,
-) -> Option<&'a ObjectKey> {
+    observed: &ObservedStore,
+) -> Option<&ObjectKey> {
     let mut jobs = observed.objects.iter().filter(|(key, object)| is_unfinished(key, object));
     let found = jobs.find(|(key, object)| !is_wanted(key) && is_ours(key, object, observed));
     found.map(|(key, _)| key)

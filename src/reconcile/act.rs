@@ -214,8 +214,7 @@ async fn take(
                     taken.applied.insert(manifest.key, fields);
                 }
                 Err(error) => {
-                    taken.replaced =
-                        Some(replace(cluster, &namespace, observed, &manifest, error).await?);
+                    taken.replaced = Some(replace(cluster, &namespace, observed, &manifest, error).await?);
                 }
             }
         }

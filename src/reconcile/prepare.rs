@@ -75,7 +75,7 @@ fn identity(observed: &ObservedStore) -> Option<&str> {
 
 /// Everything the rendering depends on, with what the cluster serves: same inputs, same manifests (but for generated
 /// secrets, which the chart keeps by looking them up).
-pub(super) fn inputs(store: &Store, chart: &Chart, served: Fingerprint) -> Fingerprint {
+pub fn inputs(store: &Store, chart: &Chart, served: Fingerprint) -> Fingerprint {
     Fingerprint::of_bytes(
         // The version of storekeeper too: a release may render or stamp otherwise.
         [env!("CARGO_PKG_VERSION"), store.digest(), chart.digest(), &served.to_string()]
