@@ -27,7 +27,7 @@ use crate::report::Workload;
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
-pub use immutable::{Treatment, immutable_field, refused_size, stand_in, treatment};
+pub use immutable::{Treatment, immutable_field, no_room, refused_size, stand_in, treatment};
 pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use leaving::unfinished_job;
 pub use record::{Applied, achieved, partly_achieved};
@@ -36,7 +36,7 @@ pub use removals::{
     Fate, Gone, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, idle_approvals, removals,
     shortened_list,
 };
-pub use rollback::may_roll_back;
+pub use rollback::{ended_well, failed_jobs, may_roll_back};
 
 use leaving::{Leaving, leaving};
 
@@ -288,6 +288,8 @@ pub enum Step {
         key: ObjectKey,
         /// The identity that the server checks.
         uid: Uid,
+        /// The resource version that the server checks too; it stays when it has changed since.
+        version: Option<u64>,
     },
     /// Deletes nothing yet: a later run does so, when what is applied has come up.
     PruneLater {
@@ -366,7 +368,9 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     }
     let applies = applies(desired, observed);
     let Leaving { stopped, pruned, kept } = leaving(desired, observed);
-    if needs_intent(&applies, stopped.iter().chain(pruned.iter().flatten()), observed) {
+    let good = observed.inventory.as_ref().and_then(|inventory| inventory.good.as_ref());
+    let raises_doubt = record::good(desired, observed).as_ref() != good;
+    if raises_doubt || needs_intent(&applies, stopped.iter().chain(pruned.iter().flatten()), observed) {
         let intent = intent(desired, observed);
         // After a run that failed, all of it stands there already.
         if observed.inventory.as_deref() != Some(&intent) {
@@ -493,6 +497,7 @@ fn is_recorded(manifest: &Manifest, observed: &ObservedStore) -> bool {
 /// objects that are about to change.
 pub fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory {
     let old = observed.inventory.as_deref().cloned().unwrap_or_default();
+    let good = record::good(desired, observed);
     let objects = desired
         .manifests
         .iter()
@@ -512,7 +517,7 @@ pub fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
     let leaving = old.all().filter(|entry| !wanted.contains(&entry.key)).cloned().collect();
     // The commit stays the one that was applied last: of this one nothing is yet.
-    Inventory { inputs: None, objects, leaving, ..old }
+    Inventory { inputs: None, good, objects, leaving, ..old }
 }
 
 #[cfg(test)]
@@ -730,7 +735,7 @@ mod tests {
         let intent = intent_of(&first).unwrap();
         let fields = Some(inputs("fields of a"));
         let applied = Applied::from([(wanted[0].key.clone(), fields)]);
-        let partly = partly_achieved(intent, &wanted, &applied);
+        let partly = partly_achieved(intent, &wanted, &applied, &[]);
         assert_eq!(partly.inputs, None, "it does not look converged");
         let claims: Vec<_> = partly.objects.iter().map(|entry| entry.manifest.is_some()).collect();
         assert_eq!(claims, [true, false, false]);
@@ -821,7 +826,8 @@ mod tests {
         };
         let with_job = |mut observed: ObservedStore, readiness: Readiness| {
             let job = objects(&mut observed).get_mut(&old[0].key).unwrap();
-            job.workload = Some(Box::new(Workload { step: crate::report::Step::Migration, readiness }));
+            job.workload =
+                Some(Box::new(Workload { step: crate::report::Step::Migration, readiness, made: None }));
             observed
         };
         let before = ready(after(&old, &inputs("1")), &inputs("1"));
@@ -829,8 +835,12 @@ mod tests {
         let record = "  record what is about to change";
         assert_eq!(lines(&plan(&new, &inputs("2"), &run)), [record, "+ Job/migrate-2"]);
         let failed = with_job(before.clone(), Readiness::Failed("deadline".into()));
-        let later = "- Job/migrate-1 (when the rest runs)";
-        assert_eq!(lines(&plan(&new, &inputs("2"), &failed)), [record, "+ Job/migrate-2", later]);
+        let instead = [record, "- Job/migrate-1", "+ Job/migrate-2"];
+        assert_eq!(
+            lines(&plan(&new, &inputs("2"), &failed)),
+            instead,
+            "its version may come back, and be tried again"
+        );
         let never_ready = with_job(after(&old, &inputs("1")), Readiness::Current);
         assert_eq!(
             lines(&plan(&new, &inputs("2"), &never_ready)),
@@ -841,11 +851,14 @@ mod tests {
         // One that has not ended goes first, and nothing takes its place before it is gone.
         let at_work = with_job(before, Readiness::Progressing("1 of 1".into()));
         assert_eq!(lines(&plan(&new, &inputs("2"), &at_work)), [record, "- Job/migrate-1"]);
-        let mut going = at_work;
+        let (mut going, mut kept) = (at_work.clone(), at_work);
         objects(&mut going).get_mut(&old[0].key).unwrap().deleting = true;
-        assert!(lines(&plan(&new, &inputs("2"), &going)).is_empty());
+        assert_eq!(lines(&plan(&new, &inputs("2"), &going)), [record], "that what ran before is in doubt");
         objects(&mut going).clear();
         assert_eq!(lines(&plan(&new, &inputs("2"), &going)), [record, "+ Job/migrate-2"]);
+        objects(&mut kept).get_mut(&old[0].key).unwrap().keep = true;
+        assert!(lines(&plan(&new, &inputs("2"), &kept)).is_empty(), "one that stays is waited for");
+        assert!(!leaving::is_due(kept.inventory.as_ref().unwrap(), &kept), "and nothing else");
 
         // The newer version is applied and has come up, and the Job of the one before is still there.
         let mut both = ready(after(&new, &inputs("2")), &inputs("1"));
@@ -854,6 +867,47 @@ mod tests {
         let both = ready(both, &inputs("2"));
         assert!(!is_fast(&both, &inputs("2")));
         assert_eq!(lines(&plan(&new, &inputs("2"), &both)), ["- Job/migrate-1"], "and claims nothing");
+    }
+
+    #[test]
+    fn a_job_that_goes_before_it_succeeded_puts_what_ran_before_in_doubt() {
+        let (old, new) = (manifests(&[("Job", "migrate-1", "")]), manifests(&[("Job", "migrate-2", "")]));
+        for readiness in [Readiness::Progressing("1 of 1".into()), Readiness::Failed("deadline".into())] {
+            let mut observed = after(&old, &inputs("1"));
+            let job = objects(&mut observed).get_mut(&old[0].key).unwrap();
+            job.workload =
+                Some(Box::new(Workload { step: crate::report::Step::Migration, readiness, made: None }));
+            let inventory = Arc::make_mut(observed.inventory.as_mut().unwrap());
+            inventory.good = Some(Box::new(LastGood { inputs: inputs("0"), ..inventory.as_good().unwrap() }));
+            let next = plan(&new, &inputs("2"), &observed);
+            let doubt = |inventory: &Inventory| inventory.good.as_ref().unwrap().doubt.clone();
+            assert_eq!(doubt(intent_of(&next).unwrap()).as_deref(), Some("Job/migrate-1"));
+            let StorePlan::Sync(waves) = &next else { panic!() };
+            let Step::Prune { version, .. } = &waves[1][0] else { panic!("{waves:?}") };
+            assert_eq!(*version, Some(1), "one that has succeeded meanwhile must stay");
+
+            // What is wanted goes on, and what is held back has been looked at.
+            assert!(matches!(plan(&old, &inputs("1"), &observed), StorePlan::Converged));
+            let (store_id, source, host) = (id("acme"), source(), host());
+            let (wish, reason) = (inputs("w"), "it broke".to_owned());
+            let held = Held { wish, revision: "r".to_owned(), image: None, reason };
+            let owner = Owner { store: &store_id, source: &source };
+            let (inputs, manifests) = (&inputs("2"), &new[..]);
+            let desired = DesiredStore {
+                owner,
+                host: &host,
+                protect: false,
+                inputs,
+                revision: "r",
+                held: None,
+                manifests,
+            };
+            let recorded = achieved(&desired, None, &observed, &Applied::new(), &[old[0].key.clone()]);
+            assert_eq!(doubt(&recorded).as_deref(), Some("Job/migrate-1"));
+            assert!(recorded.leaving.is_empty(), "what was deleted is not named any more");
+            let desired = DesiredStore { held: Some(&held), ..desired };
+            assert_eq!(doubt(&intent(&desired, &observed)), None);
+        }
     }
 
     #[test]
@@ -876,7 +930,7 @@ mod tests {
             let inventory = Arc::make_mut(observed.inventory.as_mut().unwrap());
             inventory.leaving = vec![before.inventory.as_ref().unwrap().get(key).unwrap().clone()];
             let web = objects(&mut observed).get_mut(&wanted[0].key).unwrap();
-            web.workload = Some(Box::new(Workload { step: crate::report::Step::Api, readiness }));
+            web.workload = Some(Box::new(Workload { step: crate::report::Step::Api, readiness, made: None }));
             observed
         };
         let (store_id, source, host, two) = (id("acme"), source(), host(), inputs("2"));
@@ -894,7 +948,7 @@ mod tests {
             let observed = run(readiness);
             assert!(is_fast(&observed, &two));
             assert!(matches!(plan(&wanted, &two, &observed), StorePlan::Converged));
-            let recorded = achieved(&desired, None, &observed, &Applied::new());
+            let recorded = achieved(&desired, None, &observed, &Applied::new(), &[]);
             assert_eq!(Some(&recorded), observed.inventory.as_deref(), "nothing is written");
         }
         let mut observed = run(Readiness::Current);
@@ -902,7 +956,7 @@ mod tests {
         assert_eq!(lines(&plan(&wanted, &two, &observed)), ["- StatefulSet/cache"], "it drops no claim");
         objects(&mut observed).retain(|key, _| key.name == "web");
         assert!(!is_fast(&observed, &two), "cut off before the record");
-        let recorded = achieved(&desired, None, &observed, &Applied::new());
+        let recorded = achieved(&desired, None, &observed, &Applied::new(), &[]);
         assert!(recorded.leaving.is_empty());
     }
 

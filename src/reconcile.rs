@@ -23,7 +23,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner};
 use crate::names::{INVENTORY_NAME, SourceId, StoreId};
-use crate::plan::{self, Applied, Inventory, Marks, ObservedStore, Ownership, StorePlan};
+use crate::plan::{self, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
@@ -322,10 +322,10 @@ async fn sync(
     if acted.failed.is_some() || !acted.replaced.is_empty() {
         // A new store has no record before its first change.
         let recorded = recorded.cloned().unwrap_or_else(|| plan::intent(&desired, &observed));
-        remember(context, owner, &recorded, &manifests, &acted.applied).await;
+        remember(context, owner, &recorded, &manifests, &acted).await;
         return unfinished(acted);
     }
-    let inventory = plan::achieved(&desired, probe, &observed, &acted.applied);
+    let inventory = plan::achieved(&desired, probe, &observed, &acted.applied, &acted.pruned);
     if recorded != Some(&inventory) {
         let inventory = note_ready(context, owner, memory, inventory);
         context.cluster.record(owner, &inventory).await?;
@@ -349,9 +349,9 @@ async fn remember(
     owner: Owner<'_>,
     recorded: &Inventory,
     manifests: &[Manifest],
-    applied: &Applied,
+    acted: &Acted,
 ) {
-    let partly = plan::partly_achieved(recorded, manifests, applied);
+    let partly = plan::partly_achieved(recorded, manifests, &acted.applied, &acted.pruned);
     if partly != *recorded
         && let Err(error) = context.cluster.record(owner, &partly).await
     {

@@ -239,3 +239,36 @@ fn a_claim_that_can_not_get_its_size_is_refused_with_what_to_do_and_the_rest_goe
         assert!(!reason.contains("not tried"), "{reason}");
     }
 }
+
+#[test]
+fn what_a_quota_has_no_room_to_try_out_is_not_deleted_and_the_rest_goes_on() {
+    let world = World::new();
+    let daemon = start(&world);
+    let first = push(&world, &[("recreated", "one")]);
+    until_ready_at(&world, &daemon, &first);
+    let (namespace, before) = (world.namespace("acme"), uid(&world, WEB));
+    let spec = json!({"hard": {"count/deployments.apps": "1"}});
+    let metadata = json!({"name": "full", "namespace": namespace});
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec});
+    world.cluster.apply_as("test", &quota);
+    until("the quota has counted", || {
+        let quota = world.cluster.get("v1", "ResourceQuota", &namespace, "full")?;
+        (quota["status"]["used"]["count/deployments.apps"] == "1").then_some(())
+    });
+    push(&world, &[("recreated", "two"), ("free", "two")]);
+    let words = format!(
+        "exceeded quota: full, requested: count/deployments.apps=1, used: count/deployments.apps=1, limited: \
+        count/deployments.apps=1): raise the quota, take the change back in git, or run `kubectl -n {namespace} delete"
+    );
+    until_failed(&world, &daemon, &words);
+    assert_eq!(uid(&world, WEB), before, "what runs is left as it was");
+    until("the rest is applied", || {
+        let free = world.cluster.get("v1", "ConfigMap", &namespace, "free")?;
+        (free["data"]["turn"] == "two").then_some(())
+    });
+    world.cluster.delete("apps/v1", "Deployment", &namespace, "web");
+    until("it is made anew", || {
+        let made = world.cluster.get("apps/v1", "Deployment", &namespace, "web")?;
+        (made["spec"]["selector"]["matchLabels"]["turn"] == "two").then_some(())
+    });
+}

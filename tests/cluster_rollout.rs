@@ -47,10 +47,11 @@ fn jobs(world: &World) -> Vec<Value> {
     all.into_iter().filter(|job| !job["metadata"]["labels"]["storekeeper.dev/store"].is_null()).collect()
 }
 
-/// Waits for a Job that is not this one, and ends it as the Job controller ends one past its deadline.
+/// Waits for a Job that is not this one and has begun, and ends it as the Job controller ends one past its deadline.
 fn fail_job_besides(world: &World, old: &Value) {
     let new = until("the new version's Job has begun", || {
-        let begun = |job: &Value| job["status"]["startTime"].is_string();
+        let begun =
+            |job: &Value| job["status"]["startTime"].is_string() && job["status"]["conditions"].is_null();
         jobs(world).into_iter().find(|job| job["metadata"]["uid"] != old["metadata"]["uid"] && begun(job))
     });
     let now = new["status"]["startTime"].as_str().unwrap();
@@ -168,6 +169,84 @@ fn a_version_whose_migration_has_run_is_not_rolled_back_and_says_so() {
     let shown = until_shown(&world, &daemon, "FAILED", &words);
     assert_eq!(shown["appliedRevision"], second);
     assert!(image(&world).ends_with(":1.0.2"));
+}
+
+#[test]
+fn a_version_that_is_wanted_again_after_its_migration_failed_is_tried_again() {
+    let world = World::new();
+    let daemon = world.start_daemon();
+    push(&world, "1.0.1", "none", HOMELESS_JOB);
+    let nothing = json!({ "metadata": { "uid": null } });
+    fail_job_besides(&world, &nothing);
+    until_shown(&world, &daemon, "FAILED", &["BackoffLimitExceeded: it broke"]);
+    let first = jobs(&world).remove(0);
+    push(&world, "1.0.2", "none", HOMELESS_JOB);
+    fail_job_besides(&world, &first);
+    until_shown(&world, &daemon, "FAILED", &["BackoffLimitExceeded: it broke"]);
+
+    let third = push(&world, "1.0.1", "none", HOMELESS_JOB);
+    let again = until("the first version's Job is made anew", || {
+        let is_again = |job: &Value| job["metadata"]["name"] == first["metadata"]["name"];
+        jobs(&world).into_iter().find(is_again)
+    });
+    assert_ne!(again["metadata"]["uid"], first["metadata"]["uid"]);
+    until("nothing else is left", || (jobs(&world).len() == 1).then_some(()));
+    until_shown(&world, &daemon, "PROVISIONING", &["migration"]);
+    assert_eq!(daemon.store(&world.store("acme")).unwrap()["appliedRevision"], third);
+}
+
+/// Leaves a pod of a Job behind, one of whose containers has ended with this code. The Job's own pods don't fit into the
+/// store's quota.
+fn leave_pod(world: &World, job: &Value, container: &str, code: i64) {
+    let (namespace, name) = (world.namespace("acme"), "left-behind");
+    let labels = json!({ "batch.kubernetes.io/job-name": job["metadata"]["name"] });
+    let safe = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
+    let spec = json!({
+        "schedulerName": "nobody", "automountServiceAccountToken": false,
+        "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
+        "containers": [{ "name": container, "image": "example.com/x:1", "securityContext": safe }],
+    });
+    let metadata = json!({ "name": name, "namespace": namespace, "labels": labels });
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
+    world.cluster.create("v1", "Pod", &namespace, pod);
+    let now = job["metadata"]["creationTimestamp"].as_str().unwrap();
+    let terminated = json!({ "exitCode": code, "reason": "Ended", "startedAt": now, "finishedAt": now });
+    let ended = json!({ "name": container, "image": "x", "imageID": "x", "ready": false, "restartCount": 0,
+        "state": { "terminated": terminated } });
+    world.cluster.patch_status("v1", "Pod", &namespace, name, &json!({ "containerStatuses": [ended] }));
+}
+
+#[test]
+fn a_failed_job_whose_migration_ended_well_is_not_rolled_back() {
+    let world = World::new();
+    let daemon = world.start_daemon();
+    let first = push(&world, "1.0.1", "lastGood", "bootstrap: {}");
+    until_ready_at(&world, &daemon, &first);
+    let old = jobs(&world).remove(0);
+    push(&world, "1.0.2", "lastGood", HOMELESS_JOB);
+    let new = until("the new version's Job is there", || {
+        jobs(&world).into_iter().find(|job| job["metadata"]["uid"] != old["metadata"]["uid"])
+    });
+    leave_pod(&world, &new, "migrate", 0);
+    fail_job_besides(&world, &old);
+    let words = ["not rolled back: migrate of Job/bootstrap-", "ended well before that failed"];
+    until_shown(&world, &daemon, "FAILED", &words);
+
+    // What is given up before anybody knows how far it came keeps the one before from coming back too, until READY.
+    push(&world, "1.0.3", "lastGood", HOMELESS_JOB);
+    fail_job_besides(&world, &new);
+    let name = new["metadata"]["name"].as_str().unwrap();
+    let words = [&*format!("not rolled back: Job/{name}, of a version in between, went before")];
+    until_shown(&world, &daemon, "FAILED", &words);
+    let good = push(&world, "1.0.4", "lastGood", "bootstrap: {}");
+    until_ready_at(&world, &daemon, &good);
+    let last = jobs(&world);
+    push(&world, "1.0.5", "lastGood", HOMELESS_JOB);
+    fail_job_besides(
+        &world,
+        last.iter().find(|job| job["metadata"]["uid"] != new["metadata"]["uid"]).unwrap(),
+    );
+    until_shown(&world, &daemon, "FAILED", &[&format!("rolled back to {}", &good[..10])]);
 }
 
 fn redis(world: &World, kind: &str) -> Option<Value> {

@@ -10,15 +10,26 @@ use crate::manifest::{ObjectKey, Owner, Uid};
 use crate::plan::Ownership;
 
 impl Cluster {
-    /// Deletes one object of a store, if it is still the one that was observed.
-    pub async fn prune(&self, key: &ObjectKey, namespace: &str, uid: &Uid) -> Result<(), ClusterError> {
+    /// Deletes one object of a store, if it is still the one that was observed. With a resource version it must not have
+    /// changed since either: then it stays, its event starts the next run, and false is returned.
+    pub async fn prune(
+        &self,
+        key: &ObjectKey,
+        namespace: &str,
+        uid: &Uid,
+        version: Option<u64>,
+    ) -> Result<bool, ClusterError> {
         // A kind that is no longer served has taken its objects with it.
-        let Some(resource) = self.resolve_any_version(&key.group, &key.kind) else { return Ok(()) };
+        let Some(resource) = self.resolve_any_version(&key.group, &key.kind) else { return Ok(true) };
         // A Job is there until its pods have ended: as long as it is seen, it may be at work.
         let params = if key.kind == "Job" { DeleteParams::foreground() } else { DeleteParams::background() };
-        let params = params.preconditions(only(&uid.to_string()));
+        let resource_version = version.map(|version| version.to_string());
+        let params = params.preconditions(Preconditions { resource_version, ..only(&uid.to_string()) });
         let act = format!("delete {key}");
-        gone(bounded(act, self.api(&resource, namespace).delete(&key.name, &params)).await)
+        match bounded(act, self.api(&resource, namespace).delete(&key.name, &params)).await {
+            Err(error) if version.is_some() && error.is_conflict() => Ok(false),
+            answer => gone(answer).map(|()| true),
+        }
     }
 
     /// Deletes the namespace of a store with this identity. The watch found it; here a fresh copy has to confirm that

@@ -489,12 +489,14 @@ fn workload_of(feed: &Feed, seen: &Seen) -> Option<Workload> {
     let mut status = seen.status.clone()?;
     // What a controller was answered may repeat a login or a pod. What pods are given is not read here.
     Mask::default().clean_messages(&mut status);
-    workload(&serde_json::json!({
+    let made = seen.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    let judged = workload(&serde_json::json!({
         "kind": kind,
         "metadata": { "generation": seen.metadata.generation, "labels": seen.metadata.labels },
         "spec": seen.spec,
         "status": status,
-    }))
+    }))?;
+    Some(Workload { made, ..judged })
 }
 
 /// Reads an inventory; one that can't be read counts as empty, which costs one idempotent apply.

@@ -43,6 +43,17 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Reads the pods of a Job that are there still.
+    pub async fn pods_of_job(&self, name: &str, namespace: &str) -> Result<Vec<Value>, ClusterError> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let params =
+            ListParams::default().limit(MOST).labels(&format!("batch.kubernetes.io/job-name={name}"));
+        let found = bounded(format!("list the pods of Job/{name}"), pods.list(&params)).await?;
+        Ok(values(found.items))
+    }
+}
+
 /// Takes out of what pods and events say whatever the pods are given as variables and arguments: a refused pod's event
 /// may repeat its whole specification. Before anything is cut to length.
 fn mask_messages(pods: &mut [Value], events: &mut [Value]) {

@@ -114,6 +114,16 @@ pub fn treatment(key: &ObjectKey, observed: Option<&ObservedObject>, namespace: 
     }
 }
 
+/// Says what to do about an object that can't be tried out beside the one before, because a quota has no room for both. Only
+/// a person can tell whether the new one fits into what the old one leaves.
+pub fn no_room(key: &ObjectKey, namespace: &str, quota: &str) -> String {
+    let (kind, name) = (key.kind.to_lowercase(), &key.name);
+    format!(
+        "it would be made anew, but beside it there is no room to try that out ({quota}): raise the quota, take the change \
+         back in git, or run `kubectl -n {namespace} delete {kind}/{name}` and it is made anew"
+    )
+}
+
 /// Returns an object as it is tried out before the one of its name is deleted: without its name, and without addresses
 /// and ports that only one object can have.
 pub fn stand_in(body: &Value) -> Value {

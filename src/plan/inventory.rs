@@ -52,6 +52,10 @@ pub struct LastGood {
     pub image: Option<String>,
     /// The fingerprint of all its objects.
     pub rendering: Fingerprint,
+    /// A Job of a newer version that has gone before it succeeded, and may have changed data that this one needs. None again
+    /// when the store is READY.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
 }
 
 /// A version that did not come up.
@@ -95,6 +99,7 @@ impl Inventory {
             revision: self.revision.clone(),
             image: self.image.clone(),
             rendering,
+            doubt: None,
         })
     }
 

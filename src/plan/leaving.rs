@@ -14,7 +14,8 @@ const AT_ONCE: &str = "HorizontalPodAutoscaler";
 
 /// What becomes of what is no longer rendered.
 pub(super) struct Leaving {
-    /// Jobs that have not ended, which go before anything is applied: two of them must not work on one database.
+    /// Jobs that have not succeeded, which go before anything is applied: two of them must not work on one database, and
+    /// one that failed is no run of its version, should that come back.
     pub(super) stopped: Vec<Step>,
     /// What goes once everything is applied, in waves.
     pub(super) pruned: Vec<Vec<Step>>,
@@ -35,9 +36,11 @@ pub(super) fn leaving(desired: &DesiredStore<'_>, observed: &ObservedStore) -> L
     // What exposes goes before what it exposes: the order of applying, backwards.
     let mut waves: BTreeMap<_, Vec<Step>> = BTreeMap::new();
     for (key, object) in unwanted {
-        let step = Step::Prune { key: key.clone(), uid: object.uid.clone() };
-        if is_unfinished(key, object) {
-            leaving.stopped.push(step);
+        let step = Step::Prune { key: key.clone(), uid: object.uid.clone(), version: None };
+        if has_not_succeeded(key, object) {
+            // One that has succeeded since it was seen stays: it is no longer what was seen.
+            let version = Some(object.version);
+            leaving.stopped.push(Step::Prune { key: key.clone(), uid: object.uid.clone(), version });
         } else if has_come_up || key.kind == AT_ONCE {
             waves.entry(std::cmp::Reverse(kind_order(&key.kind))).or_default().push(step);
         } else {
@@ -48,15 +51,19 @@ pub(super) fn leaving(desired: &DesiredStore<'_>, observed: &ObservedStore) -> L
     leaving
 }
 
-/// What of the inventory stays though it is not rendered, once a run has reached its end.
-pub(super) fn entries(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<InventoryEntry> {
+/// What of the inventory stays though it is not rendered, once a run has reached its end that deleted `pruned`.
+pub(super) fn entries(
+    desired: &DesiredStore<'_>,
+    observed: &ObservedStore,
+    pruned: &[ObjectKey],
+) -> Vec<InventoryEntry> {
     let Some(old) = observed.inventory.as_deref().filter(|_| !has_come_up(desired, observed)) else {
         return Vec::new();
     };
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
     let is_there = |key: &ObjectKey| observed.objects.get(key).is_some_and(|object| !object.deleting);
-    let kept = old.all().filter(|entry| !wanted.contains(&entry.key) && is_there(&entry.key));
-    kept.cloned().collect()
+    let stays = |key: &ObjectKey| !wanted.contains(key) && !pruned.contains(key) && is_there(key);
+    old.all().filter(|entry| stays(&entry.key)).cloned().collect()
 }
 
 /// Finds a Job of an earlier version that may still be at work: until it has ended, no other one is begun.
@@ -66,6 +73,20 @@ pub fn unfinished_job(
 ) -> Option<&ObjectKey> {
     let mut jobs = observed.objects.iter().filter(|(key, object)| is_unfinished(key, object));
     let found = jobs.find(|(key, object)| !is_wanted(key) && is_ours(key, object, observed));
+    found.map(|(key, _)| key)
+}
+
+/// Finds a Job of a version that is given up which may have changed data before it failed or was stopped. A version that
+/// is held back has been looked at before.
+pub(super) fn doubtful_job<'a>(
+    desired: &DesiredStore<'_>,
+    observed: &'a ObservedStore,
+) -> Option<&'a ObjectKey> {
+    let is_wanted = |key: &ObjectKey| desired.manifests.iter().any(|manifest| manifest.key == *key);
+    let mut jobs = observed.objects.iter().filter(|_| desired.held.is_none());
+    let found = jobs.find(|(key, object)| {
+        has_not_succeeded(key, object) && !is_wanted(key) && is_ours(key, object, observed)
+    });
     found.map(|(key, _)| key)
 }
 
@@ -81,8 +102,8 @@ pub(super) fn is_due(inventory: &Inventory, observed: &ObservedStore) -> bool {
         let is_spared = || is_spared(key, object, Some(inventory), inventory.inputs.as_ref());
         object.owned_fields.is_some() && !object.deleting && !is_wanted(key) && !is_spared()
     };
-    let job = unfinished_job(is_wanted, observed).and_then(|key| observed.objects.get(key));
-    if job.is_some_and(|job| !job.deleting) {
+    let mut jobs = observed.objects.iter().filter(|(key, object)| has_not_succeeded(key, object));
+    if jobs.any(|(key, job)| !job.deleting && !is_wanted(key) && is_ours(key, job, observed)) {
         return true;
     }
     let has_come_up = inventory.objects.iter().all(|entry| is_up(&entry.key, observed));
@@ -112,7 +133,14 @@ fn is_ours(key: &ObjectKey, object: &ObservedObject, observed: &ObservedStore) -
 
 fn is_unfinished(key: &ObjectKey, object: &ObservedObject) -> bool {
     let readiness = object.workload.as_ref().map(|workload| &workload.readiness);
-    key.kind == "Job" && !object.keep && matches!(readiness, Some(Readiness::Progressing(_)))
+    key.kind == "Job" && matches!(readiness, Some(Readiness::Progressing(_)))
+}
+
+/// Whether it is a Job that goes at once when it is not rendered.
+fn has_not_succeeded(key: &ObjectKey, object: &ObservedObject) -> bool {
+    let readiness = object.workload.as_ref().map(|workload| &workload.readiness);
+    let failed = || matches!(readiness, Some(Readiness::Failed(_)));
+    key.kind == "Job" && !object.keep && (is_unfinished(key, object) || failed())
 }
 
 /// Whether an object stays though it is not rendered with these inputs: it says so itself, or it is a Job that has run for

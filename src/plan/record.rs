@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::{DesiredStore, Inventory, InventoryEntry, ObservedStore, leaving, rendering, wants_final_backup};
+use super::{
+    DesiredStore, Inventory, InventoryEntry, LastGood, ObservedStore, leaving, rendering, wants_final_backup,
+};
 use crate::manifest::{self, Fingerprint, Manifest, ObjectKey};
 use crate::report::ProbeTarget;
 
 /// The fields that are ours after an apply, by object.
 pub type Applied = BTreeMap<ObjectKey, Option<Fingerprint>>;
 
-/// What the namespace holds once every step has succeeded.
+/// What the namespace holds once every step has succeeded, `pruned` deleted.
 pub fn achieved(
     desired: &DesiredStore<'_>,
     probe: Option<ProbeTarget>,
     observed: &ObservedStore,
     applied: &Applied,
+    pruned: &[ObjectKey],
 ) -> Inventory {
     let old = observed.inventory.as_deref();
     let objects: Vec<_> = desired
@@ -45,7 +48,7 @@ pub fn achieved(
     };
     let url = manifest::url(desired.manifests, desired.host);
     let inputs = Some(*desired.inputs);
-    let mut good = old.and_then(|old| old.good.clone());
+    let mut good = good(desired, observed);
     if let Some(good) = &mut good {
         // Another release of storekeeper, the same objects: what was READY still is.
         if old.is_some_and(|old| old.was_ready() && old.objects == objects) {
@@ -60,15 +63,30 @@ pub fn achieved(
     let held = desired.held.cloned().map(Box::new);
     let asks = |it: &&Manifest| it.key.kind == "CronJob" && wants_final_backup(&it.body);
     let final_backup = desired.manifests.iter().find(asks).map(|it| it.key.name.clone());
-    let leaving = leaving::entries(desired, observed);
+    let leaving = leaving::entries(desired, observed, pruned);
     Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving }
 }
 
-/// What the namespace holds after a run that did not reach its end: what was recorded before it, with claims about what
-/// was applied and confirmed. The next try then leaves that alone. Nothing is claimed of the rest, and no inputs are
+/// Returns what the store was READY with last, in doubt when a Job goes that may have changed what it needs.
+pub(super) fn good(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Option<Box<LastGood>> {
+    let mut good = observed.inventory.as_ref()?.good.clone()?;
+    if good.doubt.is_none() {
+        good.doubt = leaving::doubtful_job(desired, observed).map(ToString::to_string);
+    }
+    Some(good)
+}
+
+/// What the namespace holds after a run that did not reach its end: what was recorded before it, without what was deleted
+/// and with claims about what was applied and confirmed. The next try then leaves that alone. Nothing is claimed of the rest, and no inputs are
 /// named: the store is not as git wants it.
-pub fn partly_achieved(before: &Inventory, manifests: &[Manifest], applied: &Applied) -> Inventory {
+pub fn partly_achieved(
+    before: &Inventory,
+    manifests: &[Manifest],
+    applied: &Applied,
+    pruned: &[ObjectKey],
+) -> Inventory {
     let mut inventory = before.clone();
+    inventory.leaving.retain(|entry| !pruned.contains(&entry.key));
     for entry in &mut inventory.objects {
         let manifest = manifests.iter().find(|manifest| manifest.key == entry.key);
         if let (Some(manifest), Some(fields)) = (manifest, applied.get(&entry.key)) {

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::{Inventory, ObservedObject, ObservedStore};
-use crate::manifest::{Manifest, ObjectKey};
+use crate::manifest::{Fingerprint, Manifest, ObjectKey};
+use crate::names::FINAL_BACKUP_NAME;
 use crate::report::Readiness;
 
 /// Says why what ran before must not be applied again, if so: the data may have moved on with the newer version.
 ///
-/// `before` is what ran before; `inventory` names what is applied now. A Job of the newer version that failed or never
-/// began counts as nothing done.
+/// `before` is what ran before; `inventory` names what is applied now. A Job of a newer version that failed or never began
+/// counts as nothing done here: see [`failed_jobs`].
 ///
 /// # Errors
 /// With what stands against it, as a sentence.
@@ -20,12 +23,14 @@ pub fn may_roll_back(
 ) -> Result<(), String> {
     let before: BTreeMap<&ObjectKey, _> =
         before.iter().map(|manifest| (&manifest.key, manifest.fingerprint)).collect();
-    // Jobs of versions in between are there still: of those that did not come up either.
-    for (key, object) in observed.objects.iter() {
-        let is_ours = object.owned_fields.is_some() || inventory.get(key).is_some();
-        if key.kind == "Job" && is_ours && !before.contains_key(key) {
-            job_allows(key, object)?;
-        }
+    if let Some(job) = inventory.good.as_ref().and_then(|good| good.doubt.as_ref()) {
+        return Err(format!(
+            "{job}, of a version in between, went before it had succeeded, and the database may have moved on with it: mend \
+             the new version in git, or go back in git if the older one is known to work with it"
+        ));
+    }
+    for (key, object) in newer_jobs(&before, inventory, observed) {
+        job_allows(key, object)?;
     }
     for entry in &inventory.objects {
         if holds_data(&entry.key) && before.get(&entry.key).copied() != entry.manifest {
@@ -35,11 +40,54 @@ pub fn may_roll_back(
             ));
         }
     }
-    let gone = before.keys().find(|key| holds_data(key) && !observed.objects.contains_key(*key));
+    let is_there = |key: &ObjectKey| observed.objects.get(key).is_some_and(|object| !object.deleting);
+    let gone = before.keys().find(|key| holds_data(key) && !is_there(key));
     match gone {
         Some(key) => Err(format!("{key}, which held data, is gone: mend the new version in git")),
         None => Ok(()),
     }
+}
+
+/// Finds the Jobs that have come since what ran before: those of versions in between are there still, of those that did not
+/// come up either.
+fn newer_jobs<'a>(
+    before: &BTreeMap<&ObjectKey, Fingerprint>,
+    inventory: &Inventory,
+    observed: &'a ObservedStore,
+) -> impl Iterator<Item = (&'a ObjectKey, &'a ObservedObject)> {
+    let made = |object: &ObservedObject| object.workload.as_ref().and_then(|workload| workload.made);
+    let jobs = || observed.objects.iter().filter(|(key, _)| key.kind == "Job");
+    // What stays when it is no longer rendered has run for a version before that.
+    let newest = jobs().filter(|(key, _)| before.contains_key(key)).filter_map(|(_, job)| made(job)).max();
+    let is_older = move |job: &ObservedObject| made(job).is_some_and(|made| Some(made) < newest);
+    jobs().filter(move |(key, job)| {
+        let is_ours = job.owned_fields.is_some() || inventory.get(key).is_some();
+        is_ours && !before.contains_key(key) && key.name != FINAL_BACKUP_NAME && !is_older(job)
+    })
+}
+
+/// Names the Jobs of newer versions that failed: what they did before is to be looked for.
+pub fn failed_jobs(before: &[Manifest], inventory: &Inventory, observed: &ObservedStore) -> Vec<ObjectKey> {
+    let before = before.iter().map(|manifest| (&manifest.key, manifest.fingerprint)).collect();
+    let failed = newer_jobs(&before, inventory, observed).filter(|(_, job)| {
+        let readiness = job.workload.as_ref().map(|workload| &workload.readiness);
+        matches!(readiness, Some(Readiness::Failed(_)))
+    });
+    failed.map(|(key, _)| key.clone()).collect()
+}
+
+/// Finds a container that ended well among the pods of a failed Job. A container that fails takes back what it did; one
+/// whose name begins with `wait` does nothing.
+pub fn ended_well(pods: &[Value]) -> Option<&str> {
+    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
+    let lists = pods.iter().flat_map(|pod| lists.map(|list| pod.pointer(list).and_then(Value::as_array)));
+    let mut containers = lists.flatten().flatten();
+    let found = containers.find(|container| {
+        let is_waiting = container["name"].as_str().is_some_and(|name| name.starts_with("wait"));
+        let ended = |state: &str| container[state]["terminated"]["exitCode"] == 0;
+        !is_waiting && (ended("state") || ended("lastState"))
+    });
+    found.and_then(|container| container["name"].as_str())
 }
 
 fn holds_data(key: &ObjectKey) -> bool {
@@ -63,7 +111,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::InventoryEntry;
+    use super::super::{InventoryEntry, LastGood};
     use super::*;
     use crate::manifest::{Fingerprint, Resource, Uid};
     use crate::report::{Step, Workload};
@@ -101,7 +149,7 @@ mod tests {
             other_writer: None,
             deleting: false,
             keep: false,
-            workload: Some(Box::new(Workload { step: Step::Migration, readiness })),
+            workload: Some(Box::new(Workload { step: Step::Migration, readiness, made: None })),
         };
         let objects = Arc::new(BTreeMap::from([(job.key.clone(), object)]));
         ObservedStore { objects, ..ObservedStore::default() }
@@ -148,12 +196,66 @@ mod tests {
     }
 
     #[test]
+    fn jobs_of_versions_before_and_the_final_backup_do_not_count() {
+        let before = [manifest("Job", "bootstrap-a", "")];
+        let now = [manifest("Job", "bootstrap-b", "")];
+        let made = |name: &str, readiness: Readiness, made: i64| {
+            let mut observed = observed(&manifest("Job", name, ""), readiness);
+            let job = Arc::make_mut(&mut observed.objects).values_mut().next().unwrap();
+            job.owned_fields = Some(Fingerprint::of(&json!(null)));
+            job.workload.as_mut().unwrap().made = Some(made);
+            Arc::unwrap_or_clone(observed.objects)
+        };
+        let failed = made("bootstrap-b", Readiness::Failed("it broke".to_owned()), 7);
+        let may = |others: [BTreeMap<ObjectKey, ObservedObject>; 2]| {
+            let objects = others.into_iter().chain([failed.clone()]).flatten().collect();
+            let observed = ObservedStore { objects: Arc::new(objects), ..ObservedStore::default() };
+            let failed = failed_jobs(&before, &inventory(&now), &observed);
+            assert_eq!(failed, [now[0].key.clone()]);
+            may_roll_back(&before, &inventory(&now), &observed)
+        };
+        let ran = |name: &str, at: i64| made(name, Readiness::Current, at);
+        assert_eq!(may([ran("bootstrap-a", 5), ran("bootstrap-older", 4)]), Ok(()), "kept by its chart");
+        assert_eq!(may([ran("bootstrap-a", 5), ran(FINAL_BACKUP_NAME, 6)]), Ok(()));
+        let why = may([ran("bootstrap-a", 5), ran("bootstrap-between", 5)]).unwrap_err();
+        assert!(why.starts_with("Job/bootstrap-between has run"), "{why}");
+    }
+
+    #[test]
+    fn a_job_that_went_before_it_succeeded_keeps_the_new_version() {
+        let mut doubted = inventory(&[]);
+        doubted.good = Inventory { inputs: Some(Fingerprint::of_bytes(b"i")), ..doubted.clone() }
+            .as_good()
+            .map(|good| Box::new(LastGood { doubt: Some("Job/bootstrap-b".to_owned()), ..good }));
+        let why = may_roll_back(&[], &doubted, &ObservedStore::default()).unwrap_err();
+        assert!(why.starts_with("Job/bootstrap-b, of a version in between, went before"), "{why}");
+    }
+
+    #[test]
+    fn a_failed_job_has_done_something_when_one_of_its_containers_ended_well() {
+        let status = |name: &str, state: &str, code: i64| json!({"name": name, state: {"terminated": {"exitCode": code}}});
+        let pod = |init: Value, main: Value| json!({"status": {"initContainerStatuses": [init], "containerStatuses": [main]}});
+        let waiting = json!({"name": "bootstrap", "state": {"waiting": {}}});
+        let nothing = [
+            pod(status("wait-database", "state", 0), waiting.clone()),
+            pod(status("migrate", "state", 1), waiting),
+        ];
+        assert_eq!(ended_well(&nothing), None);
+        let failed = status("bootstrap", "state", 1);
+        for migrated in [status("migrate", "state", 0), status("migrate", "lastState", 0)] {
+            assert_eq!(ended_well(&[nothing[0].clone(), pod(migrated, failed.clone())]), Some("migrate"));
+        }
+    }
+
+    #[test]
     fn what_held_data_and_is_gone_keeps_the_new_version() {
         let before = [manifest("StatefulSet", "redis", "")];
         let why = may_roll_back(&before, &inventory(&[]), &ObservedStore::default()).unwrap_err();
         assert!(why.starts_with("StatefulSet/redis, which held data, is gone"), "{why}");
-        let kept = observed(&before[0], Readiness::Current);
+        let mut kept = observed(&before[0], Readiness::Current);
         assert_eq!(may_roll_back(&before, &inventory(&[]), &kept), Ok(()));
+        Arc::make_mut(&mut kept.objects).get_mut(&before[0].key).unwrap().deleting = true;
+        assert!(may_roll_back(&before, &inventory(&[]), &kept).is_err(), "what goes is as good as gone");
     }
 
     #[test]

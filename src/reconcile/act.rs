@@ -20,6 +20,8 @@ const MOST_NAMES: usize = 5;
 pub(super) struct Acted {
     /// For each applied object, the fields that are ours now.
     pub(super) applied: Applied,
+    /// Objects that are no longer rendered, and whose deletion was asked for.
+    pub(super) pruned: Vec<ObjectKey>,
     /// What was recorded before the first change, if anything was to change.
     pub(super) intent: Option<Inventory>,
     /// Objects that were deleted so that they can be made anew, each with why.
@@ -148,11 +150,12 @@ pub(super) async fn carry_out(
 
 impl Acted {
     fn add(&mut self, taken: Taken, tally: &mut Tally) {
-        let Taken { created, healed, applied, intent, replaced } = taken;
+        let Taken { created, healed, applied, pruned, intent, replaced } = taken;
         tally.steps += 1;
         tally.healed.extend(healed);
         tally.created |= created;
         self.applied.extend(applied);
+        self.pruned.extend(pruned);
         self.intent = intent.or(self.intent.take());
         self.replaced.extend(replaced);
     }
@@ -176,6 +179,7 @@ struct Taken {
     created: bool,
     healed: Option<Healed>,
     applied: Applied,
+    pruned: Option<ObjectKey>,
     intent: Option<Inventory>,
     replaced: Option<String>,
 }
@@ -218,7 +222,10 @@ async fn take(
                 }
             }
         }
-        Step::Prune { key, uid } => cluster.prune(&key, &namespace, &uid).await?,
+        Step::Prune { key, uid, version } => {
+            let went = cluster.prune(&key, &namespace, &uid, version).await?;
+            taken.pruned = Some(key).filter(|_| went);
+        }
         Step::PruneLater { .. } => {}
     }
     Ok(taken)
@@ -241,8 +248,13 @@ async fn replace(
     match plan::treatment(key, observed.objects.get(key), namespace) {
         Treatment::Recreate { uid } => {
             // Whatever forbids the new one must do so while the one before still runs.
-            cluster.would_create(manifest, namespace).await?;
-            cluster.prune(key, namespace, &uid).await?;
+            if let Err(error) = cluster.would_create(manifest, namespace).await {
+                let quota = error.forbidden().filter(|words| words.contains("exceeded quota"));
+                let Some(quota) = quota else { return Err(error.into()) };
+                let advice = plan::no_room(key, namespace, quota);
+                return Err(StepError::Immutable { object, field, words, advice });
+            }
+            cluster.prune(key, namespace, &uid, None).await?;
             Ok(format!("{object} is made anew, because its `{field}` can't be changed in place"))
         }
         Treatment::Refuse { advice } => Err(StepError::Immutable { object, field, words, advice }),

@@ -101,9 +101,12 @@ pub(super) fn note_ready(
     ready_for_the_first_time(&inventory, state).unwrap_or(inventory)
 }
 
-/// Returns what is to be written down when the store is READY for the first time with what is applied.
+/// Returns what is to be written down when the store is READY for the first time with what is applied, or again with what
+/// was in doubt.
 fn ready_for_the_first_time(inventory: &Inventory, state: StoreState) -> Option<Inventory> {
-    let good = inventory.as_good().filter(|_| state == StoreState::Ready && !inventory.was_ready())?;
+    let is_doubted = || inventory.good.as_ref().is_some_and(|good| good.doubt.is_some());
+    let is_news = state == StoreState::Ready && (!inventory.was_ready() || is_doubted());
+    let good = inventory.as_good().filter(|_| is_news)?;
     Some(Inventory { good: Some(Box::new(good)), ..inventory.clone() })
 }
 

@@ -154,7 +154,18 @@ async fn check(
     if !is_same(good, &inputs, &rendered) {
         return Err(CHANGED.to_owned());
     }
-    plan::may_roll_back(&rendered, inventory, observed)
+    plan::may_roll_back(&rendered, inventory, observed)?;
+    for job in plan::failed_jobs(&rendered, inventory, observed) {
+        let pods = context.cluster.pods_of_job(&job.name, &wanted.id.namespace()).await;
+        let pods = pods.map_err(|error| format!("failed to {error}"))?;
+        if let Some(step) = plan::ended_well(&pods) {
+            return Err(format!(
+                "{step} of {job} ended well before that failed, so the database may have moved on: mend the new version \
+                 in git, or go back in git if the older one is known to work with it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a rendering is the one that ran before. With the same inputs it is, whatever Secrets hold by now that the chart

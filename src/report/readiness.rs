@@ -23,6 +23,8 @@ pub struct Workload {
     pub step: Step,
     /// Whether it runs.
     pub readiness: Readiness,
+    /// When it was made, in seconds since 1970, where that is known.
+    pub made: Option<i64>,
 }
 
 /// What there is to say of a workload whose newest version its controller has not seen.
@@ -65,7 +67,7 @@ pub fn workload(object: &Value) -> Option<Workload> {
     } else {
         judge(object)
     };
-    Some(Workload { step, readiness })
+    Some(Workload { step, readiness, made: None })
 }
 
 fn deployment_readiness(object: &Value) -> Readiness {

@@ -197,7 +197,7 @@ mod tests {
     impl Case {
         fn new(workloads: &[(Step, Readiness)], probed: Probed) -> Self {
             let named = |(step, readiness): &(Step, Readiness)| {
-                (format!("Kind/{step}"), Workload { step: *step, readiness: readiness.clone() })
+                (format!("Kind/{step}"), Workload { step: *step, readiness: readiness.clone(), made: None })
             };
             let workloads = workloads.iter().map(named).collect();
             Self { workloads, probed, before: StoreState::Provisioning, was_ready: false, waited: None }
