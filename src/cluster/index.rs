@@ -235,17 +235,12 @@ impl Index {
 
 impl Inner {
     /// Whether news may go in, and if so, whether they are the first of their object since its feed began to list
-    /// anew: such are newer than all from before, whatever their versions say. An answer that comes after the feed
-    /// has passed its version, for an object that the feed does not know, is about one that has gone meanwhile.
+    /// anew: such are newer than all from before, whatever their versions say.
     fn admit(&mut self, origin: Origin, feed: &Feed, store: &StoreId, meta: &SeenMeta) -> Option<bool> {
-        if origin == Origin::Answer && !self.knows(feed, store, &meta.name) {
-            let newest = self.newest.get(feed).copied().unwrap_or(0);
-            if meta.version() <= newest {
-                return None;
-            }
-        }
         if origin == Origin::Watch {
             self.note_version(feed, meta.version());
+        } else if !self.is_timely(feed, store, meta) {
+            return None;
         }
         let hash = self.hasher.hash_one((store, meta.name.as_str()));
         let Some(Relist { shown, answered }) = self.relists.get_mut(feed) else { return Some(false) };
@@ -256,13 +251,23 @@ impl Inner {
         Some(shown.insert(hash) && !answered.contains_key(&hash))
     }
 
-    fn knows(&self, feed: &Feed, store: &StoreId, name: &str) -> bool {
-        let Some(entry) = self.stores.get(store) else { return false };
+    /// Whether an answer is as new as what is known. One that comes after the feed has passed its version, for an object
+    /// that the feed does not know, is about one that has gone meanwhile.
+    fn is_timely(&self, feed: &Feed, store: &StoreId, meta: &SeenMeta) -> bool {
+        match self.known_version(feed, store, &meta.name) {
+            Some(known) => known <= meta.version(),
+            None => self.newest.get(feed).copied().unwrap_or(0) < meta.version(),
+        }
+    }
+
+    fn known_version(&self, feed: &Feed, store: &StoreId, name: &str) -> Option<u64> {
+        let entry = self.stores.get(store)?;
         match feed {
-            Feed::Namespaces => entry.namespace.is_some(),
-            Feed::Inventories => entry.inventory.is_some(),
+            Feed::Namespaces => entry.namespace.as_ref().map(|known| known.version),
+            Feed::Inventories => entry.inventory.as_ref().map(|known| known.version),
             Feed::Objects { group, kind } => {
-                entry.objects.contains_key(&ObjectKey::new(group.as_str(), kind.as_str(), name))
+                let key = ObjectKey::new(group.as_str(), kind.as_str(), name);
+                entry.objects.get(&key).map(|known| known.version)
             }
         }
     }

@@ -149,6 +149,20 @@ fn a_server_whose_versions_went_back_is_believed_from_the_next_list_on() {
 }
 
 #[test]
+fn an_answer_that_is_older_than_what_is_known_hides_no_object_from_a_list() {
+    let (index, _changes) = index();
+    index.put(Origin::Watch, &secrets(), &of("one", "a", 900));
+    index.begin_relist(&secrets());
+    // The server was restored from a backup meanwhile.
+    index.put(Origin::Answer, &secrets(), &of("restored", "a", 50));
+    index.put(Origin::Watch, &secrets(), &of("restored", "a", 50));
+    index.end_relist(&secrets(), "60");
+    assert_eq!((only(&index).uid, only(&index).version), (Uid::new("restored"), 50));
+    index.put(Origin::Watch, &secrets(), &of("restored", "a", 61));
+    assert_eq!(only(&index).version, 61, "and what follows counts too");
+}
+
+#[test]
 fn a_late_deletion_does_not_take_away_what_was_made_anew() {
     let (index, _changes) = index();
     index.put(Origin::Watch, &secrets(), &of("one", "a", 10));
