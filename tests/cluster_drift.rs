@@ -89,6 +89,29 @@ fn a_deleted_secret_is_not_replaced_by_another_one_unless_asked_for() {
     assert!(world.cluster.get("v1", "Secret", &namespace, "postgres").is_some());
 }
 
+#[test]
+fn a_secret_that_lost_one_label_of_ours_gets_it_back_and_keeps_its_values() {
+    let (world, daemon) = World::with_small(&["acme"], "deletionBudget: {maxPercent: 100}");
+    let namespace = world.namespace("acme");
+    let get = || world.cluster.get("v1", "Secret", &namespace, "password").unwrap();
+    let before = get();
+    for label in ["storekeeper.dev/source", "app.kubernetes.io/managed-by", "storekeeper.dev/store"] {
+        // As `kubectl label secret password storekeeper.dev/source-` does.
+        let off = json!({ "metadata": { "labels": { label: null } } });
+        world.cluster.patch("v1", "Secret", &namespace, "password", &off);
+        until(&format!("{label} is back"), || {
+            (get()["metadata"]["labels"] == before["metadata"]["labels"]).then_some(())
+        });
+        let after = get();
+        assert_eq!(
+            (&after["metadata"]["uid"], &after["data"]),
+            (&before["metadata"]["uid"], &before["data"]),
+            "{label}"
+        );
+        world.until_state(&daemon, "acme", "READY");
+    }
+}
+
 /// Returns the time of the entry of a field manager's applies.
 fn time_of(object: &Value, manager: &str) -> String {
     let entries = object["metadata"]["managedFields"].as_array().unwrap();

@@ -11,9 +11,10 @@ use super::follow::METADATA;
 use super::index::{Feed, Origin, owned_fields};
 use super::mask::Mask;
 use super::seen::Seen;
+use super::watch::selecting_labels;
 use super::{Cluster, ClusterError, NAMESPACES, bounded_and_masked, collection};
 use crate::manifest::{Fingerprint, Manifest, Owner};
-use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME, LABEL_MANAGED_BY, MANAGED_BY};
+use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME, SourceId};
 use crate::plan::{self, Inventory, NamespaceSpec};
 use crate::report::WORKLOAD_KINDS;
 
@@ -85,8 +86,7 @@ impl Cluster {
             "Secret" if unseen => self.make_secret(manifest, namespace).await?,
             _ => self.send(manifest, namespace, &manifest.body).await?,
         };
-        let feed = Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() };
-        self.index.put(Origin::Answer, &feed, &made);
+        self.index.put(Origin::Answer, &feed_of(manifest), &made);
         Ok(owned_fields(&made))
     }
 
@@ -95,24 +95,28 @@ impl Cluster {
     async fn make_secret(&self, manifest: &Manifest, namespace: &str) -> Result<Seen, ClusterError> {
         let mut body = (*manifest.body).clone();
         body["metadata"]["resourceVersion"] = NEVER.into();
-        match self.send(manifest, namespace, &body).await {
-            // One without our labels is not seen. The chart looked it up, so it keeps its values.
-            Err(error) if error.is_conflict() && !self.is_labelled(manifest, namespace).await? => {
-                self.send(manifest, namespace, &manifest.body).await
-            }
-            answer => answer,
+        let conflict = match self.send(manifest, namespace, &body).await {
+            Err(error) if error.is_conflict() => error,
+            answer => return answer,
+        };
+        let found = self.read_metadata(manifest, namespace).await?;
+        if is_selected(&found, &self.source) {
+            // Its event is on its way, or the cache has lost it and no event may ever come. The next run finds it.
+            self.index.put(Origin::Watch, &feed_of(manifest), &found);
+            return Err(conflict);
         }
+        // One that lacks a label of ours is not seen. The chart looked it up, so it keeps its values.
+        self.send(manifest, namespace, &manifest.body).await
     }
 
-    /// Whether an object in the cluster has our labels, so that the watch shows it, or will.
-    async fn is_labelled(&self, manifest: &Manifest, namespace: &str) -> Result<bool, ClusterError> {
+    /// Reads the metadata of an object afresh, whatever its labels.
+    async fn read_metadata(&self, manifest: &Manifest, namespace: &str) -> Result<Seen, ClusterError> {
         let request = Request::new(collection(&manifest.resource, Some(namespace)));
         let mut request = request.get(&manifest.key.name, &GetParams::default());
         if let Ok(request) = &mut request {
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA));
         }
-        let found = self.answer(format!("read {} in {namespace}", manifest.key), request).await?;
-        Ok(found.metadata.labels.get(LABEL_MANAGED_BY).is_some_and(|value| value == MANAGED_BY))
+        self.answer(format!("read {} in {namespace}", manifest.key), request).await
     }
 
     async fn send(&self, manifest: &Manifest, namespace: &str, body: &Value) -> Result<Seen, ClusterError> {
@@ -179,8 +183,99 @@ impl Cluster {
     }
 }
 
+fn feed_of(manifest: &Manifest) -> Feed {
+    Feed::Objects { group: manifest.key.group.clone(), kind: manifest.key.kind.clone() }
+}
+
+/// Whether an object has all labels that its feed selects by, so that its watch shows it.
+fn is_selected(found: &Seen, source: &SourceId) -> bool {
+    let labels = &found.metadata.labels;
+    selecting_labels(source)
+        .iter()
+        .all(|(label, value)| labels.get(*label).is_some_and(|found| found == value))
+}
+
 /// Force: git is the only way in, so whoever else set a field of ours loses it. Strict: a misspelt field is an
 /// error, as with `kubectl apply`.
 fn params() -> PatchParams {
     PatchParams::apply(FIELD_MANAGER).force().validation_strict()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{Method, Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use tower::service_fn;
+
+    use super::super::changes::Changes;
+    use super::super::index::Index;
+    use super::super::pace::Pace;
+    use super::super::resources::Kinds;
+    use super::*;
+    use crate::manifest::{ObjectKey, Resource};
+    use crate::names::{LABEL_MANAGED_BY, LABEL_SOURCE, MANAGED_BY};
+
+    /// A cluster in which a Secret with these labels lies that nobody has seen, and which applies none anew.
+    async fn cluster_with(labels: Value) -> Cluster {
+        let answer = move |request: Request<Body>| {
+            let (code, body) = match (request.method(), request.uri().path()) {
+                (&Method::PATCH, _) => {
+                    (409, json!({ "kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409 }))
+                }
+                (_, "/version") => (
+                    200,
+                    json!({ "major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "",
+                        "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": "" }),
+                ),
+                (_, "/api" | "/apis") => (
+                    200,
+                    json!({ "kind": "APIGroupDiscoveryList", "metadata": {}, "items": [],
+                        "apiVersion": "apidiscovery.k8s.io/v2" }),
+                ),
+                _ => (
+                    200,
+                    json!({ "metadata": { "name": "password", "namespace": "store-acme", "uid": "u",
+                    "resourceVersion": "7", "labels": labels } }),
+                ),
+            };
+            let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+            async move { Ok::<_, std::io::Error>(response.unwrap()) }
+        };
+        let client = Client::new(service_fn(answer), "default");
+        Cluster {
+            pace: Pace::new(1),
+            source: "shops".parse().unwrap(),
+            kinds: Arc::new(Kinds::discover(client.clone()).await.unwrap()),
+            index: Arc::new(Index::new(Changes::default())),
+            watches: Arc::default(),
+            client,
+        }
+    }
+
+    fn password() -> Manifest {
+        let resource = Resource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            kind: "Secret".to_owned(),
+            plural: "secrets".to_owned(),
+            namespaced: true,
+        };
+        let body = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "password" } });
+        let fingerprint = Fingerprint::of_bytes(body.to_string().as_bytes());
+        let key = ObjectKey::new("", "Secret", "password");
+        Manifest { key, resource, body: Arc::new(body), fingerprint }
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_ours_that_the_cache_has_lost_is_known_again_after_the_conflict() {
+        let labels = json!({ LABEL_MANAGED_BY: MANAGED_BY, LABEL_SOURCE: "shops" });
+        let cluster = cluster_with(labels).await;
+        let error = cluster.apply(&password(), "store-acme", true).await.unwrap_err();
+        assert!(error.is_conflict(), "{error}");
+        let observed = cluster.observe(&"acme".parse().unwrap());
+        assert!(observed.objects.contains_key(&password().key), "the next run finds it");
+    }
 }

@@ -15,7 +15,7 @@ use super::index::{Feed, Index, Origin};
 use super::resources::Kinds;
 use super::{Cluster, ClusterError, NAMESPACES, collection};
 use crate::manifest::{Resource, USUAL_KINDS, api_version};
-use crate::names::{INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY};
+use crate::names::{INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId};
 use crate::plan::Inventory;
 use crate::report::WORKLOAD_KINDS;
 
@@ -128,11 +128,18 @@ impl Cluster {
                 client,
                 path: collection(&resource?, None),
                 depth: if WORKLOAD_KINDS.contains(&kind.as_str()) { Depth::Full } else { Depth::Metadata },
-                labels: Some(format!("{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_SOURCE}={source}")),
+                labels: Some(
+                    selecting_labels(source).map(|(label, value)| format!("{label}={value}")).join(","),
+                ),
                 fields: None,
             },
         })
     }
+}
+
+/// The labels that objects are watched by: one that lacks any of them is not seen.
+pub(super) fn selecting_labels(source: &SourceId) -> [(&'static str, &str); 2] {
+    [(LABEL_MANAGED_BY, MANAGED_BY), (LABEL_SOURCE, source.as_str())]
 }
 
 /// Waits until all these caches are complete, or one of them says that it can't be.
