@@ -274,10 +274,11 @@ async fn decide(
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let owner = Owner { store: id, source: &context.source };
-    if let Wish::Present { .. } | Wish::Unreadable = wish {
-        remove::call_off(context, owner).await?;
+    if let Wish::Unreadable = wish {
+        remove::call_off(context, owner, false).await?;
     }
     if let Wish::Present { store, revision } = wish {
+        remove::call_off(context, owner, store.protect).await?;
         return sync(context, owner, (store, revision), memory, tally).await;
     }
     match wish {

@@ -87,3 +87,20 @@ fn a_protection_that_was_read_and_not_written_yet_counts() {
     until("it is written down for the next start", || world.mark("acme", "protect"));
     assert!(world.stays("acme"));
 }
+
+#[test]
+fn a_protection_counts_though_the_version_that_brings_it_does_not_render() {
+    let (world, daemon) = World::with_small(&["acme"], "deletionBudget: {maxPercent: 100}");
+    world.write_store_with("acme", "protect: true\n  values: {wrong: not today}");
+    world.repository.push("protect acme, with a mistake");
+    let shown = world.until_state(&daemon, "acme", "FAILED");
+    assert!(shown["reason"].as_str().unwrap().contains("not today"), "{shown}");
+    assert_eq!(world.mark("acme", "protect").as_deref(), Some("true"));
+    // Nobody runs while the file goes.
+    daemon.kill();
+    world.remove_store("acme");
+    let daemon = world.start_small();
+    let shown = world.until_state(&daemon, "acme", "FAILED");
+    assert!(shown["reason"].as_str().unwrap().contains("protect: true"), "{shown}");
+    assert!(world.stays("acme"));
+}

@@ -111,17 +111,19 @@ async fn mark(
 }
 
 /// Takes off what says that no file names a store: one does again, though it may be of no use. What it was marked with
-/// must not shorten its next removal. Refusal and protection stay until a file that is of use decides.
-pub(super) async fn call_off(context: &Context, owner: Owner<'_>) -> Result<(), RunError> {
+/// must not shorten its next removal. Refusal and protection stay until a file that is of use decides. That it `protect`s
+/// the store is written at once: its version may not render, or be held back, for as long as the file is there.
+pub(super) async fn call_off(context: &Context, owner: Owner<'_>, protect: bool) -> Result<(), RunError> {
     let observed = context.cluster.observe(owner.store);
     let Some(namespace) = observed.namespace.as_ref().filter(|_| owns(owner, &observed)) else {
         return Ok(());
     };
-    if namespace.deleting_since.is_some() || !namespace.is_removal_marked() {
+    let (refused, protected) = (namespace.is_refused(), namespace.is_protected());
+    let is_right = !namespace.is_removal_marked() && (protected || !protect);
+    if namespace.deleting_since.is_some() || is_right {
         return Ok(());
     }
-    let (refused, protected) = (namespace.is_refused(), namespace.is_protected());
-    mark(context, owner, namespace, Marks { since: None, refused, protected }).await
+    mark(context, owner, namespace, Marks { since: None, refused, protected: protected || protect }).await
 }
 
 struct Removal<'a> {
