@@ -75,6 +75,8 @@ pub(super) enum News {
     Complete(String),
     /// It does not work, for this reason; it is tried again.
     Broken(String),
+    /// A streamed list failed, for this reason. That says nothing yet: pages are still to be tried.
+    Unstreamed(String),
 }
 
 /// Where to go on.
@@ -168,12 +170,14 @@ struct Page {
 
 impl Source {
     /// Follows for as long as there is something to follow at this path. Every error is told and retried with backoff; a
-    /// list that breaks off is never complete.
+    /// list that breaks off is never complete. No list counts as broken before it was asked for page by page: who waits for
+    /// the first one would give up, and begin with streams again.
     pub(super) async fn follow(&self, tries: &mut Tries, mut tell: impl FnMut(News)) {
         let mut place = Place::Nowhere;
         loop {
+            let streams = tries.stream();
             let result = match &place {
-                Place::Nowhere if tries.stream() => self.watch(&mut place, true, &mut tell).await,
+                Place::Nowhere if streams => self.watch(&mut place, true, &mut tell).await,
                 Place::Nowhere => self.page(&mut place, &mut tell).await,
                 Place::At(_) => self.watch(&mut place, false, &mut tell).await,
             };
@@ -181,13 +185,15 @@ impl Source {
             let wait = match result {
                 Ok(()) => tries.went_well(),
                 Err(broken) => {
+                    let listing = matches!(place, Place::Nowhere);
                     let known = broken.no_streaming && tries.streams;
-                    let wait = tries.failed(&broken, matches!(place, Place::Nowhere));
+                    let wait = tries.failed(&broken, listing);
                     if broken.lost {
                         place = Place::Nowhere;
                     }
+                    let pages_to_try = listing && streams && !not_served;
                     if !known {
-                        tell(News::Broken(broken.words));
+                        tell(if pages_to_try { News::Unstreamed } else { News::Broken }(broken.words));
                     }
                     wait
                 }
@@ -377,6 +383,44 @@ mod tests {
         let follow = source.follow(&mut tries, |news| told |= matches!(news, News::Broken(_)));
         tokio::time::timeout(Duration::from_secs(10), follow).await.unwrap();
         assert!(told);
+    }
+
+    /// What is told while this is the answer to every streamed list and to every page, until it is told that it does not
+    /// work: how many streams failed, and why it does not work.
+    async fn told(stream: u16, page: u16) -> (usize, String) {
+        let answer = move |request: Request<Body>| async move {
+            let streams = request.uri().query().is_some_and(|query| query.contains("sendInitialEvents"));
+            let (code, message) = if streams { (stream, "no stream") } else { (page, "no page") };
+            let status = serde_json::json!({ "kind": "Status", "apiVersion": "v1", "metadata": {},
+                "status": "Failure", "message": message, "reason": "InternalError", "code": code });
+            let body = Body::from(status.to_string().into_bytes());
+            Ok::<_, std::io::Error>(Response::builder().status(code).body(body).unwrap())
+        };
+        let (client, path) = (Client::new(service_fn(answer), "default"), "/api/v1/secrets".to_owned());
+        let source = Source { client, path, depth: Depth::Metadata, labels: None, fields: None };
+        let (sender, mut broken) = tokio::sync::mpsc::unbounded_channel();
+        let (mut unstreamed, mut tries) = (0, Tries::new());
+        let follow = source.follow(&mut tries, |news| match news {
+            News::Unstreamed(_) => unstreamed += 1,
+            News::Broken(words) => _ = sender.send(words),
+            _ => {}
+        });
+        let words = tokio::select! {
+            () = follow => None,
+            words = broken.recv() => words,
+        };
+        (unstreamed, words.unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn a_list_counts_as_broken_when_its_pages_are() {
+        let (unstreamed, words) = told(500, 500).await;
+        assert!(unstreamed == 2 && words.contains("no page"), "{unstreamed} {words}");
+        let (unstreamed, words) = told(404, 500).await;
+        assert!(
+            unstreamed == 0 && words.contains("no stream"),
+            "where nothing is served there are no pages: {words}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Resource as _;
 use tokio::sync::watch;
@@ -142,32 +143,35 @@ pub(super) fn selecting_labels(source: &SourceId) -> [(&'static str, &str); 2] {
     [(LABEL_MANAGED_BY, MANAGED_BY), (LABEL_SOURCE, source.as_str())]
 }
 
-/// Waits until all these caches are complete, or one of them says that it can't be.
+/// Waits until all these caches are complete or say that they can't be, and returns the first error.
 async fn synced(
     watches: impl IntoIterator<Item = (Feed, watch::Receiver<Progress>)>,
     limit: Duration,
 ) -> Result<(), ClusterError> {
-    for (feed, mut progress) in watches {
-        let act = match &feed {
-            Feed::Namespaces => "list namespaces".to_owned(),
-            Feed::Inventories => "list the inventories of stores".to_owned(),
-            Feed::Objects { kind, .. } => format!("list objects of kind {kind}"),
-        };
-        let outcome = progress.wait_for(|progress| *progress != Progress::Listing);
-        match tokio::time::timeout(limit, outcome).await {
-            Ok(Ok(progress)) => match &*progress {
-                Progress::Failing(detail) => {
-                    return Err(ClusterError::Unreachable { act, detail: detail.clone() });
-                }
-                Progress::Listing | Progress::Synced => {}
-            },
-            Ok(Err(_)) => {
-                return Err(ClusterError::Unreachable { act, detail: "the watch ended".to_owned() });
-            }
-            Err(_) => return Err(ClusterError::TimedOut { act, seconds: limit.as_secs() }),
-        }
-    }
-    Ok(())
+    let all = watches.into_iter().map(|(feed, progress)| synced_one(feed, progress, limit));
+    join_all(all).await.into_iter().collect()
+}
+
+async fn synced_one(
+    feed: Feed,
+    mut progress: watch::Receiver<Progress>,
+    limit: Duration,
+) -> Result<(), ClusterError> {
+    let act = match &feed {
+        Feed::Namespaces => "list namespaces".to_owned(),
+        Feed::Inventories => "list the inventories of stores".to_owned(),
+        Feed::Objects { kind, .. } => format!("list objects of kind {kind}"),
+    };
+    let outcome = progress.wait_for(|progress| *progress != Progress::Listing);
+    let detail = match tokio::time::timeout(limit, outcome).await {
+        Ok(Ok(progress)) => match &*progress {
+            Progress::Failing(detail) => detail.clone(),
+            Progress::Listing | Progress::Synced => return Ok(()),
+        },
+        Ok(Err(_)) => "the watch ended".to_owned(),
+        Err(_) => return Err(ClusterError::TimedOut { act, seconds: limit.as_secs() }),
+    };
+    Err(ClusterError::Unreachable { act, detail })
 }
 
 /// Feeds the index for ever, whatever the version under which the kind is served.
@@ -200,6 +204,9 @@ fn take_in(news: News, index: &Index, feed: &Feed, progress: &watch::Sender<Prog
             index.end_relist(feed, &version);
             progress.send_replace(Progress::Synced);
         }
+        News::Unstreamed(words) => {
+            tracing::warn!(watch = ?feed, error = %words, "a streamed list failed; it is tried again, page by page at last");
+        }
         News::Broken(words) => {
             tracing::warn!(watch = ?feed, error = %words, "a watch failed and is started again");
             // Once complete, a cache stays: an outage makes it old, not wrong about absence.
@@ -211,5 +218,28 @@ fn take_in(news: News, index: &Index, feed: &Feed, progress: &watch::Sender<Prog
                 first
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn kind(kind: &str) -> (Feed, watch::Sender<Progress>) {
+        let feed = Feed::Objects { group: String::new(), kind: kind.to_owned() };
+        (feed, watch::channel(Progress::Listing).0)
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_can_not_be_listed_keeps_nobody_from_waiting_for_the_others() {
+        let ((claims, failing), (secrets, slow)) = (kind("PersistentVolumeClaim"), kind("Secret"));
+        failing.send_replace(Progress::Failing("no".to_owned()));
+        let all = [(claims, failing.subscribe()), (secrets, slow.subscribe())];
+        let mut waiting = Box::pin(synced(all, SYNC_TIMEOUT));
+        assert!((&mut waiting).now_or_never().is_none(), "the other one may come yet");
+        slow.send_replace(Progress::Synced);
+        assert_eq!(waiting.await.unwrap_err().to_string(), "list objects of kind PersistentVolumeClaim: no");
     }
 }
