@@ -11,6 +11,7 @@ mod conclusions;
 mod exits;
 mod fights;
 mod pace;
+mod planning;
 mod queue;
 mod runs;
 mod snapshots;
@@ -294,7 +295,7 @@ impl Daemon {
         if self.held_until.is_some_and(|until| until <= now) {
             self.show_hold(now);
         }
-        if self.absent.plan_at.is_some_and(|at| at <= now) {
+        if self.absent.planning.next_due().is_some_and(|due| due <= now) {
             self.plan_removals();
         }
         for store in self.absent.exits.take_due(now) {
@@ -320,7 +321,7 @@ impl Daemon {
             self.waits.next_due(),
             self.fights.next_due(),
             self.absent.exits.next_due(),
-            self.absent.plan_at,
+            self.absent.planning.next_due(),
             self.held_until,
             self.gate.next_due(),
         ];

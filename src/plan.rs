@@ -33,8 +33,8 @@ pub use leaving::unfinished_job;
 pub use record::{Applied, achieved, partly_achieved};
 pub use remaining::{Remaining, remaining};
 pub use removals::{
-    Fate, Gone, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, idle_approvals, removals,
-    shortened_list,
+    Fate, Gone, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, idle_approvals, is_marked_to_stay,
+    removals, shortened_list,
 };
 pub use rollback::{ended_well, failed_jobs, may_roll_back};
 

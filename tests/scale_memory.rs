@@ -15,10 +15,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::daemon::Daemon;
-use common::fake_fleet::{Copy, FakeFleet, Template};
+use common::fake_fleet::FakeFleet;
 use common::{World, until_within};
-use storekeeper::names::StoreId;
-use storekeeper::store::{FileContent, Limits, RepositoryTree, StoreEntry};
 
 /// The goal for 1,000 stores is 64 MiB at most, for the optimised binary. Tests run the unoptimised one, whose code
 /// alone takes some 30 MiB more.
@@ -67,30 +65,9 @@ struct Found {
 
 /// Shows a daemon this many copies of a real store, and looks at what it costs.
 fn restart(stores: usize, streams: bool) -> Found {
-    let (world, first) = World::with_ready(&["template"]);
-    drop(first);
-    let store: StoreId = world.store("template").parse().unwrap();
-    let template = Template::of(&world.cluster.kubeconfig, &world.source, &store);
-    let objects = template.objects();
-    let fake = FakeFleet::start(template, world.folder.path(), streams);
-    let served = fake.connect(&world.source).served_fingerprint();
-    world.repository.remove(&world.file("template"));
-    let tree = write_stores(&world, stores);
-    let chart = chart::load().unwrap();
-    let limits = Limits::default();
-    let snapshot =
-        storekeeper::store::read(&tree, &|path| chart.file(path), &BTreeMap::new(), &limits).unwrap();
-    let copies: Vec<Copy> = snapshot
-        .stores
-        .iter()
-        .map(|(id, entry)| {
-            let StoreEntry::Accepted(store) = entry else { panic!("{entry:?}") };
-            (id.clone(), storekeeper::reconcile::inputs(store, &chart, served).to_string())
-        })
-        .collect();
-    assert_eq!(copies.len(), stores);
-    drop(snapshot);
-    fake.set(copies);
+    let world = World::new();
+    let fake = FakeFleet::converged(&world, &chart::load().unwrap(), stores, streams);
+    let objects = fake.objects();
 
     let begun = Instant::now();
     let daemon = Daemon::start(world.folder.path(), &world.repository.url(), &world.source, &fake.kubeconfig);
@@ -121,21 +98,6 @@ fn restart(stores: usize, streams: bool) -> Found {
         requests,
         at_rest,
     }
-}
-
-fn write_stores(world: &World, stores: usize) -> RepositoryTree {
-    let mut files = BTreeMap::new();
-    let fleet = fs::read(world.repository.checkout.join("storekeeper.yaml")).unwrap();
-    files.insert("storekeeper.yaml".to_owned(), FileContent::Bytes(fleet));
-    for number in 0..stores {
-        let name = format!("shop-{number:05}");
-        world.write_store(&name, &name);
-        let path = world.file(&name);
-        let text = fs::read(world.repository.checkout.join(&path)).unwrap();
-        files.insert(path, FileContent::Bytes(text));
-    }
-    let revision = world.repository.push("the whole fleet").parse().unwrap();
-    RepositoryTree { revision, files }
 }
 
 fn mib(process: u32, field: &str) -> f64 {

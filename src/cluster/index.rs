@@ -136,6 +136,10 @@ impl Index {
         found.map(|(store, _)| store.clone()).collect()
     }
 
+    pub(super) fn has_namespace(&self, store: &StoreId) -> bool {
+        self.lock().stores.get(store).is_some_and(|entry| entry.namespace.is_some())
+    }
+
     pub(super) fn namespace(&self, store: &StoreId) -> Option<ObservedNamespace> {
         self.lock().stores.get(store)?.namespace.as_ref().map(|namespace| namespace.value.clone())
     }

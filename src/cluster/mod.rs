@@ -117,6 +117,11 @@ impl Cluster {
         self.index.namespace(store)
     }
 
+    /// Whether there is a namespace with this store's name, whoever made it.
+    pub fn has_namespace(&self, store: &StoreId) -> bool {
+        self.index.has_namespace(store)
+    }
+
     /// Returns the namespaces that are this source's, by store: found by name, confirmed by identity.
     pub fn our_namespaces(&self) -> BTreeMap<StoreId, ObservedNamespace> {
         self.our_namespaces_where(|_| true)

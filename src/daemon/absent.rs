@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::exits::Exits;
+use super::planning::Planning;
 use crate::names::StoreId;
 use crate::plan::{Fate, Gone, ObservedNamespace, Removed};
 use crate::reconcile::Permit;
@@ -16,10 +17,11 @@ const LOOK_LASTS: Duration = Duration::from_secs(120);
 pub(super) struct Absent {
     /// Those on their way out.
     pub(super) exits: Exits,
-    /// When their removals were planned last.
-    pub(super) planned: Option<Instant>,
-    /// When they are to be planned anew though no run asks for it.
-    pub(super) plan_at: Option<Instant>,
+    /// When their removals are planned.
+    pub(super) planning: Planning,
+    /// What the last plan says of those that the budget keeps, and of all that are kept.
+    pub(super) over_budget: String,
+    pub(super) refusal: Option<String>,
     /// What may be withdrawn of removals that a run works on, and what it was given for.
     pub(super) permits: BTreeMap<StoreId, (Fate, Permit)>,
     /// What the newest good file of each said of its protection.

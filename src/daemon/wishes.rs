@@ -1,16 +1,13 @@
 //! What git says about a store at the moment of its run.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Daemon;
 use crate::names::StoreId;
-use crate::plan::{self, Fate, Marks, PROTECTED, Recent, RemovalRules};
+use crate::plan::{self, Fate, Marks, PROTECTED, Recent, RemovalRules, Removals};
 use crate::reconcile::{Permit, Wish};
-use crate::store::Store;
-
-/// How long a plan of removals is good enough for runs; a commit makes a new one at once.
-const PLAN_LASTS: Duration = Duration::from_millis(100);
+use crate::store::{Snapshot, Store};
 
 impl Daemon {
     /// What git says about a store right now.
@@ -28,7 +25,7 @@ impl Daemon {
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store)) {
             return Wish::Unreadable;
         }
-        if self.is_plan_old(store) {
+        if self.wants_plan(store) {
             self.plan_removals();
         }
         let kept = |marks, reason| Wish::AbsentButKept { marks, reason };
@@ -36,7 +33,7 @@ impl Daemon {
         match fate {
             Some(Fate::Refused { since }) => {
                 let marks = Marks { since: Some(since), refused: true, protected: false };
-                return kept(marks, self.removals.over_budget().unwrap_or_default());
+                return kept(marks, self.absent.over_budget.clone());
             }
             Some(Fate::Protected) => {
                 let marks = Marks { protected: true, ..Marks::default() };
@@ -104,31 +101,63 @@ impl Daemon {
         Wish::HostTaken(reason)
     }
 
-    /// Whether the plan of removals says too little about a store now. When a thousand stores go, not each of their
-    /// runs plans the removal of all.
-    fn is_plan_old(&self, store: &StoreId) -> bool {
-        let now = (self.context.surroundings.clock)();
-        let fate = self.removals.fates.get(store);
-        self.absent.planned.is_none_or(|planned| planned.elapsed() >= PLAN_LASTS)
-            || fate.is_none_or(|fate| matches!(fate, Fate::Grace { until, .. } if *until <= now))
+    /// Whether a run of this store needs a new plan of removals. When ten thousand stores go, not each of their runs plans
+    /// the removal of all; but none is deleted against what is marked on its own namespace by now.
+    fn wants_plan(&mut self, store: &StoreId) -> bool {
+        let now = Instant::now();
+        if self.absent.planning.is_old(now) {
+            return true;
+        }
+        match self.removals.fates.get(store) {
+            None if !self.context.cluster.is_ours(store) => false,
+            None if self.absent.planning.rests(now) => {
+                self.absent.planning.awaits(store, now);
+                false
+            }
+            None => true,
+            // A plan made now leaves no such store, so there is one of these a second at most.
+            Some(Fate::Grace { until, .. }) => *until <= (self.context.surroundings.clock)(),
+            Some(Fate::Due { approved, .. }) => {
+                let protection = self.absent.protection.get(store).copied();
+                let namespace = self.context.cluster.namespace(store);
+                namespace.is_some_and(|it| plan::is_marked_to_stay(&it, *approved, protection))
+            }
+            Some(_) => false,
+        }
     }
 
     /// Plans anew soon: a run has changed what the plan is made from.
     pub(super) fn plan_removals_soon(&mut self) {
-        self.absent.plan_at.get_or_insert_with(|| Instant::now() + PLAN_LASTS);
+        self.absent.planning.soon(Instant::now());
     }
 
     pub(super) fn plan_removals(&mut self) {
         let Some(snapshot) = self.snapshot.clone() else { return };
+        let began = Instant::now();
+        let removals = self.planned_removals(&snapshot);
+        if removals != self.removals {
+            self.absent.over_budget = removals.over_budget().unwrap_or_default();
+            self.show_refusal(&snapshot, &removals);
+        }
+        // A commit may have refused, postponed or no longer approved what a run is about to do.
+        self.withdraw_permits(|store, given| {
+            removals.fates.get(store).is_some_and(|fate| fate != given && *fate != Fate::Going)
+        });
+        self.removals = removals;
+        for store in self.absent.planning.planned(began, Instant::now()) {
+            self.queue.mark(&store);
+        }
+    }
+
+    fn planned_removals(&mut self, snapshot: &Snapshot) -> Removals {
         let now = (self.context.surroundings.clock)();
-        (self.absent.planned, self.absent.plan_at) = (Some(Instant::now()), None);
         let has_file = |store: &StoreId| snapshot.stores.contains_key(store);
         let (observed, fleet) = self.context.cluster.without_file(&has_file);
         if observed.is_empty() && self.removals.fates.is_empty() {
-            return;
+            return Removals::default();
         }
         let recent = self.recent_removals(now);
-        let there = |store: &StoreId| self.context.cluster.namespace(store).is_some();
+        let there = |store: &StoreId| self.context.cluster.has_namespace(store);
         self.absent.notice(&observed, there, Instant::now(), now);
         let gone = self.absent.gone(Instant::now());
         let (refused_before, protection) = (self.removals.refused(), &self.absent.protection);
@@ -140,20 +169,21 @@ impl Daemon {
             gone: &gone,
             ..rules
         };
-        let removals = plan::removals(&has_file, &observed, &rules);
+        plan::removals(&has_file, &observed, &rules)
+    }
+
+    /// Says what a new plan refuses, once.
+    fn show_refusal(&mut self, snapshot: &Snapshot, removals: &Removals) {
         let refusal = removals.refusal();
-        if refusal != self.removals.refusal() {
-            if let Some(refusal) = &refusal {
-                tracing::error!(git.commit = %snapshot.revision, "{refusal}");
-            }
-            self.metrics.set_removals_refused(removals.refused().len() + removals.protected().len());
-            self.board.update(|picture| picture.fleet.removals_refused = refusal);
+        if refusal == self.absent.refusal {
+            return;
         }
-        // A commit may have refused, postponed or no longer approved what a run is about to do.
-        self.withdraw_permits(|store, given| {
-            removals.fates.get(store).is_some_and(|fate| fate != given && *fate != Fate::Going)
-        });
-        self.removals = removals;
+        if let Some(refusal) = &refusal {
+            tracing::error!(git.commit = %snapshot.revision, "{refusal}");
+        }
+        self.metrics.set_removals_refused(removals.refused().len() + removals.protected().len());
+        self.absent.refusal.clone_from(&refusal);
+        self.board.update(|picture| picture.fleet.removals_refused = refusal);
     }
 
     /// What was deleted lately. A store that was written down and is there all the same was not deleted.

@@ -249,6 +249,12 @@ pub fn removals(
     Removals { fates, room }
 }
 
+/// Whether a namespace says by now that its store must stay, though a plan from before says that it is due. `protection` is
+/// what its newest file said, where that is known.
+pub fn is_marked_to_stay(namespace: &ObservedNamespace, approved: bool, protection: Option<bool>) -> bool {
+    protection.unwrap_or_else(|| namespace.is_protected()) || !approved && namespace.is_refused()
+}
+
 /// Says which approvals are for stores that a file names. They are left over, or come early: either way the next removal
 /// of such a store meets no budget.
 pub fn idle_approvals(has_file: &dyn Fn(&StoreId) -> bool, budget: &DeletionBudget) -> Option<String> {
@@ -510,6 +516,27 @@ mod tests {
         let known = BTreeMap::from([(id("a"), false), (id("b"), true)]);
         let result = remove(&[], &observed, &budget(1, &["a"]), |it| it.protection = known.clone());
         assert_eq!((result.protected(), due(&result)), (ids(&["b"]), ids(&["a"])));
+    }
+
+    #[test]
+    fn a_store_that_is_marked_to_stay_is_never_due_and_one_that_is_not_may_be() {
+        for (refused, protected, approved, known) in [
+            (false, false, false, None),
+            (true, false, false, None),
+            (true, false, true, None),
+            (false, true, true, None),
+            (false, true, true, Some(false)),
+            (false, false, true, Some(true)),
+        ] {
+            let mut observed = namespaces(&["a"]);
+            mark(&mut observed, "a", Marks { since: None, refused, protected });
+            let approvals: &[&str] = if approved { &["a"] } else { &[] };
+            let result = remove(&[], &observed, &budget(9, approvals), |it| {
+                it.protection.extend(known.map(|protected| (id("a"), protected)));
+            });
+            let stays = is_marked_to_stay(&observed[&id("a")], approved, known);
+            assert_eq!(due(&result).is_empty(), stays, "{refused} {protected} {approved} {known:?}");
+        }
     }
 
     #[test]

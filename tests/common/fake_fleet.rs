@@ -1,6 +1,6 @@
 //! An API server that shows a converged fleet of any size: copies of one real store, in the very shape in which the
 //! real API server shows it, managed fields included. It answers discovery, streamed lists, pages and watches, and takes
-//! no write: it counts them.
+//! no write but marks on namespaces: it counts them all.
 //!
 //! A copy is made while it is sent, so a large fleet costs nothing here.
 
@@ -17,16 +17,23 @@ use futures::stream::{self, Stream, StreamExt};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use kube::core::discovery::v2::ACCEPT_AGGREGATED_DISCOVERY_V2;
 use serde_json::{Value, json};
+use storekeeper::chart::Chart;
 use storekeeper::cluster::{Changes, Cluster, ClusterSettings};
 use storekeeper::names::StoreId;
+use storekeeper::store::{FileContent, Limits, RepositoryTree, StoreEntry};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+
+use super::World;
 
 /// What discovery asks for.
 const DISCOVERY: [&str; 3] = ["/version", "/api", "/apis"];
 
 /// How many stores go into one piece of a streamed list.
 const PIECE: usize = 20;
+
+/// The largest body of a request, in bytes.
+const LARGEST_BODY: usize = 1 << 20;
 
 /// How often a watch shows that it is alive.
 const BOOKMARKS: Duration = Duration::from_secs(30);
@@ -137,10 +144,44 @@ impl FakeFleet {
         let answering = Arc::clone(&state);
         let router = Router::new().fallback(move |request: Request<Body>| {
             let state = Arc::clone(&answering);
-            async move { state.answer(&request) }
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, LARGEST_BODY).await.unwrap();
+                state.answer(&Request::from_parts(parts, body))
+            }
         });
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self { kubeconfig, runtime, state }
+    }
+
+    /// Starts a server that shows a converged fleet of copies of one store, which the real API server has made READY, and
+    /// pushes their files. The first one's name is `shop-00000`.
+    pub fn converged(world: &World, chart: &Chart, stores: usize, streams: bool) -> Self {
+        let daemon = world.start_daemon();
+        world.write_store("template", "template");
+        world.repository.push("the store that is copied");
+        world.until_state(&daemon, "template", "READY");
+        drop(daemon);
+        let store: StoreId = world.store("template").parse().unwrap();
+        let template = Template::of(&world.cluster.kubeconfig, &world.source, &store);
+        let fake = Self::start(template, world.folder.path(), streams);
+        let served = fake.connect(&world.source).served_fingerprint();
+        world.repository.remove(&world.file("template"));
+        let tree = write_stores(world, stores);
+        let limits = Limits::default();
+        let snapshot =
+            storekeeper::store::read(&tree, &|path| chart.file(path), &BTreeMap::new(), &limits).unwrap();
+        let copies = snapshot.stores.iter().map(|(id, entry)| {
+            let StoreEntry::Accepted(store) = entry else { panic!("{entry:?}") };
+            (id.clone(), storekeeper::reconcile::inputs(store, chart, served).to_string())
+        });
+        fake.set(copies.collect());
+        fake
+    }
+
+    /// Returns how many objects a store has, its namespace and its inventory included.
+    pub fn objects(&self) -> usize {
+        self.state.template.objects()
     }
 
     /// Connects as the daemon does.
@@ -170,7 +211,7 @@ impl FakeFleet {
 }
 
 impl State {
-    fn answer(&self, request: &Request<Body>) -> Response<Body> {
+    fn answer(&self, request: &Request<Bytes>) -> Response<Body> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let watch = query.contains("watch=true");
         let verb = if watch { "WATCH" } else { request.method().as_str() };
@@ -180,6 +221,9 @@ impl State {
         }
         if request.method() != Method::GET {
             self.writes.fetch_add(1, Ordering::Relaxed);
+            if let Some(marked) = self.marked(request) {
+                return with_type("application/json", Body::from(marked.to_string()));
+            }
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, "this fleet does not change");
         }
         if let Some(answer) = self.template.discovery.get(path) {
@@ -192,6 +236,25 @@ impl State {
         };
         let texts = texts(objects, query, request.headers());
         if watch { self.stream(&texts, query) } else { self.page(&texts, query) }
+    }
+
+    /// The namespace as a PATCH of its labels and annotations makes it. No watch tells of that.
+    fn marked(&self, request: &Request<Bytes>) -> Option<Value> {
+        let collection = "/api/v1/namespaces";
+        let name = request.uri().path().strip_prefix(collection)?.strip_prefix('/')?;
+        let copies = Arc::clone(&self.copies.lock().unwrap());
+        let number = copies.iter().position(|(store, _)| store.namespace() == name)?;
+        let text = text_of(self.template.objects.get(collection)?.first()?, false);
+        let text = filled(&text, &self.template.store, &copies[number], number * 100);
+        let mut namespace: Value = serde_json::from_str(&text).unwrap();
+        let wanted: Value = serde_json::from_slice(request.body()).ok()?;
+        for field in ["labels", "annotations"] {
+            for (key, value) in wanted["metadata"][field].as_object()? {
+                namespace["metadata"][field][key] = value.clone();
+            }
+        }
+        namespace["metadata"]["resourceVersion"] = "9000001".into();
+        Some(namespace)
     }
 
     /// The first objects, if they are asked for, and then nothing for ever.
@@ -250,6 +313,21 @@ impl State {
         );
         with_type("application/json", Body::from(body))
     }
+}
+
+fn write_stores(world: &World, stores: usize) -> RepositoryTree {
+    let mut files = BTreeMap::new();
+    let fleet = std::fs::read(world.repository.checkout.join("storekeeper.yaml")).unwrap();
+    files.insert("storekeeper.yaml".to_owned(), FileContent::Bytes(fleet));
+    for number in 0..stores {
+        let name = format!("shop-{number:05}");
+        world.write_store(&name, &name);
+        let path = world.file(&name);
+        let text = std::fs::read(world.repository.checkout.join(&path)).unwrap();
+        files.insert(path, FileContent::Bytes(text));
+    }
+    let revision = world.repository.push("the whole fleet").parse().unwrap();
+    RepositoryTree { revision, files }
 }
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
