@@ -41,7 +41,11 @@ const LAST_GRACE: Duration = Duration::from_millis(500);
 /// Runs the command line; the error fits "failed to {error}".
 pub fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    // What the workers do is to wait for answers, and renderings have threads of their own: with more of them than that,
+    // they spend their time on waking each other.
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(workers).enable_all().build().context("start the runtime")?;
     let code = match arguments.command {
         Command::Run(arguments) => runtime.block_on(run(*arguments)),
         Command::Plan(arguments) => runtime.block_on(plan(arguments)),
