@@ -60,3 +60,21 @@ fn a_store_whose_labels_were_taken_off_is_neither_removed_nor_made_again() {
     until("the store is forgotten", || daemon.store(&world.store("acme")).is_none().then_some(()));
     assert!(world.cluster.namespace(&namespace).unwrap()["metadata"]["deletionTimestamp"].is_null());
 }
+
+#[test]
+fn a_store_that_loses_its_labels_in_its_grace_period_is_not_said_to_be_gone() {
+    let (world, daemon) = World::with_small(&["acme"], "deletionGracePeriodSeconds: 600");
+    let namespace = world.namespace("acme");
+    world.remove_store("acme");
+    world.until_state(&daemon, "acme", "DELETING");
+    let off = json!({ "metadata": { "labels": { "storekeeper.dev/source": null } } });
+    world.cluster.patch_namespace(&namespace, &off);
+    let said = daemon.until_logged("the store is no longer shown", |line| {
+        line["store.id"] == world.store("acme").as_str()
+            && (line["level"] == "WARN" || line["message"] == "the store is gone")
+    });
+    let message = said["message"].as_str().unwrap();
+    assert!(message.contains(&format!("namespace {namespace} is still there")), "{said}");
+    assert!(world.stays("acme"));
+    world.cluster.delete_namespace(&namespace);
+}

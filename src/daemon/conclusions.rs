@@ -174,13 +174,7 @@ impl Daemon {
     pub(super) fn show(&mut self, store: &StoreId, wish: &Wish, shown: Shown, now: i64, took: Duration) {
         let Shown { state, step, reason, next_retry, deletes_at } = shown;
         let Some(state) = state else {
-            let gone = self.board.update(|picture| picture.stores.remove(store));
-            if let Some(report) = gone {
-                tracing::info!(store.id = %store, "the store is gone");
-                self.census.moves(Some(report.state), None);
-                self.metrics.set_states(&self.census.0);
-            }
-            self.waits.remove(store);
+            self.show_no_more(store);
             return;
         };
         let problems = self.problems(store);
@@ -222,6 +216,26 @@ impl Daemon {
             }
             self.count_transition(store, state);
         }
+        self.metrics.set_states(&self.census.0);
+    }
+
+    /// Takes a store that no file names off the board. Its namespace may be there all the same, if somebody took our labels
+    /// off it or it never was ours.
+    fn show_no_more(&mut self, store: &StoreId) {
+        self.waits.remove(store);
+        let Some(report) = self.board.update(|picture| picture.stores.remove(store)) else { return };
+        let cluster = &self.context.cluster;
+        if cluster.namespace(store).is_some() && !cluster.is_ours(store) {
+            tracing::warn!(
+                store.id = %store,
+                "the store is shown no more, but namespace {} is still there: its labels do not say that it is this \
+                 source's, so it is left alone with all that is in it",
+                store.namespace()
+            );
+        } else {
+            tracing::info!(store.id = %store, "the store is gone");
+        }
+        self.census.moves(Some(report.state), None);
         self.metrics.set_states(&self.census.0);
     }
 
