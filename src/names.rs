@@ -63,6 +63,9 @@ pub const ANNOTATION_RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 /// Says which part of a store an object is, in Kubernetes' recommended label: it tells the step on the way to READY.
 pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
 
+/// On the pods of a Job, by Kubernetes: the Job's name.
+pub const LABEL_JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
 /// On a store's Ingress, by its chart: what the shop has to answer before it is READY, as words with commas between.
 pub const ANNOTATION_PROBE: &str = "storekeeper.dev/probe";
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::mask::Mask;
 use super::{Cluster, ClusterError, bounded};
 use crate::manifest::ObjectKey;
-use crate::names::StoreId;
+use crate::names::{LABEL_JOB_NAME, StoreId};
 use crate::report::{Step, Symptom, symptoms};
 
 /// How many objects one look reads at most. A store has a handful; whoever fills its namespace costs us no more.
@@ -47,8 +47,7 @@ impl Cluster {
     /// Reads the pods of a Job that are there still.
     pub async fn pods_of_job(&self, name: &str, namespace: &str) -> Result<Vec<Value>, ClusterError> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), namespace);
-        let params =
-            ListParams::default().limit(MOST).labels(&format!("batch.kubernetes.io/job-name={name}"));
+        let params = ListParams::default().limit(MOST).labels(&format!("{LABEL_JOB_NAME}={name}"));
         let found = bounded(format!("list the pods of Job/{name}"), pods.list(&params)).await?;
         Ok(values(found.items))
     }
