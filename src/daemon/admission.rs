@@ -90,8 +90,8 @@ impl Gate {
         self.disturb(now);
     }
 
-    /// A store could not be made: it keeps nobody waiting who can.
-    pub(super) fn gives_way(&mut self, store: &StoreId, now: Instant) {
+    /// A store could not be made: it keeps nobody waiting who can. Returns whether somebody gets its place.
+    pub(super) fn gives_way(&mut self, store: &StoreId, now: Instant) -> bool {
         if self.admitted.contains(store)
             && !self.decision.waiting.is_empty()
             && let Some(position) = self.line.iter().position(|it| it == store)
@@ -99,7 +99,9 @@ impl Gate {
             let store = self.line.remove(position);
             self.line.push(store);
             self.disturb(now);
+            return true;
         }
+        false
     }
 
     fn disturb(&mut self, now: Instant) {
@@ -281,25 +283,32 @@ mod tests {
 
     #[test]
     fn stores_that_can_not_be_made_do_not_lift_each_others_backoff() {
-        let (mut gate, mut queue) = (gate(None, Some(1)), Queue::default());
-        let (begun, mut starts) = (Instant::now(), 0);
-        want(&mut gate, &["a", "b"], begun);
-        for half_second in 0..1200 {
-            let now = begun + half_second * PAUSE;
-            if gate.next_due().is_some_and(|due| due <= now) {
-                gate.decide(now, CLOCK).iter().for_each(|store| queue.mark_admitted(store));
-            }
-            while let Some((store, _)) = queue.take(now, Places { fast: 1, slow: 1 }) {
-                if gate.holds_back(&store).is_some() {
-                    queue.waited(&store);
-                    continue;
+        for is_failure in [true, false] {
+            let (mut gate, mut queue) = (gate(None, Some(1)), Queue::default());
+            let (begun, mut starts) = (Instant::now(), 0);
+            want(&mut gate, &["a", "b"], begun);
+            for half_second in 0..1200 {
+                let now = begun + half_second * PAUSE;
+                if gate.next_due().is_some_and(|due| due <= now) {
+                    gate.decide(now, CLOCK).iter().for_each(|store| queue.mark_admitted(store));
                 }
-                starts += 1;
-                queue.failed(&store, now, Duration::ZERO, 0.0);
-                gate.gives_way(&store, now);
+                while let Some((store, _)) = queue.take(now, Places { fast: 1, slow: 1 }) {
+                    if gate.holds_back(&store).is_some() {
+                        queue.waited(&store);
+                        continue;
+                    }
+                    starts += 1;
+                    let gives_way = gate.gives_way(&store, now);
+                    if is_failure {
+                        queue.failed(&store, now, Duration::ZERO, 0.0);
+                    } else {
+                        // The host of each is taken.
+                        queue.turned_away(&store, gives_way, now, 0.0);
+                    }
+                }
             }
+            assert!((10..=20).contains(&starts), "{starts} tries of two stores in ten minutes");
         }
-        assert!((10..=20).contains(&starts), "{starts} tries of two stores in ten minutes");
     }
 
     #[test]

@@ -28,15 +28,17 @@ impl Daemon {
         self.first_pass.remove(&store);
         self.metrics.reconciled(outcome(&result), took);
         self.note_namespace(&store);
-        if result.is_err() || matches!(wish, Wish::HostTaken(_)) {
-            self.gate.gives_way(&store, Instant::now());
-        }
+        let gave_way = (result.is_err() || matches!(wish, Wish::HostTaken(_)))
+            && self.gate.gives_way(&store, Instant::now());
         let now = (self.context.surroundings.clock)();
         self.note_exit(&store, &wish, &result, now);
         match result {
             Ok(conclusion) => {
                 match wish {
                     Wish::NotAdmitted(_) => self.queue.waited(&store),
+                    Wish::HostTaken(_) => {
+                        self.queue.turned_away(&store, gave_way, Instant::now(), (self.chance)());
+                    }
                     _ => self.queue.succeeded(&store, quick),
                 }
                 if conclusion.done == Done::Deleted {

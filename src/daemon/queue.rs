@@ -220,6 +220,16 @@ impl Queue {
         }
     }
 
+    /// A run found that its store can't be made, because another one holds what it needs. One that gave its place to others
+    /// waits as after a failure: two such stores would admit each other for ever.
+    pub(super) fn turned_away(&mut self, store: &StoreId, gave_way: bool, now: Instant, chance: f64) {
+        if gave_way {
+            self.failed(store, now, Duration::ZERO, chance);
+        } else {
+            self.succeeded(store, true);
+        }
+    }
+
     /// A run was cut off for no fault of its store's: for a newer commit, or for want of a place. It begins anew.
     pub(super) fn interrupted(&mut self, store: &StoreId) {
         if let Some(running) = self.end(store) {
