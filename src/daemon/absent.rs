@@ -30,6 +30,8 @@ pub(super) struct Absent {
     pub(super) await_look: BTreeSet<StoreId>,
     /// Removals of late, by the identity of their namespaces.
     removed: BTreeMap<String, Departure>,
+    /// When it was found that it is not known what was deleted.
+    lost: Option<Lost>,
     /// When their files went.
     departures: BTreeMap<StoreId, Departure>,
     /// The last look at the repository that went well.
@@ -45,6 +47,14 @@ struct Departure {
     noticed: Instant,
     /// How many seconds before that it was.
     before: i64,
+}
+
+/// The end of a memory of removals.
+#[derive(Debug, Clone, Copy)]
+struct Lost {
+    departure: Departure,
+    /// What was said of it last, in seconds since 1970.
+    shown: i64,
 }
 
 /// A look at the repository.
@@ -126,6 +136,22 @@ impl Absent {
         self.removed = known;
     }
 
+    /// Says since when it is not known what was deleted, no longer ago than this process knows it to be.
+    pub(super) fn lost_since(&mut self, since: Option<i64>, now: Instant, clock: i64) -> Option<i64> {
+        let Some(since) = since else {
+            self.lost = None;
+            return None;
+        };
+        let known = || Lost { departure: Departure::known_since(since, now, clock), shown: since };
+        let lost = self.lost.get_or_insert_with(known);
+        let found = clock.saturating_sub(lost.departure.waited(now)).max(since);
+        // Both clocks count whole seconds, and not at the same moment: what is said must not change for that.
+        if found.abs_diff(lost.shown) > 1 {
+            lost.shown = found;
+        }
+        Some(lost.shown)
+    }
+
     /// A look at the repository has gone well.
     pub(super) fn looked(&mut self, began: Instant, ended: Instant) {
         self.look = Some(Look { began, ended });
@@ -190,6 +216,22 @@ mod tests {
         assert_eq!((age(0, CLOCK), age(5, CLOCK + 5)), (60, 65));
         assert_eq!(age(6, CLOCK + 90_000), 66, "the clock has jumped");
         assert_eq!(age(7, CLOCK + 7), 67);
+    }
+
+    #[test]
+    fn a_memory_that_was_lost_ages_by_the_time_that_passes() {
+        let (mut absent, begun) = (Absent::default(), Instant::now());
+        let mut since = |milliseconds: u64, clock: i64| {
+            let now = begun + Duration::from_millis(milliseconds);
+            absent.lost_since(Some(CLOCK - 60), now, clock).unwrap()
+        };
+        assert_eq!(since(0, CLOCK), CLOCK - 60);
+        assert_eq!(since(300, CLOCK + 1), CLOCK - 60, "the words of a refusal stay the same");
+        assert_eq!(since(6000, CLOCK + 90_000), CLOCK + 90_000 - 66, "the clock has jumped");
+        assert_eq!(since(7300, CLOCK + 90_002), CLOCK + 90_000 - 66);
+        assert_eq!(since(8000, CLOCK + 8), CLOCK - 60, "it has jumped back");
+        assert_eq!(since(9000, CLOCK - 500), CLOCK - 60);
+        assert_eq!(absent.lost_since(None, begun, CLOCK), None);
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Daemon {
             namespace.is_none_or(|it| it.uid != removed.uid || it.deleting_since.is_some())
         });
         self.absent.keep_young(&mut recent.removed, Instant::now(), now);
+        recent.unknown_since = self.absent.lost_since(recent.unknown_since, Instant::now(), now);
         recent
     }
 }
