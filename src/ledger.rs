@@ -30,6 +30,8 @@ pub struct Ledger {
     path: PathBuf,
     /// None until it is needed for the first time.
     recent: Arc<Mutex<Option<Recent>>>,
+    /// Held by who writes, from the memory as it was to the memory as it is then.
+    writing: Arc<Mutex<()>>,
 }
 
 /// The file's content.
@@ -53,7 +55,7 @@ struct Entry {
 impl Ledger {
     /// Names the file; it is read when it is needed first.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, recent: Arc::default() }
+        Self { path, recent: Arc::default(), writing: Arc::default() }
     }
 
     /// Returns what is remembered. A file that can't be read is said, and set aside; from then on it counts as a time
@@ -62,23 +64,23 @@ impl Ledger {
         self.locked(now, |recent| recent.clone())
     }
 
-    /// Writes a removal down before it is carried out. When this returns, a crash does not lose it.
+    /// Writes a removal down before it is carried out. When this returns, a crash does not lose it. Until then it is not
+    /// remembered, and nobody waits for the disk but who writes too.
     pub fn note(&self, removed: Removed) -> Result<(), LedgerError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = removed.at;
-        self.locked(now, |recent| {
-            let mut next = recent.clone();
-            next.removed.retain(|it| (&it.store, &it.uid) != (&removed.store, &removed.uid));
-            let mut spare = next.removed.len().saturating_sub(ALWAYS_REMEMBERED);
-            next.removed.retain(|it| {
-                let is_new = spare == 0 || it.at > now - REMEMBERED;
-                spare = spare.saturating_sub(1);
-                is_new
-            });
-            next.removed.push(removed);
-            self.write(&next)?;
-            *recent = next;
-            Ok(())
-        })
+        let mut next = self.recent(now);
+        next.removed.retain(|it| (&it.store, &it.uid) != (&removed.store, &removed.uid));
+        let mut spare = next.removed.len().saturating_sub(ALWAYS_REMEMBERED);
+        next.removed.retain(|it| {
+            let is_new = spare == 0 || it.at > now - REMEMBERED;
+            spare = spare.saturating_sub(1);
+            is_new
+        });
+        next.removed.push(removed);
+        self.write(&next)?;
+        self.locked(now, |recent| *recent = next);
+        Ok(())
     }
 
     fn locked<T>(&self, now: i64, act: impl FnOnce(&mut Recent) -> T) -> T {
@@ -200,6 +202,45 @@ mod tests {
             later.note(removed("a", NOW + 9)).unwrap();
             let recent = Ledger::new(path).recent(NOW + 10);
             assert_eq!((recent.unknown_since, recent.removed.len()), (Some(NOW), 1));
+        }
+    }
+
+    #[test]
+    fn a_disk_that_hangs_keeps_nobody_waiting_who_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path().join("removals.json"));
+        ledger.note(removed("a", NOW)).unwrap();
+        // Whoever opens a pipe to write waits until somebody reads.
+        let pipe = folder.path().join("removals.partial");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (writer, reader) = (ledger.clone(), ledger.clone());
+        let writing = std::thread::spawn(move || writer.note(removed("b", NOW)));
+        while ledger.writing.try_lock().is_ok() {
+            std::thread::yield_now();
+        }
+        let (answer, answers) = std::sync::mpsc::channel();
+        std::thread::spawn(move || answer.send(reader.recent(NOW)));
+        let recent = answers.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        assert_eq!(recent.removed, [removed("a", NOW)], "what is not on the disk does not count as noted");
+        // A pipe is no disk, so it fails in the end, and what failed is not remembered.
+        assert!(fs::read_to_string(&pipe).unwrap().contains("\"b\""));
+        writing.join().unwrap().unwrap_err();
+        assert_eq!(ledger.recent(NOW).removed, [removed("a", NOW)]);
+    }
+
+    #[test]
+    fn two_that_write_at_once_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("removals.json");
+        let ledger = Ledger::new(path.clone());
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let ledger = ledger.clone();
+                scope.spawn(move || ledger.note(removed(&format!("s{number}"), NOW)).unwrap());
+            }
+        });
+        for ledger in [ledger, Ledger::new(path)] {
+            assert_eq!(ledger.recent(NOW).removed.len(), 8);
         }
     }
 
