@@ -422,11 +422,13 @@ fn needs_intent<'a>(
     }
 }
 
-/// Takes out of waves what puts back what somebody else changed or deleted; tells whether there was any.
+/// Takes out of waves what puts back what somebody else changed or deleted; tells whether there was any. A namespace is left
+/// as it is altogether: what a commit wants of it ends any fight, and marks have no cause of their own.
 pub fn without_healing(waves: Vec<Vec<Step>>) -> (Vec<Vec<Step>>, bool) {
-    let heals = |step: &Step| {
-        let (Step::Apply { cause, .. } | Step::ApplyNamespace { cause, .. }) = step else { return false };
-        matches!(cause, Cause::Deleted | Cause::Drifted)
+    let heals = |step: &Step| match step {
+        Step::ApplyNamespace { .. } => true,
+        Step::Apply { cause, .. } => matches!(cause, Cause::Deleted | Cause::Drifted),
+        _ => false,
     };
     let any = waves.iter().flatten().any(heals);
     let left = waves.into_iter().map(|wave| wave.into_iter().filter(|step| !heals(step)).collect::<Vec<_>>());

@@ -177,6 +177,9 @@ pub struct Tally {
     pub steps: usize,
     /// What of it put back what somebody else had changed or deleted.
     pub healed: Vec<Healed>,
+    /// The namespace, if marks on it were put right that go by whether there is a file and what it says. Once it is a
+    /// commit's doing, again and again somebody's.
+    pub marked: Option<Healed>,
     /// Whether something that somebody else changed or deleted was left so.
     pub withheld: bool,
     /// Whether the namespace was made.
@@ -278,7 +281,11 @@ async fn decide(
         remove::call_off(context, owner, false).await?;
     }
     if let Wish::Present { store, revision } = wish {
-        remove::call_off(context, owner, store.protect).await?;
+        if memory.withhold_healing {
+            tally.withheld = remove::is_to_call_off(context, owner, store.protect);
+        } else {
+            tally.marked = remove::call_off(context, owner, store.protect).await?;
+        }
         return sync(context, owner, (store, revision), memory, tally).await;
     }
     match wish {
@@ -311,7 +318,7 @@ async fn sync(
     };
     let waves = if memory.withhold_healing {
         let (waves, withheld) = plan::without_healing(waves);
-        tally.withheld = withheld;
+        tally.withheld |= withheld;
         waves
     } else {
         waves

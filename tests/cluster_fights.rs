@@ -35,6 +35,50 @@ fn a_fight_over_the_namespace_or_the_inventory_is_one_too() {
 }
 
 #[test]
+fn a_fight_over_what_is_marked_on_a_store_with_a_file_is_one_too() {
+    let (world, daemon) = World::with_ready(&["guarded", "marked"]);
+    let (guarded, marked) = (world.namespace("guarded"), world.namespace("marked"));
+    let has = |namespace: &str, mark: &str| {
+        !world.cluster.namespace(namespace).unwrap()["metadata"]["annotations"][mark].is_null()
+    };
+    let (protect, since) = ("storekeeper.dev/protect", "storekeeper.dev/removal-since");
+    let set = |namespace: &str, mark: &str, value: serde_json::Value| {
+        world.cluster.patch_namespace(namespace, &json!({ "metadata": { "annotations": { mark: value } } }));
+    };
+    let file = world.file("guarded");
+    let text = std::fs::read_to_string(world.repository.checkout.join(&file)).unwrap();
+    world.repository.write(&file, &format!("{text}  protect: true\n"));
+    world.repository.push("protect one");
+    until("it is marked", || has(&guarded, protect).then_some(()));
+    assert_eq!(daemon.metric("storekeeper_drift_healed_total").to_string(), "0", "a commit heals nothing");
+    until("both fights are seen", || {
+        if has(&guarded, protect) {
+            set(&guarded, protect, serde_json::Value::Null);
+        }
+        if !has(&marked, since) {
+            set(&marked, since, json!("2026-01-01T00:00:00Z"));
+        }
+        (daemon.metric("storekeeper_fights_total") >= 2.0).then_some(())
+    });
+    for (name, namespace) in [("guarded", &guarded), ("marked", &marked)] {
+        until("the object is named", || {
+            let reason = daemon.store(&world.store(name)).unwrap()["reason"].to_string();
+            let named = reason.contains(&format!("Namespace/{namespace}"));
+            (named && reason.contains("again and again")).then_some(())
+        });
+    }
+    set(&guarded, protect, serde_json::Value::Null);
+    set(&marked, since, json!("2026-01-01T00:00:00Z"));
+    for name in ["guarded", "marked"] {
+        world.write_store(name, "Another name");
+    }
+    let text = std::fs::read_to_string(world.repository.checkout.join(&file)).unwrap();
+    world.repository.write(&file, &format!("{text}  protect: true\n"));
+    world.repository.push("something new of both");
+    until("the commit ends the pause", || (has(&guarded, protect) && !has(&marked, since)).then_some(()));
+}
+
+#[test]
 fn a_fight_is_detected_named_and_paused_and_a_new_commit_ends_the_pause() {
     let (world, daemon) = World::with_ready(&["acme", "calm"]);
     let replicas = |name: &str| {

@@ -134,7 +134,7 @@ impl Daemon {
 
     /// Counts what a run changed, and logs it: the store's trail.
     pub(super) fn note_done(&self, store: &StoreId, wish: &Wish, tally: &Tally, took: Duration) {
-        let Tally { steps, healed, created, withheld: _ } = tally;
+        let Tally { steps, healed, created, marked: _, withheld: _ } = tally;
         if *steps == 0 {
             return;
         }
@@ -152,7 +152,8 @@ impl Daemon {
 
     /// Notes whether somebody else undoes what runs put back, and says once that it begins and once that it ends.
     fn note_fight(&mut self, store: &StoreId, tally: &Tally) {
-        match self.fights.ran(store, &tally.healed, tally.withheld, Instant::now()) {
+        let healed: Vec<_> = tally.healed.iter().chain(&tally.marked).cloned().collect();
+        match self.fights.ran(store, &healed, tally.withheld, Instant::now()) {
             Some(News::Begun) => {
                 self.metrics.fight_begun();
                 let reason = self.fights.fight(store).map(Fight::reason).unwrap_or_default();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Conclusion, Context, Done, Memory, RunError, Wish, owns};
-use crate::manifest::Owner;
+use super::{Conclusion, Context, Done, Healed, Memory, RunError, Wish, owns};
+use crate::manifest::{ObjectKey, Owner};
 use crate::plan::{self, BackupStep, Marks, NamespaceSpec, ObservedNamespace, ObservedStore, moment};
 use crate::report::StoreState;
 
@@ -112,18 +112,33 @@ async fn mark(
 
 /// Takes off what says that no file names a store: one does again, though it may be of no use. What it was marked with
 /// must not shorten its next removal. Refusal and protection stay until a file that is of use decides. That it `protect`s
-/// the store is written at once: its version may not render, or be held back, for as long as the file is there.
-pub(super) async fn call_off(context: &Context, owner: Owner<'_>, protect: bool) -> Result<(), RunError> {
-    let observed = context.cluster.observe(owner.store);
-    let Some(namespace) = observed.namespace.as_ref().filter(|_| owns(owner, &observed)) else {
-        return Ok(());
-    };
+/// the store is written at once: its version may not render, or be held back, for as long as the file is there. Returns
+/// the namespace if there was anything to put right.
+pub(super) async fn call_off(
+    context: &Context,
+    owner: Owner<'_>,
+    protect: bool,
+) -> Result<Option<Healed>, RunError> {
+    let Some(namespace) = marked_wrongly(context, owner, protect) else { return Ok(None) };
     let (refused, protected) = (namespace.is_refused(), namespace.is_protected());
-    let is_right = !namespace.is_removal_marked() && (protected || !protect);
-    if namespace.deleting_since.is_some() || is_right {
-        return Ok(());
-    }
-    mark(context, owner, namespace, Marks { since: None, refused, protected: protected || protect }).await
+    let marks = Marks { since: None, refused, protected: protected || protect };
+    mark(context, owner, &namespace, marks).await?;
+    let object = ObjectKey::new("", "Namespace", owner.store.namespace().as_str());
+    Ok(Some(Healed { object, other: namespace.other_writer }))
+}
+
+/// Whether there is anything to put right in this way.
+pub(super) fn is_to_call_off(context: &Context, owner: Owner<'_>, protect: bool) -> bool {
+    marked_wrongly(context, owner, protect).is_some()
+}
+
+fn marked_wrongly(context: &Context, owner: Owner<'_>, protect: bool) -> Option<ObservedNamespace> {
+    let observed = context.cluster.observe(owner.store);
+    let is_ours = owns(owner, &observed);
+    observed.namespace.filter(|namespace| {
+        let is_right = !namespace.is_removal_marked() && (namespace.is_protected() || !protect);
+        is_ours && namespace.deleting_since.is_none() && !is_right
+    })
 }
 
 struct Removal<'a> {
