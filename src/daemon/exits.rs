@@ -182,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_removals_under_way_are_counted_at_each_run_at_no_cost() {
-        let (mut exits, now, begun) = (Exits::default(), Instant::now(), Instant::now());
+    fn thousands_of_removals_under_way_are_counted_at_each_run() {
+        let (mut exits, now) = (Exits::default(), Instant::now());
         for number in 0..30_000 {
             let store = id(&format!("s{number}"));
             exits.concluded(&store, Way::Due { since: CLOCK + number }, None, now, CLOCK);
@@ -194,8 +194,6 @@ mod tests {
         exits.concluded(&id("s1"), Way::Grace { until: CLOCK + 300 }, None, now, CLOCK);
         exits.remove(&id("s0"));
         assert_eq!(exits.under_way(), (29_998, Some(CLOCK + 3)));
-        // 150 ms in a debug build on a quiet machine; a walk along all of them each time takes half a minute.
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
     #[test]
