@@ -23,7 +23,7 @@ use crate::names::{
     ANNOTATION_HOST, ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED, ANNOTATION_REMOVAL_SINCE, Host,
     LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
 };
-use crate::report::Workload;
+use crate::report::{Readiness, Workload};
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
@@ -144,6 +144,11 @@ pub struct ObservedObject {
 }
 
 impl ObservedObject {
+    /// Returns whether it runs as it should; none for kinds that are ready once applied.
+    fn readiness(&self) -> Option<&Readiness> {
+        self.workload.as_ref().map(|workload| &workload.readiness)
+    }
+
     /// Whether it is as the run left it that recorded these fields.
     fn is_as_recorded(&self, fields: Option<Fingerprint>) -> bool {
         !self.unexplained && fields.is_some() && self.owned_fields == fields
@@ -529,7 +534,6 @@ mod tests {
     use super::*;
     use crate::manifest::{self, Resource};
     use crate::names::{SourceId, StoreId};
-    use crate::report::Readiness;
 
     fn id(text: &str) -> StoreId {
         text.parse().unwrap()

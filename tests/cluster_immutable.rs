@@ -81,15 +81,6 @@ fn what_holds_nothing_but_what_is_rendered_is_made_anew() {
     assert_eq!(deployment["spec"]["selector"]["matchLabels"]["turn"], "two");
 }
 
-/// Waits until the store is FAILED with these words.
-fn until_failed(world: &World, daemon: &Daemon, words: &str) {
-    until(&format!("acme is FAILED with `{words}`"), || {
-        let shown = daemon.store(&world.store("acme"))?;
-        let said = shown["reason"].as_str().is_some_and(|reason| reason.contains(words));
-        (shown["state"] == "FAILED" && said).then_some(())
-    });
-}
-
 fn deployment(namespace: &str, name: &str, turn: &str, note: &str) -> Value {
     let labels = json!({"turn": turn, "note": note});
     let pod = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "x"}]}});
@@ -120,7 +111,7 @@ fn a_policy_that_speaks_of_what_is_immutable_deletes_nothing() {
         is_refused(&world, &deployment(&namespace, "other", "one", "two")).then_some(())
     });
     push(&world, &[("note", "two")]);
-    until_failed(&world, &daemon, "denied request: field is immutable");
+    world.until_failed(&daemon, "acme", &["denied request: field is immutable"]);
     assert_eq!(uid(&world, WEB), before, "what runs is left as it was");
 }
 
@@ -132,7 +123,7 @@ fn what_could_not_be_made_anew_is_not_deleted() {
     until_ready_at(&world, &daemon, &first);
     let before = uid(&world, WEB);
     push(&world, &[("recreated", "two"), ("note", "\"-no label-\"")]);
-    until_failed(&world, &daemon, "spec.template.labels");
+    world.until_failed(&daemon, "acme", &["spec.template.labels"]);
     assert_eq!(uid(&world, WEB), before, "it is invalid for another reason too");
 
     let unless = "object.spec.template.metadata.labels.turn == 'one'";
@@ -142,8 +133,8 @@ fn what_could_not_be_made_anew_is_not_deleted() {
         is_refused(&world, &deployment(&namespace, "new", "two", "one")).then_some(())
     });
     push(&world, &[("recreated", "two")]);
-    until_failed(&world, &daemon, "make Deployment/web anew: ");
-    until_failed(&world, &daemon, "denied request: not this turn");
+    world.until_failed(&daemon, "acme", &["make Deployment/web anew: "]);
+    world.until_failed(&daemon, "acme", &["denied request: not this turn"]);
     assert_eq!(uid(&world, WEB), before, "a policy forbids the new one");
 }
 
@@ -232,7 +223,7 @@ fn a_claim_that_can_not_get_its_size_is_refused_with_what_to_do_and_the_rest_goe
     until_ready_at(&world, &daemon, &first);
     for (size, words) in [("3Gi", "must support resize"), ("1Gi", "can not be less than")] {
         sized(size);
-        until_failed(&world, &daemon, words);
+        world.until_failed(&daemon, "acme", &[words]);
         let shown = daemon.store(&world.store("acme")).unwrap();
         let reason = shown["reason"].as_str().unwrap();
         assert!(reason.contains("`spec.resources.requests.storage` can't be changed in place"), "{reason}");
@@ -260,7 +251,7 @@ fn what_a_quota_has_no_room_to_try_out_is_not_deleted_and_the_rest_goes_on() {
         "exceeded quota: full, requested: count/deployments.apps=1, used: count/deployments.apps=1, limited: \
         count/deployments.apps=1): raise the quota, take the change back in git, or run `kubectl -n {namespace} delete"
     );
-    until_failed(&world, &daemon, &words);
+    world.until_failed(&daemon, "acme", &[&words]);
     assert_eq!(uid(&world, WEB), before, "what runs is left as it was");
     until("the rest is applied", || {
         let free = world.cluster.get("v1", "ConfigMap", &namespace, "free")?;

@@ -20,16 +20,6 @@ fn start(world: &World, chart: Option<&Path>, kubeconfig: &Path) -> Daemon {
     Daemon::start_on("127.0.0.1:0", folder, &url, &world.source, kubeconfig, &more)
 }
 
-fn until_failed(world: &World, daemon: &Daemon, words: &[&str]) -> String {
-    let mut last = Value::Null;
-    until(&format!("acme is FAILED with {words:?}"), || {
-        last = daemon.store(&world.store("acme")).unwrap_or_default();
-        let reason = last["reason"].as_str().unwrap_or_default();
-        let said = words.iter().all(|word| reason.contains(word));
-        (last["state"] == "FAILED" && said).then(|| reason.to_owned())
-    })
-}
-
 #[test]
 fn an_admission_policy_is_quoted_without_what_was_sent_and_names_what_waits_for_it() {
     let world = World::new();
@@ -53,11 +43,11 @@ fn an_admission_policy_is_quoted_without_what_was_sent_and_names_what_waits_for_
     let policy = format!("ValidatingAdmissionPolicy '{}-secrets'", world.prefix);
     let words =
         ["apply Secret/frozen: ", &policy, "denied request (its words", "not tried before this is mended: "];
-    let reason = until_failed(&world, &daemon, &words);
+    let reason = world.until_failed(&daemon, "acme", &words);
     assert!(reason.contains("PersistentVolumeClaim/pictures"), "{reason}");
     drop(secrets);
     let words = ["apply StatefulSet/database: ", "denied request: not here: ***", "CronJob/last"];
-    until_failed(&world, &daemon, &words);
+    world.until_failed(&daemon, "acme", &words);
     drop(sets);
     world.until_state(&daemon, "acme", "READY");
     let log = std::fs::read_to_string(&daemon.log).unwrap();
@@ -74,9 +64,9 @@ fn a_full_quota_is_said_in_the_api_servers_words() {
     let quota = "quota:\n      hard:\n        count/ingresses.networking.k8s.io: \"0\"";
     world.repository.write(&world.file("acme"), &format!("{text}  values:\n    {quota}\n"));
     world.repository.push("a store without room");
-    until_failed(
-        &world,
+    world.until_failed(
         &daemon,
+        "acme",
         &["apply Ingress/", "is forbidden: exceeded quota: store", "limited: count/ingresses"],
     );
     let shown = daemon.store(&world.store("acme")).unwrap();
@@ -97,7 +87,7 @@ fn a_kind_that_is_not_installed_is_named_and_found_once_it_is() {
     world.write_store("acme", "Acme");
     world.repository.push("add acme");
     let kind = format!("the cluster serves no kind Widget in {group}/v1; install what defines it first");
-    until_failed(&world, &daemon, &["Widget/w of template", &kind]);
+    world.until_failed(&daemon, "acme", &["Widget/w of template", &kind]);
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     let version = json!({"name": "v1", "served": true, "storage": true, "schema": schema});
     let names =
@@ -143,7 +133,7 @@ fn who_may_not_is_told_what_and_the_right_given_mends_it() {
     world.write_store("acme", "Acme");
     world.repository.push("add acme");
     let user = format!("User \"{}\" cannot patch resource \"networkpolicies\"", role.name);
-    until_failed(&world, &daemon, &["apply NetworkPolicy/free: ", "is forbidden: ", &user]);
+    world.until_failed(&daemon, "acme", &["apply NetworkPolicy/free: ", "is forbidden: ", &user]);
     let more = json!({"apiGroups": ["networking.k8s.io"], "resources": ["*"], "verbs": ["*"]});
     let core = json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]});
     world.cluster.patch(role.api_version, role.kind, "", &role.name, &json!({"rules": [more, core]}));

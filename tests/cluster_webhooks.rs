@@ -24,16 +24,6 @@ fn start(world: &World) -> Daemon {
     Daemon::start_on("127.0.0.1:0", folder, &url, &world.source, &world.cluster.kubeconfig, &more)
 }
 
-fn until_failed(world: &World, daemon: &Daemon, words: &[&str]) -> String {
-    let mut last = Value::Null;
-    until(&format!("acme is FAILED with {words:?}"), || {
-        last = daemon.store(&world.store("acme")).unwrap_or_default();
-        let reason = last["reason"].as_str().unwrap_or_default();
-        let said = words.iter().all(|word| reason.contains(word));
-        (last["state"] == "FAILED" && said).then(|| reason.to_owned())
-    })
-}
-
 /// Waits until the API server asks the webhook, which denies: configurations come into force a moment after they are made.
 fn until_in_force(world: &World, object: &Value) {
     until("the webhook is in force", || {
@@ -59,7 +49,7 @@ fn a_webhook_that_denies_is_quoted_without_what_was_sent_and_one_that_fails_is_n
     world.repository.push("add acme");
     let name = format!("admission webhook \"{}.secrets.example.com\" denied the request", world.prefix);
     let words = ["apply Secret/frozen: ", &name, "(its words", "not tried before this is mended: "];
-    until_failed(&world, &daemon, &words);
+    world.until_failed(&daemon, "acme", &words);
     let again = |webhook: &Webhook, mood: Mood, text: &str| {
         webhook.set(mood);
         // A commit lifts the backoff.
@@ -68,12 +58,12 @@ fn a_webhook_that_denies_is_quoted_without_what_was_sent_and_one_that_fails_is_n
     };
     again(&secrets, Mood::Allows, "Acme 2");
     let name = format!("admission webhook \"{}.statefulsets.example.com\" denied the request", world.prefix);
-    until_failed(&world, &daemon, &["apply StatefulSet/database: ", &name, "not here: ***"]);
+    world.until_failed(&daemon, "acme", &["apply StatefulSet/database: ", &name, "not here: ***"]);
     let failing = format!("failed calling webhook \"{}.statefulsets.example.com\"", world.prefix);
     again(&sets, Mood::HangsUp, "Acme 3");
-    until_failed(&world, &daemon, &["apply StatefulSet/database: ", &failing, "EOF"]);
+    world.until_failed(&daemon, "acme", &["apply StatefulSet/database: ", &failing, "EOF"]);
     again(&sets, Mood::Hangs, "Acme 4");
-    until_failed(&world, &daemon, &["apply StatefulSet/database: ", &failing, "deadline exceeded"]);
+    world.until_failed(&daemon, "acme", &["apply StatefulSet/database: ", &failing, "deadline exceeded"]);
     again(&sets, Mood::Allows, "Acme 5");
     world.until_state(&daemon, "acme", "READY");
     let log = std::fs::read_to_string(&daemon.log).unwrap();

@@ -1,5 +1,5 @@
-//! Asking pods and events of one namespace why a store does not come up. Only while it waits: nothing of this is
-//! watched.
+//! Asking pods and events of one namespace why a store does not come up, and how far a Job came. Only while somebody waits
+//! for that: nothing of this is watched.
 
 use std::collections::BTreeMap;
 
@@ -41,9 +41,7 @@ impl Cluster {
         mask_messages(&mut pods, &mut events);
         Ok(symptoms(workloads, &pods, &events, since, &seconds))
     }
-}
 
-impl Cluster {
     /// Reads the pods of a Job that are there still.
     pub async fn pods_of_job(&self, name: &str, namespace: &str) -> Result<Vec<Value>, ClusterError> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), namespace);

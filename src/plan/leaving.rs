@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DesiredStore, Inventory, InventoryEntry, ObservedObject, ObservedStore, Step, cause};
 use crate::manifest::{Fingerprint, ObjectKey, kind_order};
+use crate::names::FINAL_BACKUP_NAME;
 use crate::report::{self, Readiness};
 
 /// Kinds whose controllers make pods, and Jobs: what has to come up.
@@ -36,13 +37,12 @@ pub(super) fn leaving(desired: &DesiredStore<'_>, observed: &ObservedStore) -> L
     // What exposes goes before what it exposes: the order of applying, backwards.
     let mut waves: BTreeMap<_, Vec<Step>> = BTreeMap::new();
     for (key, object) in unwanted {
-        let step = Step::Prune { key: key.clone(), uid: object.uid.clone(), version: None };
+        let prune = |version| Step::Prune { key: key.clone(), uid: object.uid.clone(), version };
         if has_not_succeeded(key, object) {
             // One that has succeeded since it was seen stays: it is no longer what was seen.
-            let version = Some(object.version);
-            leaving.stopped.push(Step::Prune { key: key.clone(), uid: object.uid.clone(), version });
+            leaving.stopped.push(prune(Some(object.version)));
         } else if has_come_up || key.kind == AT_ONCE {
-            waves.entry(std::cmp::Reverse(kind_order(&key.kind))).or_default().push(step);
+            waves.entry(std::cmp::Reverse(kind_order(&key.kind))).or_default().push(prune(None));
         } else {
             leaving.kept.push(Step::PruneLater { key: key.clone() });
         }
@@ -71,23 +71,30 @@ pub fn unfinished_job(
     is_wanted: impl Fn(&ObjectKey) -> bool,
     observed: &ObservedStore,
 ) -> Option<&ObjectKey> {
-    let mut jobs = observed.objects.iter().filter(|(key, object)| is_unfinished(key, object));
-    let found = jobs.find(|(key, object)| !is_wanted(key) && is_ours(key, object, observed));
-    found.map(|(key, _)| key)
+    unwanted_jobs(is_wanted, observed).find(|(_, job)| is_unfinished(job)).map(|(key, _)| key)
 }
 
 /// Finds a Job of a version that is given up which may have changed data before it failed or was stopped. A version that
-/// is held back has been looked at before.
+/// is held back has been looked at before, and a backup changes nothing.
 pub(super) fn doubtful_job<'a>(
     desired: &DesiredStore<'_>,
     observed: &'a ObservedStore,
 ) -> Option<&'a ObjectKey> {
+    if desired.held.is_some() {
+        return None;
+    }
     let is_wanted = |key: &ObjectKey| desired.manifests.iter().any(|manifest| manifest.key == *key);
-    let mut jobs = observed.objects.iter().filter(|_| desired.held.is_none());
-    let found = jobs.find(|(key, object)| {
-        has_not_succeeded(key, object) && !is_wanted(key) && is_ours(key, object, observed)
-    });
-    found.map(|(key, _)| key)
+    let mut jobs = unwanted_jobs(is_wanted, observed).filter(|(key, _)| key.name != FINAL_BACKUP_NAME);
+    jobs.find(|(key, job)| has_not_succeeded(key, job)).map(|(key, _)| key)
+}
+
+/// Finds the Jobs of ours that are not rendered.
+fn unwanted_jobs(
+    is_wanted: impl Fn(&ObjectKey) -> bool,
+    observed: &ObservedStore,
+) -> impl Iterator<Item = (&ObjectKey, &ObservedObject)> {
+    let jobs = observed.objects.iter().filter(|(key, _)| key.kind == "Job");
+    jobs.filter(move |(key, job)| !is_wanted(key) && is_ours(key, job, observed))
 }
 
 /// Whether there is something of ours that is not rendered and whose time has come: it was kept for a version that has
@@ -102,8 +109,8 @@ pub(super) fn is_due(inventory: &Inventory, observed: &ObservedStore) -> bool {
         let is_spared = || is_spared(key, object, Some(inventory), inventory.inputs.as_ref());
         object.owned_fields.is_some() && !object.deleting && !is_wanted(key) && !is_spared()
     };
-    let mut jobs = observed.objects.iter().filter(|(key, object)| has_not_succeeded(key, object));
-    if jobs.any(|(key, job)| !job.deleting && !is_wanted(key) && is_ours(key, job, observed)) {
+    let mut jobs = unwanted_jobs(is_wanted, observed);
+    if jobs.any(|(key, job)| !job.deleting && has_not_succeeded(key, job)) {
         return true;
     }
     let has_come_up = inventory.objects.iter().all(|entry| is_up(&entry.key, observed));
@@ -131,16 +138,14 @@ fn is_ours(key: &ObjectKey, object: &ObservedObject, observed: &ObservedStore) -
     object.owned_fields.is_some() || is_listed()
 }
 
-fn is_unfinished(key: &ObjectKey, object: &ObservedObject) -> bool {
-    let readiness = object.workload.as_ref().map(|workload| &workload.readiness);
-    key.kind == "Job" && matches!(readiness, Some(Readiness::Progressing(_)))
+fn is_unfinished(job: &ObservedObject) -> bool {
+    matches!(job.readiness(), Some(Readiness::Progressing(_)))
 }
 
 /// Whether it is a Job that goes at once when it is not rendered.
 fn has_not_succeeded(key: &ObjectKey, object: &ObservedObject) -> bool {
-    let readiness = object.workload.as_ref().map(|workload| &workload.readiness);
-    let failed = || matches!(readiness, Some(Readiness::Failed(_)));
-    key.kind == "Job" && !object.keep && (is_unfinished(key, object) || failed())
+    let failed = || matches!(object.readiness(), Some(Readiness::Failed(_)));
+    key.kind == "Job" && !object.keep && (is_unfinished(object) || failed())
 }
 
 /// Whether an object stays though it is not rendered with these inputs: it says so itself, or it is a Job that has run for
@@ -152,7 +157,6 @@ fn is_spared(
     inputs: Option<&Fingerprint>,
 ) -> bool {
     let good = inventory.and_then(|inventory| inventory.good.as_ref());
-    let has_run =
-        || object.workload.as_ref().is_some_and(|workload| workload.readiness == Readiness::Current);
+    let has_run = || object.readiness() == Some(&Readiness::Current);
     object.keep || key.kind == "Job" && good.is_none_or(|good| Some(&good.inputs) != inputs) && has_run()
 }

@@ -69,10 +69,8 @@ fn newer_jobs<'a>(
 /// Names the Jobs of newer versions that failed: what they did before is to be looked for.
 pub fn failed_jobs(before: &[Manifest], inventory: &Inventory, observed: &ObservedStore) -> Vec<ObjectKey> {
     let before = before.iter().map(|manifest| (&manifest.key, manifest.fingerprint)).collect();
-    let failed = newer_jobs(&before, inventory, observed).filter(|(_, job)| {
-        let readiness = job.workload.as_ref().map(|workload| &workload.readiness);
-        matches!(readiness, Some(Readiness::Failed(_)))
-    });
+    let failed = newer_jobs(&before, inventory, observed)
+        .filter(|(_, job)| matches!(job.readiness(), Some(Readiness::Failed(_))));
     failed.map(|(key, _)| key.clone()).collect()
 }
 
@@ -95,7 +93,7 @@ fn holds_data(key: &ObjectKey) -> bool {
 }
 
 fn job_allows(key: &ObjectKey, object: &ObservedObject) -> Result<(), String> {
-    match object.workload.as_ref().map(|workload| &workload.readiness) {
+    match object.readiness() {
         Some(Readiness::Current) => Err(format!(
             "{key} has run, so the database may have moved on: mend the new version in git, or go back in git if the \
              older one is known to work with it"

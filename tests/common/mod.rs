@@ -138,6 +138,18 @@ impl World {
         })
     }
 
+    /// Waits until the daemon says that a store is FAILED, with all these words, and returns the reason.
+    pub fn until_failed(&self, daemon: &Daemon, name: &str, words: &[&str]) -> String {
+        let store = self.store(name);
+        let mut last = serde_json::Value::Null;
+        until(&format!("store {store} is FAILED with {words:?}"), || {
+            last = daemon.store(&store).unwrap_or_default();
+            let reason = last["reason"].as_str().unwrap_or_default();
+            let said = words.iter().all(|word| reason.contains(word));
+            (last["state"] == "FAILED" && said).then(|| reason.to_owned())
+        })
+    }
+
     /// Waits until a store's namespace is gone from the API server.
     pub fn until_gone(&self, name: &str) {
         let namespace = self.namespace(name);
