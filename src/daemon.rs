@@ -45,7 +45,7 @@ use conclusions::Census;
 use fights::Fights;
 use queue::{Lane, Places, Queue, Urgency};
 use runs::{Cut, Due, Runs};
-use source::{Follower, Sighting};
+use source::{Follower, Looked};
 pub use source::{SourceOptions, snapshot};
 use waits::Waits;
 
@@ -250,7 +250,7 @@ impl Daemon {
     async fn work(
         &mut self,
         changes: &Changes,
-        mut sighted: UnboundedReceiver<(Instant, Sighting)>,
+        mut sighted: UnboundedReceiver<Looked>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
         let pace = self.context.cluster.pace().clone();
@@ -270,13 +270,13 @@ impl Daemon {
                         self.on_change(&store);
                     }
                 }
-                sighting = sighted.recv() => {
-                    let Some((began, sighting)) = sighting else {
+                looked = sighted.recv() => {
+                    let Some(looked) = looked else {
                         // Never in a sound program; git would be followed no more, without a word.
                         tracing::error!("the follower of the repository has ended; stopping");
                         break;
                     };
-                    self.on_sighting(began, sighting);
+                    self.on_sighting(looked);
                 }
                 finished = self.runs.next(|| pace.held()) => self.on_finished(finished),
                 Ok(()) = paced.changed() => {

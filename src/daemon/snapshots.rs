@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::source::{Arrival, Sighting};
+use super::source::{Arrival, Frozen, Looked, Sighting};
 use super::{Daemon, Requested};
 use crate::names::StoreId;
 use crate::plan;
@@ -12,8 +12,9 @@ use crate::report::{StoreReport, StoreState};
 use crate::store::{Snapshot, StoreEntry};
 
 impl Daemon {
-    /// A look at the repository that began then has ended.
-    pub(super) fn on_sighting(&mut self, began: Instant, sighting: Sighting) {
+    /// A look at the repository has ended.
+    pub(super) fn on_sighting(&mut self, looked: Looked) {
+        let Looked { began, sighting, pulls: _ } = looked;
         if matches!(sighting, Sighting::Unchanged | Sighting::Snapshot(..)) {
             self.absent.looked(began, Instant::now());
         }
@@ -22,8 +23,8 @@ impl Daemon {
         }
         match sighting {
             Sighting::Unchanged => self.set_frozen(None),
-            Sighting::Frozen(reason) => self.set_frozen(Some(reason)),
-            Sighting::LastGood(snapshot, reason) => {
+            Sighting::Frozen(Frozen { commit: _, reason }) => self.set_frozen(Some(reason)),
+            Sighting::LastGood(snapshot, Frozen { commit: _, reason }) => {
                 self.set_frozen(Some(reason));
                 self.on_snapshot(snapshot);
             }

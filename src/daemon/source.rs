@@ -22,6 +22,22 @@ const JITTER: f64 = 0.1;
 /// The wait after the first failed fetch; it doubles up to the poll interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// A look at the repository that has ended.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// When it began.
+    pub(super) began: Instant,
+    /// What it found on the branch.
+    pub(super) sighting: Sighting,
+    /// Where the pull requests are, by number, closed ones too; none when the remote was not listed. The same
+    /// allocation as long as nothing of it changed.
+    #[allow(dead_code, reason = "for the plans of pull requests")]
+    pub(super) pulls: Option<PullHeads>,
+}
+
+/// The heads of pull requests, by number.
+pub(super) type PullHeads = Arc<BTreeMap<u64, String>>;
+
 /// What the source has to say.
 #[derive(Debug)]
 pub(super) enum Sighting {
@@ -29,11 +45,37 @@ pub(super) enum Sighting {
     Snapshot(Arc<Snapshot>, Arrival),
     /// The last good commit of an earlier run, and why nothing newer can be used. One message: a snapshot that is
     /// not known to be frozen would have its removals carried out.
-    LastGood(Arc<Snapshot>, String),
+    LastGood(Arc<Snapshot>, Frozen),
     /// The newest state can't be used, and why.
-    Frozen(String),
+    Frozen(Frozen),
     /// The newest state is what was told last.
     Unchanged,
+}
+
+/// Why the newest state can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frozen {
+    /// The commit that can't be used or is not believed; none when no commit is at fault.
+    pub(super) commit: Option<String>,
+    /// Why, and what to do.
+    pub(super) reason: String,
+}
+
+impl Frozen {
+    /// No commit is at fault.
+    fn without_commit(reason: String) -> Self {
+        Self { commit: None, reason }
+    }
+
+    fn by(commit: &str, reason: String) -> Self {
+        Self { commit: Some(commit.to_owned()), reason }
+    }
+}
+
+impl From<GitError> for Frozen {
+    fn from(error: GitError) -> Self {
+        Self::without_commit(failed(&error))
+    }
 }
 
 /// How a commit came.
@@ -73,8 +115,8 @@ pub(super) struct Follower {
     pub(super) metrics: Metrics,
     pub(super) chance: Chance,
     pub(super) incumbents: Incumbents,
-    /// What each look found, with the time at which it began.
-    pub(super) sightings: UnboundedSender<(Instant, Sighting)>,
+    /// What each look found.
+    pub(super) sightings: UnboundedSender<Looked>,
 }
 
 /// Tells which store holds which host in the cluster now.
@@ -87,6 +129,8 @@ struct Reading {
     chart: Arc<Chart>,
     incumbents: Incumbents,
     known: KnownFiles,
+    /// What the remote listed at this look; none when it did not.
+    pulls: Option<PullHeads>,
 }
 
 impl Follower {
@@ -97,10 +141,10 @@ impl Follower {
         let reading = Arc::new(Mutex::new(self.reading()));
         loop {
             let began = Instant::now();
-            let sighting = self.look(&reading, &mut told).await;
+            let (sighting, pulls) = self.look(&reading, &mut told).await;
             let failed = matches!(sighting, Sighting::Frozen(_) | Sighting::LastGood(..));
             failures = if failed { failures + 1 } else { 0 };
-            if self.sightings.send((began, sighting)).is_err() {
+            if self.sightings.send(Looked { began, sighting, pulls }).is_err() {
                 return;
             }
             self.pause(failures, &mut nudges).await;
@@ -114,6 +158,7 @@ impl Follower {
             chart: Arc::clone(&self.chart),
             incumbents: Arc::clone(&self.incumbents),
             known: KnownFiles::new(store::Limits::default()),
+            pulls: None,
         }
     }
 
@@ -141,14 +186,24 @@ impl Follower {
     }
 
     /// Looks once, on a thread where blocking is allowed.
-    async fn look(&self, reading: &Arc<Mutex<Reading>>, told: &mut Option<String>) -> Sighting {
+    async fn look(
+        &self,
+        reading: &Arc<Mutex<Reading>>,
+        told: &mut Option<String>,
+    ) -> (Sighting, Option<PullHeads>) {
         let (reading, before) = (Arc::clone(reading), told.clone());
-        // A look that panicked leaves files unread, which the next one reads.
-        let look = move || reading.lock().unwrap_or_else(PoisonError::into_inner).look(before.as_deref());
-        let found = tokio::task::spawn_blocking(look).await;
-        let found = found.unwrap_or_else(|broken| Err(format!("reading the repository broke off: {broken}")));
+        let look = move || {
+            // A look that panicked leaves files unread, which the next one reads.
+            let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = reading.look(before.as_deref());
+            (found, reading.pulls.take())
+        };
+        let (found, pulls) = tokio::task::spawn_blocking(look).await.unwrap_or_else(|broken| {
+            let reason = format!("reading the repository broke off: {broken}");
+            (Err(Frozen::without_commit(reason)), None)
+        });
         self.count(&found);
-        match found {
+        let sighting = match found {
             Ok(Look::Unchanged) => Sighting::Unchanged,
             Ok(Look::Snapshot { snapshot, arrival }) => {
                 let committed = arrival.info.time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
@@ -156,16 +211,17 @@ impl Follower {
                 *told = Some(snapshot.revision.to_string());
                 Sighting::Snapshot(snapshot, arrival)
             }
-            Ok(Look::Fallback { snapshot, reason }) => {
+            Ok(Look::Fallback { snapshot, frozen }) => {
                 // Not the revision: when the repository is back, whatever it has is news.
                 *told = Some(String::new());
-                Sighting::LastGood(snapshot, reason)
+                Sighting::LastGood(snapshot, frozen)
             }
-            Err(reason) => Sighting::Frozen(reason),
-        }
+            Err(frozen) => Sighting::Frozen(frozen),
+        };
+        (sighting, pulls)
     }
 
-    fn count(&self, found: &Result<Look, String>) {
+    fn count(&self, found: &Result<Look, Frozen>) {
         let result = match found {
             Ok(Look::Unchanged) => GitFetch::Unchanged,
             Ok(Look::Snapshot { .. }) => GitFetch::Changed,
@@ -185,35 +241,37 @@ enum Look {
     /// The newest state is unusable, but an earlier run remembered a good commit.
     Fallback {
         snapshot: Arc<Snapshot>,
-        reason: String,
+        frozen: Frozen,
     },
 }
 
 impl Reading {
     /// Fetches and reads. `before` is the commit told last; none at the start.
-    fn look(&mut self, before: Option<&str>) -> Result<Look, String> {
+    fn look(&mut self, before: Option<&str>) -> Result<Look, Frozen> {
+        self.pulls = None;
         let mirror = Arc::clone(&self.mirror);
-        let mirror = open(&mirror, &self.options).map_err(|error| failed(&error))?;
+        let mirror = open(&mirror, &self.options)?;
         match self.fetch_and_read(mirror, before) {
             Ok(look) => Ok(look),
-            Err(reason) if before.is_some() => Err(reason),
-            Err(reason) => match self.last_good(mirror) {
-                Some(snapshot) => Ok(Look::Fallback { snapshot, reason }),
-                None => Err(reason),
+            Err(frozen) if before.is_some() => Err(frozen),
+            Err(frozen) => match self.last_good(mirror) {
+                Some(snapshot) => Ok(Look::Fallback { snapshot, frozen }),
+                None => Err(frozen),
             },
         }
     }
 
-    fn fetch_and_read(&mut self, mirror: &Mirror, before: Option<&str>) -> Result<Look, String> {
-        self.renew_token(mirror)?;
-        let head = mirror.fetch().map_err(|error| failed(&error))?;
+    fn fetch_and_read(&mut self, mirror: &Mirror, before: Option<&str>) -> Result<Look, Frozen> {
+        self.renew_token(mirror).map_err(Frozen::without_commit)?;
+        let head = mirror.fetch()?;
         let fetched = Instant::now();
+        self.pulls = Some(Arc::clone(&head.pulls));
         if before == Some(head.commit.as_str()) {
             return Ok(Look::Unchanged);
         }
-        let snapshot = self.read(mirror, &head.commit)?;
-        mirror.mark_good(&head.commit).map_err(|error| failed(&error))?;
-        let info = mirror.commit_info(&head.commit).map_err(|error| failed(&error))?;
+        let snapshot = self.read(mirror, &head.commit).map_err(|reason| Frozen::by(&head.commit, reason))?;
+        mirror.mark_good(&head.commit)?;
+        let info = mirror.commit_info(&head.commit)?;
         let (read, parsed) = (fetched.elapsed(), self.known.parsed());
         let arrival = Arrival { fetched, read, info, forced: head.forced, parsed };
         Ok(Look::Snapshot { snapshot, arrival })
@@ -240,7 +298,7 @@ impl Reading {
     }
 
     fn read(&mut self, mirror: &Mirror, commit: &str) -> Result<Arc<Snapshot>, String> {
-        let Self { chart, incumbents, known, mirror: _, options: _ } = self;
+        let Self { chart, incumbents, known, mirror: _, options: _, pulls: _ } = self;
         let revision = commit.parse().map_err(|error| format!("failed to read commit {commit}: {error}"))?;
         let snapshot = (|| {
             let blobs = mirror.blobs()?;

@@ -1,11 +1,12 @@
 //! Fetching the branch of a source into its mirror.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::panic;
 use std::path::Path;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -18,6 +19,7 @@ use git2::{
 use tracing::{info, warn};
 
 use super::error::{GitError, ShownHostKey, one_line};
+use super::heads::PullHeads;
 use super::known_hosts::{self, Opinion};
 use super::mirror::{
     GOOD_REFERENCE, HEAD_REFERENCE, Mirror, create_repository, damaged_path, find_commit, incoming_path,
@@ -49,6 +51,9 @@ pub struct Head {
     pub changed: bool,
     /// Whether the commit before is not among its ancestors: history was rewritten.
     pub forced: bool,
+    /// Where the pull or merge requests are, by number, closed ones too: they stood in the same list of refs. The
+    /// same allocation as long as nothing of it changed.
+    pub pulls: Arc<BTreeMap<u64, String>>,
 }
 
 impl Mirror {
@@ -58,6 +63,10 @@ impl Mirror {
     /// head moves only when all objects are there. After an error the mirror is as it was before.
     pub fn fetch(&self) -> Result<Head, GitError> {
         let _only_one = self.one_fetch();
+        self.fetch_or_rebuild().map(|head| self.settle(head))
+    }
+
+    fn fetch_or_rebuild(&self) -> Result<Head, GitError> {
         if self.damaged.load(Ordering::Relaxed) {
             warn!(mirror.folder = %self.folder.display(), "the mirror is damaged: fetching it anew");
             return self.rebuild();
@@ -79,6 +88,15 @@ impl Mirror {
             Ok(head) if !head.changed && self.packs() > PACKS_MAX => self.put_together().or(Ok(head)),
             result => result,
         }
+    }
+
+    /// Gives the heads of pull requests that were seen before when these are the same.
+    fn settle(&self, head: Head) -> Head {
+        let mut known = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != head.pulls {
+            known.clone_from(&head.pulls);
+        }
+        Head { pulls: Arc::clone(&known), ..head }
     }
 
     /// Fetches everything anew, into one pack.
@@ -173,11 +191,12 @@ fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth
     let mut connection = remote
         .connect_auth(Direction::Fetch, Some(session.callbacks()), None)
         .map_err(|error| session.explain(&error, None))?;
-    let id = session.find_branch(connection.remote())?;
+    let (id, pulls) = session.find_branch(connection.remote())?;
+    let pulls = Arc::new(pulls);
     let before = repository.refname_to_id(HEAD_REFERENCE).ok();
     if before == Some(id) {
         check_complete(&repository, id).map_err(|error| corrupt(&error))?;
-        return Ok(Head { commit: id.to_string(), changed: false, forced: false });
+        return Ok(Head { commit: id.to_string(), changed: false, forced: false, pulls });
     }
     let refspec = format!("+refs/heads/{}:{HEAD_REFERENCE}", settings.branch);
     connection
@@ -188,7 +207,7 @@ fn fetch_into(path: &Path, folder: &Path, settings: &SourceSettings, auth: &Auth
         .map_err(|error| session.broken(&format!("commit {id} came incomplete: {}", error.message())))?;
     let forced = before.is_some_and(|before| !repository.graph_descendant_of(id, before).unwrap_or(false));
     repository.reference(HEAD_REFERENCE, id, true, "fetched").map_err(|error| corrupt(&error))?;
-    Ok(Head { commit: id.to_string(), changed: true, forced })
+    Ok(Head { commit: id.to_string(), changed: true, forced, pulls })
 }
 
 /// Checks that a commit and its tree are there, and that it is a commit.
@@ -379,18 +398,21 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Finds where the branch is among the refs that the remote lists.
-    fn find_branch(&self, remote: &Remote<'_>) -> Result<Oid, GitError> {
+    /// Finds where the branch is among the refs that the remote lists, and where the pull requests are.
+    fn find_branch(&self, remote: &Remote<'_>) -> Result<(Oid, BTreeMap<u64, String>), GitError> {
         let heads = remote.list().map_err(|error| self.explain(&error, None))?;
-        let mut existing = Vec::new();
+        let (mut found, mut existing, mut pulls) = (None, Vec::new(), PullHeads::new(self.settings.pulls));
         for head in heads {
-            // git2 panics on a ref name that is not UTF-8. Such a branch can't be the one that is followed.
+            // git2 panics on a ref name that is not UTF-8. Such a ref can't be one that is followed.
             let Ok(name) = panic::catch_unwind(panic::AssertUnwindSafe(|| head.name())) else { continue };
-            let Some(branch) = name.strip_prefix("refs/heads/") else { continue };
-            if branch == self.settings.branch {
-                return Ok(head.oid());
+            match name.strip_prefix("refs/heads/") {
+                Some(branch) if branch == self.settings.branch => found = Some(head.oid()),
+                Some(branch) => existing.push(one_line(branch, 80)),
+                None => pulls.add(name, head.oid()),
             }
-            existing.push(one_line(branch, 80));
+        }
+        if let Some(found) = found {
+            return Ok((found, pulls.commits()));
         }
         let (remote, branch, total) = (self.name(), self.settings.branch.clone(), existing.len());
         if existing.is_empty() {

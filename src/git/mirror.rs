@@ -5,11 +5,12 @@
 //! <folder>/repository           the bare repository
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use git2::{
@@ -46,6 +47,8 @@ pub struct Mirror {
     pub(super) place: RwLock<()>,
     /// Set when an object of the repository could not be read.
     pub(super) damaged: AtomicBool,
+    /// The heads of pull requests that the last fetch saw.
+    pub(super) pulls: Mutex<Arc<BTreeMap<u64, String>>>,
     /// The lock is on the open file: it goes when the process goes, however that happens.
     lock: File,
 }
@@ -94,6 +97,7 @@ impl Mirror {
             fetching: Mutex::new(()),
             place: RwLock::new(()),
             damaged: AtomicBool::new(false),
+            pulls: Mutex::default(),
             lock,
         };
         if repository.exists() {
@@ -354,7 +358,8 @@ fn claim(folder: &Path) -> Result<File, GitError> {
 /// Empties the mirror when it is of another source than the settings say: a last good commit of one repository
 /// must never stand in for another's.
 fn keep_only_own(marker: &mut File, folder: &Path, settings: &SourceSettings) -> Result<(), GitError> {
-    let SourceSettings { url, branch, auth: _, ca_file: _, timeout: _, max_fetch_bytes: _ } = settings;
+    let SourceSettings { url, branch, auth: _, ca_file: _, timeout: _, max_fetch_bytes: _, pulls: _ } =
+        settings;
     let wanted = format!(
         "This folder is storekeeper's mirror of a git repository. It is made anew when it is missing.\n\
          source: {url}\nbranch: {branch}\n"

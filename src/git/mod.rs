@@ -7,6 +7,7 @@
 
 mod error;
 mod fetch;
+mod heads;
 mod known_hosts;
 mod mirror;
 mod read;
@@ -20,7 +21,7 @@ pub use fetch::Head;
 pub use mirror::{CommitInfo, Mirror};
 pub use read::{Blobs, ReadLimits};
 pub use settings::{
-    Auth, DEFAULT_MAX_FETCH_BYTES, DEFAULT_TIMEOUT, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings,
+    Auth, DEFAULT_MAX_FETCH_BYTES, DEFAULT_TIMEOUT, DEFAULT_TOKEN_USERNAME, PullNames, Secret, SourceSettings,
 };
 pub use url::{RemoteUrl, UrlError};
 pub use watch::{LocalWatch, watch_local};

@@ -31,6 +31,20 @@ pub struct SourceSettings {
     pub timeout: Duration,
     /// The most bytes that one fetch may receive.
     pub max_fetch_bytes: u64,
+    /// Which refs are the heads of pull requests.
+    pub pulls: PullNames,
+}
+
+/// Says which refs are the heads of pull requests: each forge keeps its own names to itself, and lets people push
+/// to the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullNames {
+    /// Either name, for a forge that is not known; of a number that has both, `refs/pull` counts.
+    Any,
+    /// `refs/pull/N/head`: GitHub, Gitea, Forgejo.
+    Pull,
+    /// `refs/merge-requests/N/head`: GitLab.
+    MergeRequest,
 }
 
 impl SourceSettings {
@@ -43,6 +57,7 @@ impl SourceSettings {
             ca_file: None,
             timeout: DEFAULT_TIMEOUT,
             max_fetch_bytes: DEFAULT_MAX_FETCH_BYTES,
+            pulls: PullNames::Any,
         }
     }
 }
