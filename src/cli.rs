@@ -2,6 +2,7 @@
 //! place that reads the environment, the clock and the system's randomness.
 
 mod arguments;
+mod forge;
 mod output;
 mod workdir;
 
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterSettings};
-use crate::daemon::{self, Settings};
+use crate::daemon::{self, Settings, Trigger, Triggers};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::StoreId;
@@ -71,22 +72,17 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         "storekeeper {} starts", env!("CARGO_PKG_VERSION")
     );
     let (board, metrics) = (Board::default(), Metrics::new());
+    let (trigger, triggers) = Triggers::new();
+    let telling = arguments.forge.telling(&source.settings.url, surroundings().clock)?;
     let state = WebState { board: board.reader(), metrics: metrics.reader(), clock: seconds_now };
-    let (stop, stopped) = watch::channel(false);
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        let _ = stop.send(true);
-    });
+    let hooks = arguments.forge.hooks(trigger.clone(), &metrics);
+    let router = web::router(state, hooks);
+    let stopped = heed_signals(trigger)?;
     let when_stopped = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let serving = tokio::spawn(web::serve(listener, web::router(state), when_stopped(stopped.clone())));
-    let caps = arguments.caps();
+    let serving = tokio::spawn(web::serve(listener, router, when_stopped(stopped.clone())));
+    let (caps, journal) = (arguments.caps(), arguments.journal());
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
         source,
@@ -97,11 +93,33 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         timeouts,
         caps,
         removals,
+        journal,
+        telling,
+        triggers,
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     serving.await.context("stop serving")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Turns SIGTERM and SIGINT into the returned word to stop, and SIGHUP into a look and a try of everything that failed.
+fn heed_signals(trigger: Trigger) -> anyhow::Result<watch::Receiver<bool>> {
+    let (stop, stopped) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                Some(()) = hangup.recv() => trigger.retry(),
+            }
+        }
+        let _ = stop.send(true);
+    });
+    Ok(stopped)
 }
 
 async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {

@@ -7,6 +7,7 @@ mod admission;
 mod agenda;
 mod asking;
 mod checks;
+mod clerk;
 mod conclusions;
 mod exits;
 mod fights;
@@ -16,6 +17,7 @@ mod queue;
 mod runs;
 mod snapshots;
 mod source;
+mod verdicts;
 mod waits;
 mod wishes;
 
@@ -25,32 +27,43 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings};
+use crate::forge::Forge;
+use crate::journal::{Journal, JournalError};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::names::{Host, StoreId};
+use crate::names::{ANNOTATION_REQUESTED_AT, Host, StoreId};
 use crate::plan::{Caps, Removals};
 use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
-use crate::report::{Board, Step, StepTimeouts, StoreState};
+use crate::report::{Board, CommitBook, Step, StepTimeouts, StoreState};
 use crate::store::{Snapshot, Store};
 
 use absent::Absent;
 use admission::Gate;
 use asking::Asking;
 pub use asking::AskingOptions;
+use clerk::Clerk;
 use conclusions::Census;
 use fights::Fights;
 use queue::{Lane, Places, Queue, Urgency};
 use runs::{Cut, Due, Runs};
 use source::{Follower, Looked};
 pub use source::{SourceOptions, snapshot};
+use verdicts::Verdicts;
 use waits::Waits;
 
 /// How long runs under way may take to end when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(8);
+
+/// How long the clerk may take to write down what it was left when the daemon stops.
+const CLERK_GRACE: Duration = Duration::from_secs(2);
+
+/// How many commits an earlier process left are taken up.
+const COMMITS_RESUMED: i64 = 100;
 
 /// How many runs that take long may be under way at once, besides those that do not.
 const SLOW_PLACES: usize = 64;
@@ -81,6 +94,60 @@ pub struct Settings {
     pub caps: Caps,
     /// The file that remembers which stores were deleted lately.
     pub removals: PathBuf,
+    /// The file of the journal.
+    pub journal: PathBuf,
+    /// What tells people outside how their commits fare.
+    pub telling: Telling,
+    /// What makes the daemon look and run out of turn.
+    pub triggers: Triggers,
+}
+
+/// What is told outside of commits and pull requests.
+#[derive(Clone)]
+pub struct Telling {
+    /// The forge, if there is one.
+    pub forge: Option<Forge>,
+    /// Where our own pages are for people, without a slash at the end.
+    pub pages: Option<String>,
+    /// How many stores of one commit have a status of their own.
+    pub own_statuses: usize,
+}
+
+/// Makes the daemon look at the repository now, from outside. Cloned handles do the same.
+#[derive(Debug, Clone)]
+pub struct Trigger {
+    look: UnboundedSender<()>,
+    retry: UnboundedSender<()>,
+}
+
+/// The daemon's end of a [`Trigger`].
+#[derive(Debug)]
+pub struct Triggers {
+    trigger: Trigger,
+    looks: UnboundedReceiver<()>,
+    retries: UnboundedReceiver<()>,
+}
+
+impl Triggers {
+    /// Makes both ends.
+    pub fn new() -> (Trigger, Self) {
+        let ((look, looks), (retry, retries)) = (unbounded_channel(), unbounded_channel());
+        let trigger = Trigger { look, retry };
+        (trigger.clone(), Self { trigger, looks, retries })
+    }
+}
+
+impl Trigger {
+    /// Asks for a look at the repository.
+    pub fn look(&self) {
+        let _ = self.look.send(());
+    }
+
+    /// Asks for a look at the repository, and for a run of every store that waits for its next try.
+    pub fn retry(&self) {
+        let _ = self.retry.send(());
+        self.look();
+    }
 }
 
 /// Runs until `stop` resolves, then finishes or abandons what is under way.
@@ -99,8 +166,10 @@ pub async fn run(
         () = &mut stop => return Ok(()),
         cluster = connect => cluster?,
     };
-    let ((sightings, sighted), (look, asked_to_look)) = (unbounded_channel(), unbounded_channel());
+    let (sightings, sighted) = unbounded_channel();
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
+    let (verdicts, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
+    let Triggers { trigger: Trigger { look, .. }, looks, mut retries } = settings.triggers;
     let mirror = Arc::new(OnceLock::new());
     let follower = Follower {
         options: settings.source.clone(),
@@ -109,10 +178,10 @@ pub async fn run(
         metrics: metrics.clone(),
         chance: Arc::clone(&chance),
         incumbents: incumbents(&cluster),
+        base,
         sightings,
     };
-    let following =
-        tokio::spawn(follower.follow(look.clone(), asked_to_look).instrument(tracing::info_span!("git")));
+    let following = tokio::spawn(follower.follow(look.clone(), looks).instrument(tracing::info_span!("git")));
     let Settings { surroundings, timeouts, chart, .. } = settings;
     let (past, ledger) = (Past::new(mirror, Arc::clone(&chart)), Ledger::new(settings.removals));
     let context = Context { cluster, chart, source, surroundings, timeouts, ledger, past };
@@ -141,10 +210,53 @@ pub async fn run(
         gate: Gate::new(settings.caps),
         absent: Absent::default(),
         look,
+        verdicts,
+        requests: BTreeMap::new(),
     };
-    daemon.work(&changes, sighted, stop).await;
+    daemon.work(&changes, sighted, &mut retries, stop).await;
     following.abort();
+    // What the clerk was left is written down; what the forge was not told is told after the next start.
+    drop(daemon);
+    let _ = tokio::time::timeout(CLERK_GRACE, clerk).await;
     Ok(())
+}
+
+/// Opens the journal, takes up what an earlier process left in it, and sets a clerk to work. Returns the commit that was in
+/// force last too.
+async fn employ(
+    settings: &Settings,
+    board: &Board,
+    metrics: &Metrics,
+    chance: &Chance,
+) -> (Verdicts, Option<String>, JoinHandle<()>) {
+    let journal = Journal::open(&settings.journal).await;
+    let commits = match &journal {
+        Ok(journal) => journal.commits(COMMITS_RESUMED).await,
+        Err(_) => Ok(Vec::new()),
+    };
+    let failed = |error: &JournalError| {
+        metrics.journal_failed();
+        tracing::error!(
+            "failed to {error}; stores go on, and what becomes of commits is remembered until the next start"
+        );
+    };
+    let journal = journal.inspect_err(&failed).ok();
+    let commits = commits.inspect_err(&failed).unwrap_or_default();
+    let base = commits.iter().rev().find(|commit| commit.refused.is_none());
+    let base = base.map(|commit| commit.revision.clone());
+    board.update(|picture| picture.commits = CommitBook::resume(commits));
+    let Telling { forge, pages, own_statuses } = settings.telling.clone();
+    let (desk, errands) = Clerk::desk(forge.is_some());
+    let clerk = Clerk {
+        journal,
+        forge,
+        metrics: metrics.clone(),
+        board: board.clone(),
+        clock: Arc::clone(&settings.surroundings.clock),
+        chance: Arc::clone(chance),
+    };
+    let working = tokio::spawn(clerk.work(errands).instrument(tracing::info_span!("clerk")));
+    (Verdicts { desk, pages, own_statuses, next_check: Some(Instant::now()) }, base, working)
 }
 
 /// Makes the question which store holds which host.
@@ -244,6 +356,10 @@ struct Daemon {
     absent: Absent,
     /// Asks for a look at the repository now.
     look: UnboundedSender<()>,
+    /// What becomes of commits.
+    verdicts: Verdicts,
+    /// What people last wrote on namespaces to have their stores looked at.
+    requests: BTreeMap<StoreId, String>,
 }
 
 impl Daemon {
@@ -251,6 +367,7 @@ impl Daemon {
         &mut self,
         changes: &Changes,
         mut sighted: UnboundedReceiver<Looked>,
+        retries: &mut UnboundedReceiver<()>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
         let pace = self.context.cluster.pace().clone();
@@ -277,6 +394,10 @@ impl Daemon {
                         break;
                     };
                     self.on_sighting(looked);
+                }
+                Some(()) = retries.recv() => {
+                    tracing::info!("asked to look and to try everything again");
+                    self.queue.retry_all();
                 }
                 finished = self.runs.next(|| pace.held()) => self.on_finished(finished),
                 Ok(()) = paced.changed() => {
@@ -310,6 +431,9 @@ impl Daemon {
         if self.gate.next_due().is_some_and(|due| due <= now) {
             self.open_gate(now);
         }
+        if self.verdicts.next_check.is_some_and(|due| due <= now) {
+            self.end_verdicts();
+        }
     }
 
     /// When something is to be done though nothing moves.
@@ -324,6 +448,7 @@ impl Daemon {
             self.absent.planning.next_due(),
             self.held_until,
             self.gate.next_due(),
+            self.verdicts.next_check,
         ];
         due.into_iter().flatten().min()
     }
@@ -408,6 +533,7 @@ impl Daemon {
 
     fn on_change(&mut self, store: &StoreId) {
         self.note_namespace(store);
+        self.note_request(store);
         if let Some(waiting) = self.host_waits.remove(store) {
             for store in waiting {
                 self.queue.mark_fresh(&store);
@@ -420,6 +546,28 @@ impl Daemon {
         if known && self.fights.lets(store, Instant::now()) {
             self.queue.mark_moved(store, Instant::now());
         }
+    }
+}
+
+impl Daemon {
+    /// Runs a store and looks at the repository when somebody writes so on the store's namespace.
+    fn note_request(&mut self, store: &StoreId) {
+        let namespace = self.context.cluster.namespace(store).filter(|_| self.context.cluster.is_ours(store));
+        let request = namespace.and_then(|it| it.annotations.get(ANNOTATION_REQUESTED_AT).cloned());
+        let Some(request) = request else {
+            self.requests.remove(store);
+            return;
+        };
+        if self.requests.get(store) == Some(&request) {
+            return;
+        }
+        // At the start every store has a run, and the repository is looked at.
+        if self.is_ready {
+            tracing::info!(store.id = %store, "asked to look at this store by {ANNOTATION_REQUESTED_AT}");
+            self.queue.mark_fresh(store);
+            let _ = self.look.send(());
+        }
+        self.requests.insert(store.clone(), request);
     }
 }
 

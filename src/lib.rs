@@ -17,7 +17,9 @@ pub mod report;
 
 // Edges: one outside system each, blind to each other.
 pub mod cluster;
+pub mod forge;
 pub mod git;
+pub mod journal;
 pub mod ledger;
 pub mod metrics;
 pub mod probe;

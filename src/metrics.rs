@@ -107,6 +107,65 @@ impl GitFetch {
     }
 }
 
+/// What became of the delivery of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookResult {
+    /// It is signed as agreed, and the repository is looked at.
+    Accepted,
+    /// It is signed as agreed, and its event moves nothing.
+    Ignored,
+    /// It does not prove that it knows the secret.
+    Forged,
+    /// It is too large, too slow, one of too many, or not for anything here.
+    Refused,
+}
+
+impl HookResult {
+    /// Every result.
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::Ignored, Self::Forged, Self::Refused];
+
+    /// Returns the result as metrics write it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Ignored => "ignored",
+            Self::Forged => "forged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What became of something that the forge was to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The forge took it.
+    Sent,
+    /// The forge asked to wait.
+    Busy,
+    /// The forge could not be reached, or is not well.
+    Unavailable,
+    /// The forge refused the login or the setting.
+    LoginRefused,
+    /// The forge refused this.
+    Refused,
+}
+
+impl Told {
+    /// Every result.
+    pub const ALL: [Self; 5] = [Self::Sent, Self::Busy, Self::Unavailable, Self::LoginRefused, Self::Refused];
+
+    /// Returns the result as metrics write it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::LoginRefused => "login_refused",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Records what happens. Cloned handles share the numbers.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Series>);
@@ -199,6 +258,16 @@ series! {
     git_reads: Histogram = histogram("storekeeper_git_read_seconds", &GIT_READ_BUCKETS);
     /// 1 while newer commits are not followed, else 0.
     git_frozen: IntGauge = gauge("storekeeper_git_frozen");
+    /// Deliveries of webhooks: accepted, ignored, forged, refused.
+    hooks: IntCounterVec = counters("storekeeper_hooks_total", "result");
+    /// Tries to tell the forge something: sent, busy, unavailable, login_refused, refused.
+    told: IntCounterVec = counters("storekeeper_forge_deliveries_total", "result");
+    /// What the forge is still to be told.
+    outbox: IntGauge = gauge("storekeeper_forge_outbox");
+    /// Since when the oldest of it waits, in seconds since 1970; 0 when nothing does.
+    outbox_oldest: IntGauge = gauge("storekeeper_forge_outbox_oldest_timestamp_seconds");
+    /// What could not be written into the journal or read from it.
+    journal_failures: IntCounter = counter("storekeeper_journal_failures_total");
     /// When the newest commit seen was committed, in seconds since 1970; 0 until one is seen.
     git_observed_commit: IntGauge = gauge("storekeeper_git_observed_commit_timestamp_seconds");
     /// Stores that are kept though their file is gone, by the deletion budget or their protection.
@@ -240,6 +309,12 @@ impl Metrics {
         }
         for result in GitFetch::ALL {
             series.git_fetches.with_label_values(&[result.label()]);
+        }
+        for result in HookResult::ALL {
+            series.hooks.with_label_values(&[result.label()]);
+        }
+        for result in Told::ALL {
+            series.told.with_label_values(&[result.label()]);
         }
         Self(Arc::new(series))
     }
@@ -331,6 +406,27 @@ impl Metrics {
     /// Sets when the newest commit seen was committed, in seconds since 1970.
     pub fn set_git_observed_commit(&self, committed: i64) {
         self.0.git_observed_commit.set(committed);
+    }
+
+    /// Counts one delivery of a webhook.
+    pub fn hook_received(&self, result: HookResult) {
+        self.0.hooks.with_label_values(&[result.label()]).inc();
+    }
+
+    /// Counts one try to tell the forge something.
+    pub fn told(&self, result: Told) {
+        self.0.told.with_label_values(&[result.label()]).inc();
+    }
+
+    /// Sets how much the forge is still to be told, and since when the oldest of it waits, in seconds since 1970.
+    pub fn set_outbox(&self, letters: usize, oldest: Option<i64>) {
+        self.0.outbox.set(whole(letters));
+        self.0.outbox_oldest.set(oldest.unwrap_or(0));
+    }
+
+    /// Counts something that could not be written into the journal, or read from it.
+    pub fn journal_failed(&self) {
+        self.0.journal_failures.inc();
     }
 
     /// Sets how many removals are under way, and since when the oldest is, in seconds since 1970.

@@ -97,6 +97,29 @@ pub const POD_SECURITY_LABELS: [&str; 3] = [
     "pod-security.kubernetes.io/audit",
 ];
 
+/// On a store's namespace, by people: whenever its value changes, the repository is looked at and the store has a run, at
+/// once. By convention the value is the time.
+pub const ANNOTATION_REQUESTED_AT: &str = "storekeeper.dev/requested-at";
+
+/// The context of the verdict on a commit as a whole.
+pub const STATUS_ALL: &str = "storekeeper/all";
+
+/// The context of the verdict on what a pull request would do.
+pub const STATUS_PLAN: &str = "storekeeper/plan";
+
+/// Returns the context of the verdict on what a commit does to a store. Two names have another one, because
+/// [`STATUS_ALL`] and [`STATUS_PLAN`] are taken.
+pub fn status_context(store: &StoreId) -> String {
+    let context = format!("storekeeper/{store}");
+    if [STATUS_ALL, STATUS_PLAN].contains(&context.as_str()) {
+        return format!("storekeeper/store/{store}");
+    }
+    context
+}
+
+/// The first line of our comment on a pull request, by which it is found again. Markdown does not show it.
+pub const COMMENT_MARKER: &str = "<!-- storekeeper/plan -->";
+
 /// Whether a label or annotation of a namespace is one that we write: of the others nothing is kept.
 pub fn is_our_mark(key: &str) -> bool {
     key.starts_with("storekeeper.dev/") || key == LABEL_MANAGED_BY || POD_SECURITY_LABELS.contains(&key)

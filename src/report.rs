@@ -6,10 +6,16 @@
 //! - `probe`: what is asked of the shop itself
 //! - `rollout`: what runs when a newer version does not come up
 //! - `verdict`: the state that follows from all of these
+//! - `status`: what is said on a forge about a commit
+//! - `commit`: what becomes of a commit, store by store
+//! - `delivery`: everything that a forge is told
 
+mod commit;
+mod delivery;
 mod probe;
 mod readiness;
 mod rollout;
+mod status;
 mod step;
 mod symptoms;
 mod verdict;
@@ -21,9 +27,14 @@ use serde::Serialize;
 
 use crate::names::StoreId;
 
+pub use commit::{
+    Change, CommitBook, CommitHead, CommitReport, Moved, NewCommit, Progress, StoreVerdict, changes, status,
+};
+pub use delivery::Delivery;
 pub use probe::{ProbeFailure, ProbeTarget, ProbeTargetError, Probed};
 pub use readiness::{Readiness, WORKLOAD_KINDS, Workload, workload};
 pub use rollout::{Version, failed_rollout, rolled_back, silent_rollout};
+pub use status::{Annotation, CommitState, CommitStatus, DESCRIPTION_MAX, one_line};
 pub use step::{Step, StepTimeout, StepTimeoutError, StepTimeouts};
 pub use symptoms::{Symptom, explain, symptoms};
 pub use verdict::{Evidence, Verdict, judge};
@@ -116,6 +127,8 @@ pub struct FleetReport {
     pub held_until: Option<i64>,
     /// How many new stores the operator's caps keep waiting, and which cap, if any.
     pub admission: Option<String>,
+    /// Why the forge is not told what there is to tell, if it is not.
+    pub forge: Option<String>,
 }
 
 /// Everything that is shown, in one consistent picture.
@@ -125,6 +138,8 @@ pub struct Picture {
     pub fleet: FleetReport,
     /// Its stores.
     pub stores: BTreeMap<StoreId, StoreReport>,
+    /// The newest commits and what became of them.
+    pub commits: CommitBook,
 }
 
 /// Holds the newest [`Picture`]. Cloned handles share it.

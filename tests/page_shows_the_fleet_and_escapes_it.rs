@@ -17,7 +17,7 @@ async fn page(picture: Picture) -> String {
     let board = Board::default();
     board.update(|shown| *shown = picture);
     let state = WebState { board: board.reader(), metrics: Metrics::new().reader(), clock: || NOW };
-    let response = router(state).oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+    let response = router(state, None).oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
     String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap()
@@ -135,7 +135,7 @@ async fn the_policy_allows_the_style_sheet_on_the_page_and_nothing_else() {
     use sha2::Digest;
     let state =
         WebState { board: Board::default().reader(), metrics: Metrics::new().reader(), clock: || NOW };
-    let response = router(state).oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+    let response = router(state, None).oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let page = page(Picture::default()).await;
     let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;

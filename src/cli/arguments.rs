@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::forge::ForgeArguments;
 use crate::cluster::ClusterSettings;
 use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
@@ -98,6 +99,8 @@ pub(super) struct RunArguments {
     max_new_stores_per_hour: Option<usize>,
     #[command(flatten)]
     probe: ProbeArguments,
+    #[command(flatten)]
+    pub(super) forge: ForgeArguments,
     #[arg(long, env = "STOREKEEPER_LOG_FORMAT", value_enum, default_value = "json")]
     pub(super) log_format: LogFormat,
     #[command(flatten)]
@@ -239,6 +242,10 @@ impl RunArguments {
             mirror: self.state_folder.join("mirror"),
             poll: Duration::from_secs(self.poll_seconds),
         })
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.state_folder.join("journal.db")
     }
 
     pub(super) fn removals(&self) -> PathBuf {

@@ -190,7 +190,7 @@ impl Daemon {
             let report =
                 picture.stores.entry(store.clone()).or_insert_with(|| StoreReport::new(store.clone(), now));
             report.created = created;
-            if let Some(inventory) = observed.inventory {
+            if let Some(inventory) = &observed.inventory {
                 report.url.clone_from(&inventory.url);
                 report.applied_revision =
                     Some(inventory.revision.clone()).filter(|revision| !revision.is_empty());
@@ -220,13 +220,19 @@ impl Daemon {
             self.count_transition(store, state);
         }
         self.metrics.set_states(&self.census.0);
+        let url = observed.inventory.as_ref().and_then(|inventory| inventory.url.as_deref());
+        let shown = Shown { state: Some(state), step, reason, next_retry, deletes_at };
+        self.note_progress(store, wish, &shown, url);
     }
 
     /// Takes a store that no file names off the board. Its namespace may be there all the same, if somebody took our labels
     /// off it or it never was ours.
     fn show_no_more(&mut self, store: &StoreId) {
         self.waits.remove(store);
-        let Some(report) = self.board.update(|picture| picture.stores.remove(store)) else { return };
+        let Some(report) = self.board.update(|picture| picture.stores.remove(store)) else {
+            // It went before this process came to show it.
+            return self.note_gone(store);
+        };
         let cluster = &self.context.cluster;
         if cluster.namespace(store).is_some() && !cluster.is_ours(store) {
             tracing::warn!(
@@ -240,6 +246,7 @@ impl Daemon {
         }
         self.census.moves(Some(report.state), None);
         self.metrics.set_states(&self.census.0);
+        self.note_gone(store);
     }
 
     /// Says what is wrong with a store's file, if anything is.

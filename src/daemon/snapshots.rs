@@ -23,16 +23,18 @@ impl Daemon {
         }
         match sighting {
             Sighting::Unchanged => self.set_frozen(None),
-            Sighting::Frozen(Frozen { commit: _, reason }) => self.set_frozen(Some(reason)),
-            Sighting::LastGood(snapshot, Frozen { commit: _, reason }) => {
-                self.set_frozen(Some(reason));
+            Sighting::Frozen(frozen) => self.on_frozen(frozen),
+            Sighting::LastGood(snapshot, frozen) => {
+                self.on_frozen(frozen);
                 self.on_snapshot(snapshot);
             }
             Sighting::Snapshot(snapshot, arrival) => {
                 self.set_frozen(None);
                 let (commit, stores) = (snapshot.revision.to_string(), snapshot.stores.len());
+                let before = self.snapshot.clone().or_else(|| arrival.before.clone());
+                self.note_commit(before.as_deref(), &snapshot, &arrival.info);
                 let touched = self.on_snapshot(snapshot);
-                let Arrival { fetched, read, info, forced, parsed } = arrival;
+                let Arrival { fetched, read, info, forced, parsed, before: _ } = arrival;
                 let took = fetched.elapsed();
                 self.metrics.git_read(took);
                 tracing::info!(
@@ -43,6 +45,15 @@ impl Daemon {
                 );
             }
         }
+    }
+
+    /// The newest state of the repository can't be used.
+    fn on_frozen(&mut self, frozen: Frozen) {
+        let Frozen { commit, reason } = frozen;
+        if let Some(commit) = commit {
+            self.note_refused(&commit, &reason);
+        }
+        self.set_frozen(Some(reason));
     }
 
     /// Says once that newer commits are not followed, and once that they are again.

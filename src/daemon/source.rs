@@ -31,7 +31,6 @@ pub(super) struct Looked {
     pub(super) sighting: Sighting,
     /// Where the pull requests are, by number, closed ones too; none when the remote was not listed. The same
     /// allocation as long as nothing of it changed.
-    #[allow(dead_code, reason = "for the plans of pull requests")]
     pub(super) pulls: Option<PullHeads>,
 }
 
@@ -91,6 +90,8 @@ pub(super) struct Arrival {
     pub(super) forced: bool,
     /// How many of its files under `stores/` had to be read; all others were known.
     pub(super) parsed: usize,
+    /// At the first look, what an earlier process had in force last, if that can be read still.
+    pub(super) before: Option<Arc<Snapshot>>,
 }
 
 /// How the repository is followed.
@@ -115,6 +116,8 @@ pub(super) struct Follower {
     pub(super) metrics: Metrics,
     pub(super) chance: Chance,
     pub(super) incumbents: Incumbents,
+    /// The commit that an earlier process had in force last.
+    pub(super) base: Option<String>,
     /// What each look found.
     pub(super) sightings: UnboundedSender<Looked>,
 }
@@ -131,6 +134,8 @@ struct Reading {
     known: KnownFiles,
     /// What the remote listed at this look; none when it did not.
     pulls: Option<PullHeads>,
+    /// The commit that an earlier process had in force last; none once it has been read.
+    base: Option<String>,
 }
 
 impl Follower {
@@ -159,6 +164,7 @@ impl Follower {
             incumbents: Arc::clone(&self.incumbents),
             known: KnownFiles::new(store::Limits::default()),
             pulls: None,
+            base: self.base.clone(),
         }
     }
 
@@ -269,11 +275,13 @@ impl Reading {
         if before == Some(head.commit.as_str()) {
             return Ok(Look::Unchanged);
         }
+        // First the older one: what it shares with the newer one is then known.
+        let base = self.base.take().and_then(|base| self.read(mirror, &base).ok());
         let snapshot = self.read(mirror, &head.commit).map_err(|reason| Frozen::by(&head.commit, reason))?;
         mirror.mark_good(&head.commit)?;
         let info = mirror.commit_info(&head.commit)?;
         let (read, parsed) = (fetched.elapsed(), self.known.parsed());
-        let arrival = Arrival { fetched, read, info, forced: head.forced, parsed };
+        let arrival = Arrival { fetched, read, info, forced: head.forced, parsed, before: base };
         Ok(Look::Snapshot { snapshot, arrival })
     }
 
@@ -298,7 +306,7 @@ impl Reading {
     }
 
     fn read(&mut self, mirror: &Mirror, commit: &str) -> Result<Arc<Snapshot>, String> {
-        let Self { chart, incumbents, known, mirror: _, options: _, pulls: _ } = self;
+        let Self { chart, incumbents, known, mirror: _, options: _, pulls: _, base: _ } = self;
         let revision = commit.parse().map_err(|error| format!("failed to read commit {commit}: {error}"))?;
         let snapshot = (|| {
             let blobs = mirror.blobs()?;

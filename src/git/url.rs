@@ -77,6 +77,14 @@ impl RemoteUrl {
         }
     }
 
+    /// Returns how a forge calls the repository, such as `acme/stores`; none for a local one.
+    pub fn name_on_forge(&self) -> Option<String> {
+        let (Parts::Https { path, .. } | Parts::Ssh { path, .. }) = &self.0 else { return None };
+        let name = path.trim_matches('/');
+        let name = name.strip_suffix(".git").unwrap_or(name);
+        name.contains('/').then(|| name.to_owned())
+    }
+
     pub(super) fn parts(&self) -> &Parts {
         &self.0
     }

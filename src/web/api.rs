@@ -37,6 +37,8 @@ pub struct Fleet {
     pub held_until: Option<String>,
     /// How many new stores the operator's caps keep waiting, and which cap, if any.
     pub admission: Option<String>,
+    /// Why the forge is not told what there is to tell, if it is not.
+    pub forge: Option<String>,
 }
 
 /// What `/api/v1/stores/<name>` answers.
@@ -77,7 +79,7 @@ pub struct Store {
 impl Stores {
     /// Takes a picture over.
     pub(super) fn of(picture: &Picture) -> Self {
-        let Picture { fleet, stores } = picture;
+        let Picture { fleet, stores, commits: _ } = picture;
         Self { fleet: Fleet::of(fleet), stores: stores.values().map(Store::of).collect() }
     }
 }
@@ -93,9 +95,10 @@ impl Fleet {
             not_asked,
             held_until,
             admission,
+            forge,
         } = report.clone();
         let held_until = held_until.map(rfc3339);
-        Self { revision, frozen, removals_refused, problems, ready, not_asked, held_until, admission }
+        Self { revision, frozen, removals_refused, problems, ready, not_asked, held_until, admission, forge }
     }
 }
 

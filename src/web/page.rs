@@ -29,7 +29,7 @@ pub(super) static CONTENT_SECURITY_POLICY: LazyLock<HeaderValue> = LazyLock::new
 
 /// Renders the picture as of `now`, in seconds since 1970.
 pub(super) fn render(picture: &Picture, now: i64) -> String {
-    let Picture { fleet, stores } = picture;
+    let Picture { fleet, stores, commits: _ } = picture;
     let mut html = Html::default();
     head(&mut html, picture);
     html.markup("<body>\n<header>\n<h1>storekeeper</h1>\n<p>");
@@ -79,6 +79,7 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
         not_asked,
         held_until,
         admission,
+        forge,
     } = fleet;
     if let Some(reason) = frozen {
         html.markup("<section class=\"banner bad\"><h2>Newer commits are not followed</h2><p>");
@@ -96,6 +97,10 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
     }
     if let Some(reason) = removals_refused {
         html.markup("<section class=\"banner warn\"><h2>Removals are refused</h2><p>");
+        html.text(reason).markup("</p></section>\n");
+    }
+    if let Some(reason) = forge {
+        html.markup("<section class=\"banner warn\"><h2>The forge is not told everything</h2><p>");
         html.text(reason).markup("</p></section>\n");
     }
     if !problems.is_empty() {

@@ -1,0 +1,329 @@
+//! Keeps the journal and tells the forge what it shall show, beside the daemon: nothing that either of them does slows a run
+//! down, and what the forge was not told yet is told after a restart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+use super::Chance;
+use crate::forge::{Forge, ForgeError};
+use crate::journal::{Journal, JournalError, Letter};
+use crate::metrics::{Metrics, Told};
+use crate::names::COMMENT_MARKER;
+use crate::report::{Board, CommitReport, Delivery};
+
+/// The wait after the first failure of the forge as a whole; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest wait between two tries.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// The wait after the first refusal of one delivery; it doubles up to [`LONGEST_WAIT`].
+const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a delivery may be refused before it is given up: half an hour of tries.
+const REFUSALS: u32 = 12;
+
+/// The most errands that are taken at once.
+const BATCH: usize = 512;
+
+/// What the clerk does for the daemon.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// Write down what became of commits.
+    Note(Vec<CommitReport>),
+    /// Tell the forge.
+    Tell(Vec<Delivery>),
+    /// Keep a plan: its head commit, when it was made, and all of it as JSON.
+    Keep(String, i64, String),
+}
+
+/// Where the daemon leaves errands. Leaving one never waits.
+#[derive(Debug, Clone)]
+pub(super) struct Desk {
+    errands: UnboundedSender<Errand>,
+    /// Whether there is a forge to tell anything.
+    has_forge: bool,
+}
+
+impl Desk {
+    pub(super) fn note(&self, commits: Vec<CommitReport>) {
+        let _ = self.errands.send(Errand::Note(commits));
+    }
+
+    pub(super) fn tell(&self, deliveries: Vec<Delivery>) {
+        if self.has_forge && !deliveries.is_empty() {
+            let _ = self.errands.send(Errand::Tell(deliveries));
+        }
+    }
+
+    pub(super) fn keep(&self, head: &str, made: i64, report: String) {
+        let _ = self.errands.send(Errand::Keep(head.to_owned(), made, report));
+    }
+
+    pub(super) fn has_forge(&self) -> bool {
+        self.has_forge
+    }
+}
+
+/// What the clerk works with.
+pub(super) struct Clerk {
+    pub(super) journal: Option<Journal>,
+    pub(super) forge: Option<Forge>,
+    pub(super) metrics: Metrics,
+    pub(super) board: Board,
+    pub(super) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    pub(super) chance: Chance,
+}
+
+/// Something that the forge is to be told.
+struct Waiting {
+    delivery: Delivery,
+    /// The same as it is written down.
+    content: String,
+    /// Since when it is wanted, in seconds since 1970.
+    since: i64,
+    /// Not before this moment, because it was refused.
+    not_before: Option<Instant>,
+    refusals: u32,
+}
+
+/// What became of a try: the name, what was sent, and the answer.
+type Tried = (String, String, Result<(), ForgeError>);
+
+struct Work {
+    clerk: Clerk,
+    waiting: BTreeMap<String, Waiting>,
+    /// Under way: one at a time, because forges ask for that.
+    trying: JoinSet<Tried>,
+    /// Until when nothing is sent, because the forge as a whole is not to be had.
+    pause: Option<Instant>,
+    /// How often in a row the forge as a whole failed.
+    failures: u32,
+}
+
+impl Clerk {
+    /// Makes the desk for a clerk, and what [`Clerk::work`] needs of it.
+    pub(super) fn desk(has_forge: bool) -> (Desk, UnboundedReceiver<Errand>) {
+        let (errands, received) = unbounded_channel();
+        (Desk { errands, has_forge }, received)
+    }
+
+    /// Works until nobody can leave errands any more, and writes down what was left until then.
+    pub(super) async fn work(self, mut errands: UnboundedReceiver<Errand>) {
+        let mut work =
+            Work { clerk: self, waiting: BTreeMap::new(), trying: JoinSet::new(), pause: None, failures: 0 };
+        work.resume().await;
+        let mut batch = Vec::new();
+        loop {
+            work.try_next(Instant::now());
+            work.show();
+            let due = work.next_due().map(tokio::time::Instant::from_std);
+            tokio::select! {
+                count = errands.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    work.take(std::mem::take(&mut batch)).await;
+                }
+                Some(tried) = work.trying.join_next() => {
+                    if let Ok(tried) = tried {
+                        work.tried(tried).await;
+                    }
+                }
+                () = super::sleep_until(due), if due.is_some() => {}
+            }
+        }
+    }
+}
+
+impl Work {
+    /// Takes up what an earlier process was still to tell the forge.
+    async fn resume(&mut self) {
+        let Some(journal) = &self.clerk.journal else { return };
+        let unsent = journal.unsent().await;
+        for Letter { name, content, since } in self.checked(unsent).unwrap_or_default() {
+            // Written by another version: what is wanted is told again when it moves.
+            let Ok(delivery) = serde_json::from_str(&content) else { continue };
+            self.waiting.insert(name, Waiting { delivery, content, since, not_before: None, refusals: 0 });
+        }
+    }
+
+    async fn take(&mut self, errands: Vec<Errand>) {
+        let (mut commits, mut deliveries) = (Vec::new(), Vec::new());
+        for errand in errands {
+            match errand {
+                Errand::Note(more) => commits.extend(more),
+                Errand::Tell(more) => deliveries.extend(more),
+                Errand::Keep(head, made, report) => {
+                    if let Some(journal) = &self.clerk.journal {
+                        let kept = journal.put_plan(&head, made, &report).await;
+                        self.checked(kept);
+                    }
+                }
+            }
+        }
+        if let Some(journal) = self.clerk.journal.as_ref().filter(|_| !commits.is_empty()) {
+            let noted = journal.note_commits(&commits).await;
+            self.checked(noted);
+        }
+        if !deliveries.is_empty() {
+            self.accept(deliveries).await;
+        }
+    }
+
+    /// Lines up what the forge is to be told, but for what it was told already.
+    async fn accept(&mut self, deliveries: Vec<Delivery>) {
+        let since = (self.clerk.clock)();
+        // Of two about the same thing the later one counts.
+        let mut newest = BTreeMap::new();
+        for delivery in deliveries {
+            let content = serde_json::to_string(&delivery).unwrap_or_default();
+            newest.insert(delivery.name(), (delivery, content));
+        }
+        let letters: Vec<_> = newest
+            .iter()
+            .map(|(name, (_, content))| Letter { name: name.clone(), content: content.clone(), since })
+            .collect();
+        let posted = match &self.clerk.journal {
+            Some(journal) => {
+                let posted = journal.post(&letters).await;
+                self.checked(posted)
+            }
+            None => None,
+        };
+        // What can't be written down is told all the same; the forge takes it twice if need be.
+        let news = posted.unwrap_or_else(|| vec![true; letters.len()]);
+        for ((name, (delivery, content)), is_news) in newest.into_iter().zip(news) {
+            if is_news {
+                let waiting = Waiting { delivery, content, since, not_before: None, refusals: 0 };
+                self.waiting.insert(name, waiting);
+            } else {
+                self.waiting.remove(&name);
+            }
+        }
+    }
+
+    /// Begins the next try, if there is one to begin.
+    fn try_next(&mut self, now: Instant) {
+        let Some(forge) = self.clerk.forge.clone() else { return };
+        if !self.trying.is_empty() || self.pause.is_some_and(|until| until > now) {
+            return;
+        }
+        let may_go = |waiting: &&Waiting| waiting.not_before.is_none_or(|until| until <= now);
+        let first = self.waiting.values().filter(may_go).min_by_key(|it| (it.delivery.rank(), it.since));
+        let Some(Waiting { delivery, content, .. }) = first else { return };
+        let (delivery, content) = (delivery.clone(), content.clone());
+        self.trying.spawn(async move {
+            let told = tell(&forge, &delivery).await;
+            (delivery.name(), content, told)
+        });
+    }
+
+    async fn tried(&mut self, (name, content, told): Tried) {
+        let now = Instant::now();
+        let result = match &told {
+            Ok(()) => Told::Sent,
+            Err(ForgeError::Busy { .. }) => Told::Busy,
+            Err(ForgeError::Unavailable { .. }) => Told::Unavailable,
+            Err(ForgeError::Settings { .. } | ForgeError::LoginRefused { .. }) => Told::LoginRefused,
+            Err(ForgeError::Unfit { .. } | ForgeError::Refused { .. }) => Told::Refused,
+        };
+        self.clerk.metrics.told(result);
+        let Err(error) = told else {
+            if self.failures > 0 {
+                tracing::info!("the forge can be told again");
+            }
+            (self.failures, self.pause) = (0, None);
+            return self.done(&name, &content).await;
+        };
+        if result == Told::Refused {
+            return self.refused(&name, &content, &error, now).await;
+        }
+        // The forge as a whole: said once, until it is well again.
+        if self.failures == 0 {
+            tracing::warn!(waiting = self.waiting.len(), "failed to {error}; it is tried again");
+        }
+        self.failures = self.failures.saturating_add(1);
+        let wait = error.retry_after().unwrap_or_else(|| doubled(FIRST_WAIT, self.failures));
+        self.pause = Some(now + wait.mul_f64(1.0 + 0.2 * (self.clerk.chance)()));
+        let words = format!("{} to be told: failed to {error}", self.waiting.len());
+        self.clerk.board.update(|picture| picture.fleet.forge = Some(words));
+    }
+
+    async fn done(&mut self, name: &str, content: &str) {
+        self.waiting.retain(|waiting, it| waiting != name || it.content != content);
+        if let Some(journal) = &self.clerk.journal {
+            let sent = journal.sent(name, content, (self.clerk.clock)()).await;
+            self.checked(sent);
+        }
+    }
+
+    /// The forge is well, and refuses this one: the others go on.
+    async fn refused(&mut self, name: &str, content: &str, error: &ForgeError, now: Instant) {
+        (self.failures, self.pause) = (0, None);
+        let Some(waiting) = self.waiting.get_mut(name).filter(|it| it.content == content) else { return };
+        waiting.refusals += 1;
+        if !error.is_final() && waiting.refusals < REFUSALS {
+            let wait = doubled(FIRST_REFUSED_WAIT, waiting.refusals);
+            waiting.not_before = Some(now + wait);
+            tracing::debug!(delivery = name, "failed to {error}; it is tried again");
+            return;
+        }
+        tracing::warn!(delivery = name, "failed to {error}; it is not told");
+        self.waiting.remove(name);
+        if let Some(journal) = &self.clerk.journal {
+            let given_up = journal.give_up(name, content).await;
+            self.checked(given_up);
+        }
+    }
+
+    fn show(&self) {
+        let oldest = self.waiting.values().map(|waiting| waiting.since).min();
+        self.clerk.metrics.set_outbox(self.waiting.len(), oldest);
+        if self.failures == 0 && self.clerk.board.reader().read(|picture| picture.fleet.forge.is_some()) {
+            self.clerk.board.update(|picture| picture.fleet.forge = None);
+        }
+    }
+
+    /// When there is something to try, unless it is now.
+    fn next_due(&self) -> Option<Instant> {
+        if self.waiting.is_empty() || !self.trying.is_empty() || self.clerk.forge.is_none() {
+            return None;
+        }
+        let first = self.waiting.values().map(|waiting| waiting.not_before).min().flatten();
+        first.max(self.pause)
+    }
+
+    /// Says what is wrong with the journal, and goes on.
+    fn checked<T>(&self, result: Result<T, JournalError>) -> Option<T> {
+        result
+            .inspect_err(|error| {
+                self.clerk.metrics.journal_failed();
+                tracing::error!("failed to {error}; nothing else waits for it");
+            })
+            .ok()
+    }
+}
+
+fn doubled(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LONGEST_WAIT)
+}
+
+async fn tell(forge: &Forge, delivery: &Delivery) -> Result<(), ForgeError> {
+    match delivery {
+        Delivery::Status { commit, status } => forge.set_status(commit, status).await,
+        Delivery::Comment { pull, text } => forge.put_comment(*pull, COMMENT_MARKER, text).await,
+        Delivery::Annotations { pull, head, annotations } => {
+            match forge.pull(*pull).await? {
+                // It has moved on, and so will what is said of it.
+                Some(pull) if pull.head != *head => Ok(()),
+                Some(pull) => forge.annotate(&pull, annotations).await.map(|_| ()),
+                None => Ok(()),
+            }
+        }
+    }
+}
