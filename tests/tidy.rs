@@ -80,7 +80,7 @@ const RESERVED_WHOLE: &str = "storekeeper";
 /// Reserved texts elsewhere, each with its reason.
 const RESERVED_ELSEWHERE: [(&str, &str, &str); 4] = [
     ("src/cli/arguments.rs", "storekeeper", "the program's name"),
-    ("src/git/mirror.rs", "storekeeper", "the unborn branch of a mirror, on our own disk"),
+    ("src/git/place.rs", "storekeeper", "the unborn branch of a mirror, on our own disk"),
     (
         "src/store/file.rs",
         "storekeeper.dev/v1",

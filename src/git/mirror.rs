@@ -7,19 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use git2::{
-    Commit, Config, ErrorCode, ObjectType, Oid, Reference, Repository, RepositoryInitOptions,
-    RepositoryOpenFlags,
-};
+use git2::{Commit, ErrorCode, ObjectType, Oid, Reference, Repository};
 use tracing::warn;
 
 use super::error::{GitError, one_line};
+use super::place::{
+    Failure, Place, create_repository, damaged_path, incoming_path, open_repository, remove_folder,
+    repository_path,
+};
 use super::settings::{Auth, SourceSettings};
 use super::url::Parts;
 
@@ -38,15 +38,11 @@ pub(super) const GOOD_REFERENCE: &str = "refs/storekeeper/good";
 /// All methods block. One fetch runs at a time; reads run beside it.
 #[derive(Debug)]
 pub struct Mirror {
-    pub(super) folder: PathBuf,
+    pub(super) place: Place,
     pub(super) settings: SourceSettings,
     auth: Mutex<Auth>,
     /// Held by a fetch, so that there is one at a time.
     pub(super) fetching: Mutex<()>,
-    /// Read-held by whoever uses the repository, write-held while a rebuilt one takes its place.
-    pub(super) place: RwLock<()>,
-    /// Set when an object of the repository could not be read.
-    pub(super) damaged: AtomicBool,
     /// The heads of pull requests that the last fetch saw.
     pub(super) pulls: Mutex<Arc<BTreeMap<u64, String>>>,
     /// The lock is on the open file: it goes when the process goes, however that happens.
@@ -91,12 +87,10 @@ impl Mirror {
         }
         keep_only_own(&mut lock, folder, &settings)?;
         let mirror = Self {
-            folder: folder.to_owned(),
+            place: Place::new(folder),
             auth: Mutex::new(settings.auth.clone()),
             settings,
             fetching: Mutex::new(()),
-            place: RwLock::new(()),
-            damaged: AtomicBool::new(false),
             pulls: Mutex::default(),
             lock,
         };
@@ -118,12 +112,12 @@ impl Mirror {
 
     /// Returns the commit that was fetched last, in this run or an earlier one.
     pub fn head(&self) -> Result<Option<String>, GitError> {
-        self.with_repository(|repository| commit_of(repository, HEAD_REFERENCE))
+        self.place.with_repository(|repository| commit_of(repository, HEAD_REFERENCE))
     }
 
     /// Remembers a commit as the last good one, across restarts and rewritten history.
     pub fn mark_good(&self, commit: &str) -> Result<(), GitError> {
-        self.with_repository(|repository| {
+        self.place.with_repository(|repository| {
             let id = find_commit(repository, commit)?.id();
             repository.reference(GOOD_REFERENCE, id, true, "marked good").map_err(Failure::Git)?;
             Ok(())
@@ -132,12 +126,12 @@ impl Mirror {
 
     /// Returns the commit that was last marked good.
     pub fn last_good(&self) -> Result<Option<String>, GitError> {
-        self.with_repository(|repository| commit_of(repository, GOOD_REFERENCE))
+        self.place.with_repository(|repository| commit_of(repository, GOOD_REFERENCE))
     }
 
     /// Tells who made a commit, when and why.
     pub fn commit_info(&self, commit: &str) -> Result<CommitInfo, GitError> {
-        self.with_repository(|repository| {
+        self.place.with_repository(|repository| {
             let commit = find_commit(repository, commit)?;
             let message = String::from_utf8_lossy(commit.message_bytes());
             let seconds = u64::try_from(commit.time().seconds()).unwrap_or(0);
@@ -151,29 +145,6 @@ impl Mirror {
         })
     }
 
-    /// Runs work on the repository and turns its failure into an error; damage is remembered, for the next
-    /// fetch to mend.
-    pub(super) fn with_repository<T>(
-        &self,
-        work: impl FnOnce(&Repository) -> Result<T, Failure>,
-    ) -> Result<T, GitError> {
-        let _place = self.place.read().unwrap_or_else(PoisonError::into_inner);
-        let path = repository_path(&self.folder);
-        let result = open_repository(&path).map_err(Failure::Git).and_then(|repository| work(&repository));
-        result.map_err(|failure| self.failed(failure))
-    }
-
-    /// Turns a failure into an error; damage is remembered.
-    pub(super) fn failed(&self, failure: Failure) -> GitError {
-        match failure {
-            Failure::Known(error) => error,
-            Failure::Git(error) => {
-                self.damaged.store(true, Ordering::Relaxed);
-                GitError::Corrupt { folder: self.folder.clone(), reason: one_line(error.message(), 200) }
-            }
-        }
-    }
-
     pub(super) fn current_auth(&self) -> Auth {
         self.auth.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -183,12 +154,12 @@ impl Mirror {
     }
 
     fn check_or_recreate(&self) -> Result<(), GitError> {
-        let path = repository_path(&self.folder);
+        let path = self.place.repository();
         let problem = match open_repository(&path) {
             Ok(repository) => match drop_unreadable(&repository) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {
-                    self.damaged.store(true, Ordering::Relaxed);
+                    self.place.mark_damaged();
                     return Ok(());
                 }
                 Err(error) => error,
@@ -198,65 +169,10 @@ impl Mirror {
             }
             Err(error) => error,
         };
-        warn!(mirror.folder = %self.folder.display(), reason = %one_line(problem.message(), 200), "the mirror is damaged: made anew");
+        warn!(mirror.folder = %self.place.folder.display(), reason = %one_line(problem.message(), 200), "the mirror is damaged: made anew");
         remove_folder(&path)?;
         create_repository(&path)
     }
-}
-
-/// Why work on the repository stopped: an error of its own, or one of libgit2 that means damage.
-pub(super) enum Failure {
-    Known(GitError),
-    Git(git2::Error),
-}
-
-impl From<git2::Error> for Failure {
-    fn from(error: git2::Error) -> Self {
-        Self::Git(error)
-    }
-}
-
-impl From<GitError> for Failure {
-    fn from(error: GitError) -> Self {
-        Self::Known(error)
-    }
-}
-
-pub(super) fn repository_path(folder: &Path) -> PathBuf {
-    folder.join("repository")
-}
-
-/// Where a rebuilt repository grows until it is complete.
-pub(super) fn incoming_path(folder: &Path) -> PathBuf {
-    folder.join("repository.incoming")
-}
-
-/// Where a damaged repository goes when its successor takes its place.
-pub(super) fn damaged_path(folder: &Path) -> PathBuf {
-    folder.join("repository.damaged")
-}
-
-/// Opens a mirror's repository with the mirror's own configuration file and no other: neither the user's nor
-/// the system's configuration may rewrite URLs or turn off checks.
-pub(super) fn open_repository(path: &Path) -> Result<Repository, git2::Error> {
-    let flags = RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_DOTGIT;
-    let repository = Repository::open_ext(path, flags, std::iter::empty::<&Path>())?;
-    repository.set_config(&Config::open(&path.join("config"))?)?;
-    Ok(repository)
-}
-
-pub(super) fn create_repository(path: &Path) -> Result<(), GitError> {
-    let mut options = RepositoryInitOptions::new();
-    options.bare(true).no_reinit(true).mkpath(true).external_template(false).initial_head("storekeeper");
-    let created = Repository::init_opts(path, &options).and_then(|_| {
-        let mut config = Config::open(&path.join("config"))?;
-        config.set_str("http.followRedirects", "false")
-    });
-    created.map_err(|error| GitError::Storage {
-        action: "create a bare repository in",
-        path: path.to_owned(),
-        source: io::Error::other(one_line(error.message(), 200)),
-    })
 }
 
 /// Finds a commit by its full id. Short ids are refused: what is read must be one certain commit.
@@ -279,16 +195,6 @@ pub(super) fn find_commit<'r>(repository: &'r Repository, commit: &str) -> Resul
 
 fn is_ours(repository: &Repository, id: Oid) -> bool {
     [HEAD_REFERENCE, GOOD_REFERENCE].iter().any(|name| repository.refname_to_id(name).ok() == Some(id))
-}
-
-/// Removes a folder and all in it; a missing one is fine.
-pub(super) fn remove_folder(path: &Path) -> Result<(), GitError> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(GitError::Storage { action: "remove", path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
 }
 
 fn commit_of(repository: &Repository, name: &str) -> Result<Option<String>, Failure> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
-use std::sync::{PoisonError, RwLockReadGuard};
+use std::sync::RwLockReadGuard;
 
 use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
 use super::error::{GitError, human_bytes};
-use super::mirror::{Failure, Mirror, find_commit, open_repository, repository_path};
+use super::mirror::{Mirror, find_commit};
+use super::place::{Failure, Place, open_repository};
 use crate::store::{ContentId, FileContent, Listed};
 
 /// What git calls the kinds of tree entries.
@@ -52,10 +53,7 @@ impl Default for ReadLimits {
 impl Mirror {
     /// Opens the mirror for reading. While this is held no rebuilt repository takes the mirror's place.
     pub fn blobs(&self) -> Result<Blobs<'_>, GitError> {
-        let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
-        let repository =
-            open_repository(&repository_path(&self.folder)).map_err(|error| self.failed(error.into()))?;
-        Ok(Blobs { mirror: self, repository, _place: place })
+        Blobs::open(&self.place)
     }
 
     /// Reads the wanted files of a commit, by path: what [`Blobs::list`] lists, with the bytes.
@@ -77,12 +75,18 @@ impl Mirror {
 
 /// The object database of a mirror, opened.
 pub struct Blobs<'m> {
-    mirror: &'m Mirror,
+    place: &'m Place,
     repository: Repository,
-    _place: RwLockReadGuard<'m, ()>,
+    _held: RwLockReadGuard<'m, ()>,
 }
 
-impl Blobs<'_> {
+impl<'m> Blobs<'m> {
+    pub(super) fn open(place: &'m Place) -> Result<Self, GitError> {
+        let held = place.hold();
+        let repository = open_repository(&place.repository()).map_err(|error| place.failed(error.into()))?;
+        Ok(Self { place, repository, _held: held })
+    }
+
     /// Lists the wanted files of a commit, by path, from its trees alone.
     ///
     /// `wants` is asked with each path; for a folder, to know whether to look inside, with a path that ends in
@@ -96,11 +100,37 @@ impl Blobs<'_> {
         known: &dyn Fn(&str) -> Option<&'k Listed>,
         limits: &ReadLimits,
     ) -> Result<BTreeMap<String, Listed>, GitError> {
-        let walked = find_commit(&self.repository, commit).and_then(|commit| {
+        let tree = find_commit(&self.repository, commit).and_then(|commit| Ok(commit.tree()?));
+        let tree = tree.map_err(|failure| self.place.failed(failure))?;
+        self.walk(commit, &tree, wants, known, limits)
+    }
+
+    /// Lists the wanted files of a tree that is no commit's (yet), as [`Self::list`] does.
+    pub fn list_tree<'k>(
+        &self,
+        tree: &str,
+        wants: &dyn Fn(&str) -> bool,
+        known: &dyn Fn(&str) -> Option<&'k Listed>,
+        limits: &ReadLimits,
+    ) -> Result<BTreeMap<String, Listed>, GitError> {
+        let found = Oid::from_str(tree).and_then(|id| self.repository.find_tree(id));
+        let found = found.map_err(|error| self.place.failed(error.into()))?;
+        self.walk(tree, &found, wants, known, limits)
+    }
+
+    fn walk<'k>(
+        &self,
+        name: &str,
+        tree: &Tree<'_>,
+        wants: &dyn Fn(&str) -> bool,
+        known: &dyn Fn(&str) -> Option<&'k Listed>,
+        limits: &ReadLimits,
+    ) -> Result<BTreeMap<String, Listed>, GitError> {
+        let walked = self.repository.odb().map_err(Failure::Git).and_then(|objects| {
             let mut walk = Walk {
                 repository: &self.repository,
-                objects: self.repository.odb()?,
-                commit: commit.id().to_string(),
+                objects,
+                commit: name.to_owned(),
                 wants,
                 known,
                 limits,
@@ -108,10 +138,10 @@ impl Blobs<'_> {
                 bytes_listed: 0,
                 files: BTreeMap::new(),
             };
-            walk.folder("", &commit.tree()?, 0)?;
+            walk.folder("", tree, 0)?;
             Ok(walk.files)
         });
-        walked.map_err(|failure| self.mirror.failed(failure))
+        walked.map_err(|failure| self.place.failed(failure))
     }
 
     /// Reads the content of a listed file. A Git LFS pointer is [`FileContent::Unreadable`].
@@ -126,7 +156,7 @@ impl Blobs<'_> {
             }
             Ok(FileContent::Bytes(bytes.to_vec()))
         };
-        read().map_err(|error| self.mirror.failed(error.into()))
+        read().map_err(|error| self.place.failed(error.into()))
     }
 }
 
