@@ -23,7 +23,7 @@ mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -40,7 +40,7 @@ use crate::names::{ANNOTATION_REQUESTED_AT, Host, StoreId};
 use crate::plan::{Caps, Removals};
 use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
 use crate::report::{Board, CommitBook, Step, StepTimeouts, StoreState};
-use crate::store::{Snapshot, Store};
+use crate::store::{self, KnownFiles, Snapshot, Store};
 
 use absent::Absent;
 use admission::Gate;
@@ -52,7 +52,7 @@ use fights::Fights;
 use queue::{Lane, Places, Queue, Urgency};
 use runs::{Cut, Due, Runs};
 use source::{Follower, Looked};
-pub use source::{SourceOptions, snapshot};
+pub use source::{SourceOptions, snapshot, snapshot_of_tree};
 use verdicts::Verdicts;
 use waits::Waits;
 
@@ -179,6 +179,7 @@ pub async fn run(
         chance: Arc::clone(&chance),
         incumbents: incumbents(&cluster),
         base,
+        known: Arc::new(Mutex::new(KnownFiles::new(store::Limits::default()))),
         sightings,
     };
     let following = tokio::spawn(follower.follow(look.clone(), looks).instrument(tracing::info_span!("git")));

@@ -4,17 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::Chance;
 use crate::chart::Chart;
-use crate::git::{self, Auth, CommitInfo, GitError, Mirror, ReadLimits, Secret, SourceSettings};
+use crate::git::{self, Auth, Blobs, CommitInfo, GitError, Mirror, ReadLimits, Secret, SourceSettings};
 use crate::metrics::{GitFetch, Metrics};
 use crate::names::{Host, StoreId};
-use crate::store::{self, Freeze, KnownFiles, Listing, RepositoryTree, Snapshot};
+use crate::store::{self, Freeze, KnownFiles, Listing, RepositoryTree, Revision, Snapshot};
 
 /// How far chance moves a poll, so that many daemons do not poll a forge in step.
 const JITTER: f64 = 0.1;
@@ -118,6 +118,8 @@ pub(super) struct Follower {
     pub(super) incumbents: Incumbents,
     /// The commit that an earlier process had in force last.
     pub(super) base: Option<String>,
+    /// What the files of the branch say; clones of it read pull requests.
+    pub(super) known: Arc<Mutex<KnownFiles>>,
     /// What each look found.
     pub(super) sightings: UnboundedSender<Looked>,
 }
@@ -131,7 +133,7 @@ struct Reading {
     options: SourceOptions,
     chart: Arc<Chart>,
     incumbents: Incumbents,
-    known: KnownFiles,
+    known: Arc<Mutex<KnownFiles>>,
     /// What the remote listed at this look; none when it did not.
     pulls: Option<PullHeads>,
     /// The commit that an earlier process had in force last; none once it has been read.
@@ -162,7 +164,7 @@ impl Follower {
             options: self.options.clone(),
             chart: Arc::clone(&self.chart),
             incumbents: Arc::clone(&self.incumbents),
-            known: KnownFiles::new(store::Limits::default()),
+            known: Arc::clone(&self.known),
             pulls: None,
             base: self.base.clone(),
         }
@@ -280,7 +282,7 @@ impl Reading {
         let snapshot = self.read(mirror, &head.commit).map_err(|reason| Frozen::by(&head.commit, reason))?;
         mirror.mark_good(&head.commit)?;
         let info = mirror.commit_info(&head.commit)?;
-        let (read, parsed) = (fetched.elapsed(), self.known.parsed());
+        let (read, parsed) = (fetched.elapsed(), self.known().parsed());
         let arrival = Arrival { fetched, read, info, forced: head.forced, parsed, before: base };
         Ok(Look::Snapshot { snapshot, arrival })
     }
@@ -306,19 +308,47 @@ impl Reading {
     }
 
     fn read(&mut self, mirror: &Mirror, commit: &str) -> Result<Arc<Snapshot>, String> {
-        let Self { chart, incumbents, known, mirror: _, options: _, pulls: _, base: _ } = self;
         let revision = commit.parse().map_err(|error| format!("failed to read commit {commit}: {error}"))?;
         let snapshot = (|| {
-            let blobs = mirror.blobs()?;
+            let (blobs, mut known) = (mirror.blobs()?, self.known());
             let listed =
-                blobs.list(commit, &store::wants, &|path| known.listed(path), &ReadLimits::default());
-            let listing = Listing { revision, files: listed? };
-            let mut contents = |_: &str, id| blobs.content(id);
-            known.read(&listing, &mut contents, &|path| chart.file(path), &**incumbents)
+                blobs.list(commit, &store::wants, &|path| known.listed(path), &ReadLimits::default())?;
+            let listing = Listing { revision, files: listed };
+            read_listing(&blobs, &listing, &mut known, &self.chart, &*self.incumbents)
         })();
         let snapshot = snapshot.map_err(|error| failed(&error))?;
         snapshot.map(Arc::new).map_err(|freeze| format!("commit {commit} can't be used: {freeze}"))
     }
+
+    /// A look that panicked leaves files unread, which the next one reads.
+    fn known(&self) -> MutexGuard<'_, KnownFiles> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a tree that is no commit's (yet), such as what merging a pull request gives, as a commit of the branch is
+/// read. `revision` is what the snapshot shall be called. `known` is a clone of what is known of the branch.
+pub fn snapshot_of_tree(
+    blobs: &Blobs<'_>,
+    tree: &str,
+    revision: Revision,
+    known: &mut KnownFiles,
+    chart: &Chart,
+    incumbents: &dyn Fn() -> BTreeMap<Host, StoreId>,
+) -> Result<Result<Snapshot, Freeze>, GitError> {
+    let listed = blobs.list_tree(tree, &store::wants, &|path| known.listed(path), &ReadLimits::default())?;
+    read_listing(blobs, &Listing { revision, files: listed }, known, chart, incumbents)
+}
+
+fn read_listing(
+    blobs: &Blobs<'_>,
+    listing: &Listing,
+    known: &mut KnownFiles,
+    chart: &Chart,
+    incumbents: &dyn Fn() -> BTreeMap<Host, StoreId>,
+) -> Result<Result<Snapshot, Freeze>, GitError> {
+    let mut contents = |_: &str, id| blobs.content(id);
+    known.read(listing, &mut contents, &|path| chart.file(path), incumbents)
 }
 
 fn open<'a>(mirror: &'a OnceLock<Mirror>, options: &SourceOptions) -> Result<&'a Mirror, GitError> {

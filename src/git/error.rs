@@ -139,6 +139,22 @@ pub enum GitError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A fetch would bring more objects than the limit.
+    #[error("fetch {remote}: it sends more than the limit of {limit} objects")]
+    TooManyObjects {
+        /// The remote, without its user.
+        remote: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A commit can't be merged into the branch at all.
+    #[error("merge commit {commit}: {reason}")]
+    Unmergeable {
+        /// The commit, made printable.
+        commit: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The remote's repository itself is damaged.
     #[error("fetch {remote}: the remote repository is damaged: {reason}")]
     RemoteBroken {
@@ -267,6 +283,8 @@ impl GitError {
             | Self::BranchMissing { .. }
             | Self::UnsupportedFormat { .. }
             | Self::FetchTooLarge { .. }
+            | Self::TooManyObjects { .. }
+            | Self::Unmergeable { .. }
             | Self::RemoteBroken { .. }
             | Self::TooMany { .. }
             | Self::TooLarge { .. }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::path::Path;
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid, PackBuilderStage, Repository};
 
 /// Which of the two repositories failed.
 pub(super) enum CopyError {
@@ -13,12 +13,12 @@ pub(super) enum CopyError {
 }
 
 /// Copies commits with all that they reach, but for what the refs of the target reach already. `may_go_on` is asked
-/// again and again, with the bytes copied so far.
+/// again and again, with the bytes copied so far and the objects that are to be copied.
 pub(super) fn copy(
     source: &Path,
     target: &Repository,
     wanted: &[Oid],
-    may_go_on: &dyn Fn(u64) -> bool,
+    may_go_on: &dyn Fn(u64, usize) -> bool,
 ) -> Result<(), CopyError> {
     let objects = target.odb().map_err(CopyError::Target)?;
     let missing: Vec<_> = wanted.iter().filter(|id| !objects.exists(**id)).collect();
@@ -27,7 +27,11 @@ pub(super) fn copy(
     }
     let source = Repository::open(source).map_err(CopyError::Source)?;
     let mut pack = source.packbuilder().map_err(CopyError::Source)?;
-    pack.set_progress_callback(|_, _, _| may_go_on(0)).map_err(CopyError::Source)?;
+    let adding = |stage, objects: u32, _| match stage {
+        PackBuilderStage::AddingObjects => may_go_on(0, objects as usize),
+        PackBuilderStage::Deltafication => may_go_on(0, 0),
+    };
+    pack.set_progress_callback(adding).map_err(CopyError::Source)?;
     let haves = haves(target).map_err(CopyError::Target)?;
     let counted = (|| {
         let mut walk = source.revwalk()?;
@@ -51,7 +55,7 @@ pub(super) fn copy(
     let written = pack.foreach(|bytes| {
         received += bytes.len() as u64;
         let written = writer.write_all(bytes);
-        let done = may_go_on(received) && written.is_ok();
+        let done = may_go_on(received, 0) && written.is_ok();
         *failure.borrow_mut() = written.err();
         done
     });

@@ -6,8 +6,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,11 +14,9 @@ use std::time::{Duration, SystemTime};
 use git2::{Commit, ErrorCode, ObjectType, Oid, Reference, Repository};
 use tracing::warn;
 
+use super::claim::Claim;
 use super::error::{GitError, one_line};
-use super::place::{
-    Failure, Place, create_repository, damaged_path, incoming_path, open_repository, remove_folder,
-    repository_path,
-};
+use super::place::{Failure, Place, create_repository, open_repository, remove_folder, repository_path};
 use super::settings::{Auth, SourceSettings};
 use super::url::Parts;
 
@@ -45,15 +42,7 @@ pub struct Mirror {
     pub(super) fetching: Mutex<()>,
     /// The heads of pull requests that the last fetch saw.
     pub(super) pulls: Mutex<Arc<BTreeMap<u64, String>>>,
-    /// The lock is on the open file: it goes when the process goes, however that happens.
-    lock: File,
-}
-
-impl Drop for Mirror {
-    fn drop(&mut self) {
-        // Closing is not enough: a child process that is just being started holds the open file for a moment.
-        let _ = self.lock.unlock();
-    }
+    _claim: Claim,
 }
 
 /// Tells who made a commit and why. All text is one printable line.
@@ -80,19 +69,15 @@ impl Mirror {
             path: folder.to_owned(),
             source,
         })?;
-        let mut lock = claim(folder)?;
+        let claim = Claim::take(folder, MARKER, "mirror of a git repository", &settings)?;
         let repository = repository_path(folder);
-        for leftover in [incoming_path(folder), damaged_path(folder)] {
-            remove_folder(&leftover)?;
-        }
-        keep_only_own(&mut lock, folder, &settings)?;
         let mirror = Self {
             place: Place::new(folder),
             auth: Mutex::new(settings.auth.clone()),
             settings,
             fetching: Mutex::new(()),
             pulls: Mutex::default(),
-            lock,
+            _claim: claim,
         };
         if repository.exists() {
             remove_stale_files(&repository);
@@ -205,7 +190,7 @@ fn commit_of(repository: &Repository, name: &str) -> Result<Option<String>, Fail
     }
 }
 
-fn check_settings(settings: &SourceSettings) -> Result<(), GitError> {
+pub(super) fn check_settings(settings: &SourceSettings) -> Result<(), GitError> {
     let branch = &settings.branch;
     if branch.starts_with('-') || !Reference::is_valid_name(&format!("refs/heads/{branch}")) {
         let reason = format!("`{}` is not the name of a branch", one_line(branch, 80));
@@ -214,7 +199,7 @@ fn check_settings(settings: &SourceSettings) -> Result<(), GitError> {
     check_auth(settings, &settings.auth)
 }
 
-fn check_auth(settings: &SourceSettings, auth: &Auth) -> Result<(), GitError> {
+pub(super) fn check_auth(settings: &SourceSettings, auth: &Auth) -> Result<(), GitError> {
     let reason = match (settings.url.parts(), auth) {
         (Parts::Https { .. }, Auth::SshKey { .. }) => "an ssh key does not log in over https; give a token",
         (Parts::Ssh { .. }, Auth::Anonymous | Auth::Token { .. }) => {
@@ -228,64 +213,6 @@ fn check_auth(settings: &SourceSettings, auth: &Auth) -> Result<(), GitError> {
         | (Parts::Ssh { .. }, Auth::SshKey { .. }) => return Ok(()),
     };
     Err(GitError::Settings { remote: settings.url.to_string(), reason: reason.to_owned() })
-}
-
-/// Makes a folder ours, or finds that it is, and locks it.
-fn claim(folder: &Path) -> Result<File, GitError> {
-    let storage = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| GitError::Storage { action, path, source }
-    };
-    fs::create_dir_all(folder).map_err(storage("create", folder))?;
-    let marker = folder.join(MARKER);
-    if !marker.is_file() {
-        for entry in fs::read_dir(folder).map_err(storage("list", folder))? {
-            let name = entry.map_err(storage("list", folder))?.file_name();
-            // A freshly made file system has this folder at its root.
-            if name != "lost+found" && name != MARKER {
-                return Err(GitError::NotOurs { folder: folder.to_owned() });
-            }
-        }
-    }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&marker)
-        .map_err(storage("open", &marker))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(GitError::InUse { folder: folder.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(GitError::Storage { action: "lock", path: marker, source }),
-    }
-}
-
-/// Empties the mirror when it is of another source than the settings say: a last good commit of one repository
-/// must never stand in for another's.
-fn keep_only_own(marker: &mut File, folder: &Path, settings: &SourceSettings) -> Result<(), GitError> {
-    let SourceSettings { url, branch, auth: _, ca_file: _, timeout: _, max_fetch_bytes: _, pulls: _ } =
-        settings;
-    let wanted = format!(
-        "This folder is storekeeper's mirror of a git repository. It is made anew when it is missing.\n\
-         source: {url}\nbranch: {branch}\n"
-    );
-    let storage = |action| {
-        let path = folder.join(MARKER);
-        move |source| GitError::Storage { action, path, source }
-    };
-    let mut found = String::new();
-    marker.read_to_string(&mut found).map_err(storage("read"))?;
-    if found == wanted {
-        return Ok(());
-    }
-    let repository = repository_path(folder);
-    if repository.exists() {
-        warn!(mirror.folder = %folder.display(), source.url = %url, source.branch = branch, "the mirror is of another source: made anew");
-        remove_folder(&repository)?;
-    }
-    marker.rewind().and_then(|()| marker.set_len(0)).map_err(storage("write"))?;
-    marker.write_all(wanted.as_bytes()).map_err(storage("write"))
 }
 
 /// Drops the refs whose commit or tree can't be read. Returns whether all could be.
@@ -308,7 +235,7 @@ fn drop_unreadable(repository: &Repository) -> Result<bool, git2::Error> {
 
 /// Removes what a killed process left: a stale lock would fail every later write, and unfinished packs only
 /// take space. The folder's lock is held, so nobody else is at work here.
-fn remove_stale_files(repository: &Path) {
+pub(super) fn remove_stale_files(repository: &Path) {
     let stale_lock = |path: &Path| path.extension().is_some_and(|extension| extension == "lock");
     let finished = ["pack", "idx", "rev", "keep", "bitmap"];
     let unfinished = |path: &Path| {

@@ -5,13 +5,16 @@
 //! no working tree, no hook, no submodule, no filter, no git configuration but the mirror's own, and no
 //! connection to any host but the one in the source's URL (`relay.rs` holds that line).
 
+mod claim;
 mod error;
 mod fetch;
 mod heads;
 mod known_hosts;
 mod local;
+mod merge;
 mod mirror;
 mod place;
+mod pulls;
 mod read;
 mod relay;
 mod session;
@@ -21,7 +24,9 @@ mod watch;
 
 pub use error::{ErrorKind, GitError, ShownHostKey};
 pub use fetch::Head;
+pub use merge::Merge;
 pub use mirror::{CommitInfo, Mirror};
+pub use pulls::{DEFAULT_MAX_PULL_BYTES, PullRef, Pulls};
 pub use read::{Blobs, ReadLimits};
 pub use settings::{
     Auth, DEFAULT_MAX_FETCH_BYTES, DEFAULT_TIMEOUT, DEFAULT_TOKEN_USERNAME, PullNames, Secret, SourceSettings,

@@ -12,9 +12,9 @@ use super::place::{Failure, Place, open_repository};
 use crate::store::{ContentId, FileContent, Listed};
 
 /// What git calls the kinds of tree entries.
-const MODE_KIND: i32 = 0o170_000;
-const MODE_FOLDER: i32 = 0o040_000;
-const MODE_FILE: i32 = 0o100_000;
+pub(super) const MODE_KIND: i32 = 0o170_000;
+pub(super) const MODE_FOLDER: i32 = 0o040_000;
+pub(super) const MODE_FILE: i32 = 0o100_000;
 const MODE_LINK: i32 = 0o120_000;
 const MODE_SUBMODULE: i32 = 0o160_000;
 
@@ -265,7 +265,7 @@ impl Walk<'_, '_> {
 
 /// Returns a name as it may be shown and, when no file may have that name, why. `git` refuses to make such
 /// names; a hand-made tree may hold them.
-fn checked_name(bytes: &[u8]) -> (String, Option<&'static str>) {
+pub(super) fn checked_name(bytes: &[u8]) -> (String, Option<&'static str>) {
     let Ok(name) = std::str::from_utf8(bytes) else {
         return (
             String::from_utf8_lossy(bytes).escape_debug().to_string(),

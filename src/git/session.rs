@@ -12,13 +12,14 @@ use base64::engine::general_purpose::STANDARD;
 use git2::cert::{Cert, CertHostkey};
 use git2::{
     AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode,
-    FetchOptions, Oid, Remote, RemoteCallbacks, RemoteConnection, RemoteRedirect, Repository,
+    FetchOptions, Oid, Reference, Remote, RemoteCallbacks, RemoteConnection, RemoteRedirect, Repository,
 };
 
 use super::error::{GitError, ShownHostKey, one_line};
 use super::heads::PullHeads;
 use super::known_hosts::{self, Opinion};
 use super::local::{self, CopyError};
+use super::pulls::PullRef;
 use super::relay::{Bounds, Https, Mode, Relay, Verdict};
 use super::settings::{Auth, Secret, SourceSettings};
 use super::url::Parts;
@@ -39,6 +40,8 @@ pub(super) struct Session<'a> {
     /// How often the remote asked for a login; more than once means that it refused ours.
     logins: Cell<u32>,
     start: Instant,
+    /// The most objects that may come.
+    pub(super) max_objects: usize,
 }
 
 impl<'a> Session<'a> {
@@ -55,6 +58,7 @@ impl<'a> Session<'a> {
             refusal: RefCell::new(None),
             logins: Cell::new(0),
             start: Instant::now(),
+            max_objects: usize::MAX,
         };
         let (host, port, mode) = match settings.url.parts() {
             Parts::Https { host, port, path: _ } => (host, *port, session.https()?),
@@ -124,7 +128,7 @@ impl<'a> Session<'a> {
         folder: &Path,
     ) -> Result<(), GitError> {
         let ids: Vec<_> = wanted.iter().map(|(_, id)| *id).collect();
-        match local::copy(path, repository, &ids, &|received| self.may_go_on(received)) {
+        match local::copy(path, repository, &ids, &|received, objects| self.may_go_on(received, objects)) {
             Ok(()) => Ok(()),
             Err(CopyError::Source(error)) => Err(self.explain(&error, None)),
             Err(CopyError::Target(error)) => Err(self.explain(&error, Some(folder))),
@@ -163,12 +167,18 @@ impl<'a> Session<'a> {
         callbacks
             .credentials(|_url, _user, allowed| self.log_in(allowed))
             .certificate_check(|certificate, _host| self.check_certificate(certificate))
-            .transfer_progress(|progress| self.may_go_on(progress.received_bytes() as u64))
-            .sideband_progress(|_| self.may_go_on(0));
+            .transfer_progress(|progress| {
+                self.may_go_on(progress.received_bytes() as u64, progress.total_objects())
+            })
+            .sideband_progress(|_| self.may_go_on(0, 0));
         callbacks
     }
 
-    fn may_go_on(&self, received: u64) -> bool {
+    fn may_go_on(&self, received: u64, objects: usize) -> bool {
+        if objects > self.max_objects {
+            self.refuse(GitError::TooManyObjects { remote: self.name(), limit: self.max_objects });
+            return false;
+        }
         let limit = self.settings.max_fetch_bytes;
         if received > limit {
             self.refuse(GitError::FetchTooLarge { remote: self.name(), limit });
@@ -276,6 +286,23 @@ impl<'a> Session<'a> {
         }
         existing.truncate(BRANCHES_NAMED);
         Err(GitError::BranchMissing { remote, branch, existing, total })
+    }
+
+    /// Finds where the heads of pull requests are among the refs that the remote lists.
+    pub(super) fn find<'w>(
+        &self,
+        remote: &Remote<'_>,
+        wanted: &'w [PullRef],
+    ) -> Result<Vec<(&'w PullRef, Oid)>, GitError> {
+        let by_name: BTreeMap<_, _> = wanted.iter().map(|pull| (pull.reference.as_str(), pull)).collect();
+        let heads = remote.list().map_err(|error| self.explain(&error, None))?;
+        let found = heads.iter().filter_map(|head| {
+            let name = panic::catch_unwind(panic::AssertUnwindSafe(|| head.name())).ok()?;
+            // A refspec is made of the name: one that is no name would say more than a name says.
+            let pull = by_name.get(name).filter(|_| Reference::is_valid_name(name))?;
+            Some((*pull, head.oid()))
+        });
+        Ok(found.collect())
     }
 
     /// Turns an error of libgit2 into one that says what to do. What the callbacks and the relay know comes

@@ -20,7 +20,10 @@ pub(super) type ChartFile<'a, 'chart> = &'a dyn Fn(&str) -> Option<&'chart [u8]>
 ///
 /// A file whose content is the same is not read again, and neither is what follows from it computed again: the
 /// stores of one snapshot are those of the one before, but for what changed. Bytes are not kept.
-#[derive(Debug)]
+///
+/// A clone reads another tree of the same repository, such as a pull request's, at the cost of what differs; the
+/// stores that do not differ are the very same ones.
+#[derive(Debug, Clone)]
 pub struct KnownFiles {
     limits: Limits,
     /// Everything under `stores/`, in whatever case, by path.
@@ -36,7 +39,7 @@ pub struct KnownFiles {
 }
 
 /// A file under `stores/`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct KnownFile {
     listed: Listed,
     /// What its path stands for.
@@ -46,7 +49,7 @@ pub(super) struct KnownFile {
 }
 
 /// What the content of a file under `stores/` says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Said {
     /// A store file in its place says this.
     Store(Outcome),

@@ -28,7 +28,7 @@ pub fn wants(path: &str) -> bool {
 }
 
 /// What a path under `stores/` (in whatever case) stands for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Claim {
     /// `stores/<id>.yaml`, as it should be.
     File(StoreId),

@@ -26,7 +26,7 @@ pub(super) fn shape(pattern: &str) -> Regex {
 }
 
 /// A store file read on its own: what still is open is whether another file claims the same host.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Draft {
     pub store: Arc<Store>,
     /// What the file itself says of versions that do not come up.
@@ -66,7 +66,7 @@ impl Draft {
 }
 
 /// What a store file gave.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Outcome {
     /// The store, or why there is none.
     pub draft: Result<Draft, Vec<Problem>>,
