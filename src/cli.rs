@@ -25,9 +25,9 @@ use crate::daemon::{self, Settings, Trigger, Triggers};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::StoreId;
-use crate::preview::{self, Verdict};
+use crate::preview::{self, Outlook};
 use crate::reconcile::{self, Past, Surroundings};
-use crate::report::{Board, StepTimeouts};
+use crate::report::{Board, PlanVerdict, Plans, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, WebState};
 
@@ -74,7 +74,13 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let (board, metrics) = (Board::default(), Metrics::new());
     let (trigger, triggers) = Triggers::new();
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock)?;
-    let state = WebState { board: board.reader(), metrics: metrics.reader(), clock: seconds_now };
+    let plans = Plans::default();
+    let state = WebState {
+        board: board.reader(),
+        metrics: metrics.reader(),
+        plans: plans.reader(),
+        clock: seconds_now,
+    };
     let hooks = arguments.forge.hooks(trigger.clone(), &metrics);
     let router = web::router(state, hooks);
     let stopped = heed_signals(trigger)?;
@@ -138,13 +144,13 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let ledger = Ledger::new(std::path::PathBuf::new());
     let context =
         reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts, ledger, past };
-    let plan = preview::fleet(&context, &snapshot).await;
+    let plan = preview::proposal(&context, None, &snapshot, &Outlook::new(seconds_now())).await;
     output::print_plan(&plan)?;
-    Ok(match plan.verdict() {
-        Verdict::Nothing => ExitCode::SUCCESS,
-        Verdict::Changes => ExitCode::from(1),
-        Verdict::Wrong => ExitCode::from(2),
-        Verdict::Blocked => ExitCode::from(3),
+    Ok(match plan.verdict {
+        PlanVerdict::Nothing => ExitCode::SUCCESS,
+        PlanVerdict::Changes => ExitCode::from(1),
+        PlanVerdict::Wrong => ExitCode::from(2),
+        PlanVerdict::Blocked => ExitCode::from(3),
     })
 }
 

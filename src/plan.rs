@@ -8,7 +8,6 @@ mod backup;
 mod immutable;
 mod inventory;
 mod leaving;
-pub mod moment;
 mod record;
 mod remaining;
 mod removals;
@@ -24,6 +23,8 @@ use crate::names::{
     LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
 };
 use crate::report::{Readiness, Workload};
+
+pub use crate::report::moment;
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};

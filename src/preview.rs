@@ -1,85 +1,175 @@
-//! What the daemon would do if it ran now with these files: the plan of a whole fleet, by the daemon's own
-//! functions, without acting.
+//! What the daemon would do if it ran now with these files: the plan of a change, by the daemon's own functions, without
+//! acting.
+//!
+//! - `changes`: which stores a change touches
+//! - `one`: what would become of one of them
+//! - `removals`: what would become of stores without a file
 
-use std::collections::BTreeMap;
+mod changes;
+mod one;
+mod removals;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt;
 
 use crate::names::StoreId;
-use crate::plan::{self, Fate, RemovalRules, Removals, StorePlan};
-use crate::reconcile::{self, Context, RunError};
-use crate::store::{Problem, Snapshot, StoreEntry};
+use crate::plan::{Gone, Recent};
+use crate::reconcile::Context;
+use crate::report::{PlanProblem, PlanReport, PlanVerdict, StoreAction, StorePlanReport, Truncated};
+use crate::store::{Freeze, Problem, Snapshot};
 
-/// The plan of a fleet.
-#[derive(Debug, Default)]
-pub struct FleetPlan {
-    /// Stores whose files are good, with what a run would do.
-    pub stores: BTreeMap<StoreId, Result<StorePlan, RunError>>,
-    /// Everything wrong with files, whether they name a store or not.
-    pub problems: Vec<Problem>,
-    /// What would become of stores that no file names. What the daemon deleted lately is not counted here.
-    pub removals: Removals,
-    /// Approvals of removals that are not removed, if there are any.
-    pub idle_approvals: Option<String>,
+use changes::{Changes, StoreChange};
+use one::PlannedStore;
+
+/// How many stores of a plan are tried on the API server and listed.
+const MOST_STORES: usize = 500;
+
+/// How many objects of a plan are listed.
+const MOST_OBJECTS: usize = 10_000;
+
+/// How many stores are planned at once: what runs goes first.
+const STORES_AT_ONCE: usize = 4;
+
+/// What a plan is made with besides the cluster and the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// Whether Secrets may be used: the chart's look-ups are answered, and what they hold is masked. Without that nothing
+    /// of the plan comes from a Secret, and what can't be compared for that reason is said.
+    pub lookups: bool,
+    /// Whether the API server is asked what would change, by dry runs.
+    pub fields: bool,
+    /// The time in seconds since 1970.
+    pub now: i64,
+    /// Which stores were deleted lately.
+    pub recent: Recent,
+    /// What was refused a moment ago and may not be marked yet.
+    pub refused_before: BTreeSet<StoreId>,
+    /// What the newest file of a store said of its protection, where this process has seen one.
+    pub protection: BTreeMap<StoreId, bool>,
+    /// Since when stores have no file, where this process knows it.
+    pub gone: BTreeMap<StoreId, Gone>,
 }
 
-/// How a plan ends, worst first; the exit code of `storekeeper plan`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// A file is wrong or a store can't be planned.
-    Wrong,
-    /// The deletion budget, or protection, refuses removals.
-    Blocked,
-    /// Something would change.
-    Changes,
-    /// Nothing would change.
-    Nothing,
-}
-
-impl FleetPlan {
-    /// Judges the plan as a whole.
-    pub fn verdict(&self) -> Verdict {
-        let wrong = |plan: &Result<StorePlan, RunError>| {
-            matches!(plan, Err(_) | Ok(StorePlan::NotOurs(_) | StorePlan::Held(_)))
-        };
-        let changes = |plan: &Result<StorePlan, RunError>| match plan {
-            Ok(StorePlan::Converged) => false,
-            // Only the record of what it was made from would change.
-            Ok(StorePlan::Sync(waves)) => !waves.is_empty(),
-            _ => true,
-        };
-        if !self.problems.is_empty() || self.stores.values().any(wrong) {
-            Verdict::Wrong
-        } else if self.removals.refusal().is_some() {
-            Verdict::Blocked
-        } else if !self.removals.fates.is_empty() || self.stores.values().any(changes) {
-            Verdict::Changes
-        } else {
-            Verdict::Nothing
+impl Outlook {
+    /// Makes the outlook of a process that has seen nothing else yet, with Secrets and dry runs.
+    pub fn new(now: i64) -> Self {
+        Self {
+            lookups: true,
+            fields: true,
+            now,
+            recent: Recent::default(),
+            refused_before: BTreeSet::new(),
+            protection: BTreeMap::new(),
+            gone: BTreeMap::new(),
         }
     }
 }
 
-/// Plans every store of a snapshot against the cluster as it is.
-pub async fn fleet(context: &Context, snapshot: &Snapshot) -> FleetPlan {
-    let mut plan = FleetPlan { problems: snapshot.problems.clone(), ..FleetPlan::default() };
-    for (id, entry) in &snapshot.stores {
-        match entry {
-            StoreEntry::Rejected(problems) => plan.problems.extend(problems.iter().cloned()),
-            StoreEntry::Accepted(store) => {
-                let planned = reconcile::plan_store(context, store, snapshot.revision.as_str()).await;
-                plan.stores.insert(id.clone(), planned.map(|planned| planned.plan));
-            }
+/// Plans what would happen if `proposed` came into force. Only stores that differ from `base`, which is in force, are
+/// planned; without a base every store is.
+///
+/// The report's `base` and `head` are the commits of the two snapshots. Where `proposed` is a merge, its caller sets `head`
+/// to the commit that is proposed, and branch and pull request.
+pub async fn proposal(
+    context: &Context,
+    base: Option<&Snapshot>,
+    proposed: &Snapshot,
+    outlook: &Outlook,
+) -> PlanReport {
+    let changes = Changes::between(base, proposed);
+    let mut report = empty(outlook.now);
+    report.base = base.map(|base| base.revision.to_string());
+    report.head = Some(proposed.revision.clone()).filter(|it| !it.is_working_tree()).map(|it| it.to_string());
+    report.problems = changes.problems.iter().map(problem).collect();
+    report.warnings.clone_from(&changes.warnings);
+    let (tried, untried) = changes.planned.split_at(changes.planned.len().min(MOST_STORES));
+    let plans = tried.iter().map(|change| one::plan(context, base, proposed, change, outlook));
+    let mut planned: Vec<_> = futures::stream::iter(plans).buffered(STORES_AT_ONCE).collect().await;
+    let quick = Outlook { lookups: false, fields: false, ..outlook.clone() };
+    let plans = untried.iter().map(|change| one::plan(context, None, proposed, change, &quick));
+    let rest: Vec<_> = futures::stream::iter(plans).buffered(STORES_AT_ONCE).collect().await;
+    report.truncated.stores = rest.iter().filter(|it| matches!(it, PlannedStore::Changes(_))).count();
+    planned.extend(rest.into_iter().filter(|it| matches!(it, PlannedStore::Fails(_))));
+    report.unchanged = changes.unchanged;
+    for planned in planned {
+        match planned {
+            PlannedStore::Stays => report.unchanged += 1,
+            PlannedStore::Changes(store) | PlannedStore::Fails(store) => report.stores.push(store),
         }
     }
-    let has_file = |store: &StoreId| snapshot.stores.contains_key(store);
-    let (observed, fleet) = context.cluster.without_file(&has_file);
-    let now = (context.surroundings.clock)();
-    plan.removals = plan::removals(
-        &has_file,
-        &observed,
-        &RemovalRules::new(&context.source, &snapshot.fleet, fleet, now),
-    );
-    plan.idle_approvals = plan::idle_approvals(&has_file, &snapshot.fleet.deletion_budget);
-    // What is going already is no change to come.
-    plan.removals.fates.retain(|_, fate| *fate != Fate::Going);
-    plan
+    let removals = removals::plan(context, base, proposed, outlook).await;
+    report.stores.extend(removals.stores);
+    report.blocked = removals.blocked;
+    report.warnings.extend(removals.warnings);
+    finish(report)
+}
+
+/// Makes the plan of a commit that can't be used as a whole.
+pub fn unusable(freeze: &Freeze, now: i64) -> PlanReport {
+    let mut report = empty(now);
+    report.problems = freeze.problems().iter().map(problem).collect();
+    if report.problems.is_empty() {
+        let message = freeze.to_string();
+        report.problems.push(PlanProblem { path: String::new(), line: None, column: None, message });
+    }
+    finish(report)
+}
+
+fn empty(now: i64) -> PlanReport {
+    PlanReport {
+        verdict: PlanVerdict::Nothing,
+        base: None,
+        branch: None,
+        head: None,
+        pull: None,
+        made: now,
+        stores: Vec::new(),
+        problems: Vec::new(),
+        blocked: Vec::new(),
+        warnings: Vec::new(),
+        truncated: Truncated::default(),
+        unchanged: 0,
+    }
+}
+
+/// Judges what is collected, puts it in order, and leaves out what nobody would read.
+fn finish(mut report: PlanReport) -> PlanReport {
+    report.stores.sort_by(|one, other| one.store.cmp(&other.store));
+    report.verdict = verdict(&report);
+    let mut room = MOST_OBJECTS;
+    for store in &mut report.stores {
+        let kept = store.objects.len().min(room);
+        report.truncated.objects += store.objects.len() - kept;
+        store.objects.truncate(kept);
+        room -= kept;
+    }
+    report
+}
+
+fn verdict(report: &PlanReport) -> PlanVerdict {
+    let any = |such: fn(&StorePlanReport) -> bool| report.stores.iter().any(such);
+    if !report.problems.is_empty() || any(|store| store.action == StoreAction::Wrong) {
+        PlanVerdict::Wrong
+    } else if !report.blocked.is_empty() || any(|store| store.action == StoreAction::Keep) {
+        PlanVerdict::Blocked
+    } else if !report.stores.is_empty() || report.truncated.stores > 0 {
+        PlanVerdict::Changes
+    } else {
+        PlanVerdict::Nothing
+    }
+}
+
+fn problem(problem: &Problem) -> PlanProblem {
+    let Problem { file, line, column, message, snippet: _ } = problem.clone();
+    PlanProblem { path: file, line, column, message }
+}
+
+/// Whether a store's file says something else than before, as far as that changes anything.
+fn differs(change: &StoreChange<'_>) -> bool {
+    let StoreChange { before, store } = change;
+    before.is_none_or(|before| {
+        let said = |it: &crate::store::Store| (it.digest().to_owned(), it.protect, it.rollback);
+        !std::sync::Arc::ptr_eq(before, store) && said(before) != said(store)
+    })
 }

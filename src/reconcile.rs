@@ -32,10 +32,9 @@ pub use act::{StepError, StepsFailed};
 pub use conclude::Question;
 use conclude::{Wanted, conclude, note_ready};
 pub use past::{Past, PastError};
-use prepare::Planned;
-pub use prepare::{inputs, plan_store};
+pub use prepare::{Planned, inputs, manifests, plan_store};
 pub use remove::{Leaving, LeavingMemory, Permit};
-pub use render::{RenderFailure, Surroundings, render_offline};
+pub use render::{Answers, LookUps, RenderFailure, Surroundings, render_offline};
 
 /// What every run needs.
 #[derive(Clone)]
@@ -242,6 +241,21 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Says whose namespace it is and what to do.
+    pub fn not_ours(owner: Owner<'_>, ownership: &Ownership) -> Self {
+        let detail = match ownership {
+            Ownership::OtherSource(source) => format!(
+                "it belongs to the store of the same name from source {source}; rename this store or remove the other"
+            ),
+            Ownership::Ours | Ownership::Foreign => {
+                "it exists and storekeeper did not make it (or its storekeeper \
+                 labels were taken off); rename the store, remove that namespace, or put the labels back"
+                    .to_owned()
+            }
+        };
+        Self::NotOurs { namespace: owner.store.namespace(), detail }
+    }
+
     /// Returns how long the API server asks to wait before the next try, in seconds; 0 when it does not say.
     pub fn retry_after(&self) -> u32 {
         match self {
@@ -304,7 +318,7 @@ async fn sync(
     memory: &Memory,
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
-    let planned = plan_store(context, store, revision).await?;
+    let planned = plan_store(context, store, revision, &LookUps::Cluster).await?;
     let Planned { plan, observed, inputs, manifests, probe, aim } = planned;
     let wanted = Wanted { store, held: aim.held.as_ref() };
     let waves = match plan {
@@ -313,7 +327,7 @@ async fn sync(
             return Ok(Conclusion::new(Done::Waiting, Some(StoreState::Failed), reason));
         }
         StorePlan::AwaitDeletion => return Ok(awaiting_deletion(context, owner, &observed, memory).await),
-        StorePlan::NotOurs(ownership) => return Err(not_ours(owner, &ownership)),
+        StorePlan::NotOurs(ownership) => return Err(RunError::not_ours(owner, &ownership)),
         StorePlan::Sync(waves) => waves,
     };
     let waves = if memory.withhold_healing {
@@ -401,18 +415,4 @@ async fn awaiting_deletion(
 
 fn owns(owner: Owner<'_>, observed: &ObservedStore) -> bool {
     observed.namespace.as_ref().is_some_and(|namespace| namespace.ownership(owner) == Ownership::Ours)
-}
-
-fn not_ours(owner: Owner<'_>, ownership: &Ownership) -> RunError {
-    let detail = match ownership {
-        Ownership::OtherSource(source) => format!(
-            "it belongs to the store of the same name from source {source}; rename this store or remove the other"
-        ),
-        Ownership::Ours | Ownership::Foreign => {
-            "it exists and storekeeper did not make it (or its storekeeper \
-             labels were taken off); rename the store, remove that namespace, or put the labels back"
-                .to_owned()
-        }
-    };
-    RunError::NotOurs { namespace: owner.store.namespace(), detail }
 }

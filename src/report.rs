@@ -9,9 +9,14 @@
 //! - `status`: what is said on a forge about a commit
 //! - `commit`: what becomes of a commit, store by store
 //! - `delivery`: everything that a forge is told
+//! - `plan`: what a change in git would do, and `plans` the newest of these
+//! - `moment`: times as they are written
 
 mod commit;
 mod delivery;
+pub mod moment;
+mod plan;
+mod plans;
 mod probe;
 mod readiness;
 mod rollout;
@@ -31,6 +36,11 @@ pub use commit::{
     Change, CommitBook, CommitHead, CommitReport, Moved, NewCommit, Progress, StoreVerdict, changes, status,
 };
 pub use delivery::Delivery;
+pub use plan::{
+    FieldChange, Lost, LostKind, ObjectAction, ObjectChange, PlanProblem, PlanReport, PlanVerdict,
+    StoreAction, StorePlanReport, Truncated,
+};
+pub use plans::{Plans, PlansReader};
 pub use probe::{ProbeFailure, ProbeTarget, ProbeTargetError, Probed};
 pub use readiness::{Readiness, WORKLOAD_KINDS, Workload, workload};
 pub use rollout::{Version, failed_rollout, rolled_back, silent_rollout};

@@ -48,6 +48,11 @@ impl Revision {
         Self("0".repeat(40))
     }
 
+    /// Whether it stands for files as they lie on disk.
+    pub fn is_working_tree(&self) -> bool {
+        *self == Self::working_tree()
+    }
+
     /// Returns the first 10 digits, for people.
     pub fn short(&self) -> &str {
         &self.0[..10]

@@ -19,7 +19,7 @@ use axum::{Json, Router};
 
 use crate::metrics::{self, MetricsReader, Summary};
 use crate::names::{STORES_FOLDER, StoreId};
-use crate::report::BoardReader;
+use crate::report::{BoardReader, PlansReader};
 
 pub use api::{Fleet, Store, Stores};
 pub use hooks::Hooks;
@@ -34,6 +34,8 @@ pub struct WebState {
     pub board: BoardReader,
     /// What was counted and timed.
     pub metrics: MetricsReader,
+    /// The newest plans of pull requests.
+    pub plans: PlansReader,
     /// Tells the time in seconds since 1970, for the ages on the page.
     pub clock: fn() -> i64,
 }

@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
 use storekeeper::metrics::Metrics;
-use storekeeper::report::{Board, Step, StoreReport, StoreState};
+use storekeeper::report::{Board, Plans, Step, StoreReport, StoreState};
 use storekeeper::web::{WebState, router};
 use tower::ServiceExt;
 
@@ -29,7 +29,12 @@ impl Answer {
 }
 
 async fn send(board: &Board, metrics: &Metrics, method: &str, path: &str) -> Answer {
-    let state = WebState { board: board.reader(), metrics: metrics.reader(), clock: || NOW };
+    let state = WebState {
+        board: board.reader(),
+        metrics: metrics.reader(),
+        plans: Plans::default().reader(),
+        clock: || NOW,
+    };
     let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
     let (head, body) = router(state, None).oneshot(request).await.unwrap().into_parts();
     let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();

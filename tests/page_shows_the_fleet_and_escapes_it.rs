@@ -5,7 +5,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use storekeeper::metrics::Metrics;
-use storekeeper::report::{Board, FleetReport, Picture, Step, StoreReport, StoreState};
+use storekeeper::report::{Board, CommitBook, FleetReport, Picture, Plans, Step, StoreReport, StoreState};
 use storekeeper::web::{WebState, router};
 use tower::ServiceExt;
 
@@ -16,7 +16,12 @@ const ESCAPED: &str = "&lt;script&gt;alert(&#39;&amp;&quot;&#39;)&lt;/script&gt;
 async fn page(picture: Picture) -> String {
     let board = Board::default();
     board.update(|shown| *shown = picture);
-    let state = WebState { board: board.reader(), metrics: Metrics::new().reader(), clock: || NOW };
+    let state = WebState {
+        board: board.reader(),
+        metrics: Metrics::new().reader(),
+        plans: Plans::default().reader(),
+        clock: || NOW,
+    };
     let response = router(state, None).oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
@@ -53,8 +58,10 @@ fn marked(mark: &str) -> Picture {
         not_asked: some("not_asked"),
         held_until: Some(1_760_000_005),
         admission: some("admission"),
+        forge: Some(format!("3 to be told: {HOSTILE}")),
     };
-    Picture { fleet, stores: [store, other].into_iter().map(|store| (store.name.clone(), store)).collect() }
+    let stores = [store, other].into_iter().map(|store| (store.name.clone(), store)).collect();
+    Picture { fleet, stores, commits: CommitBook::default() }
 }
 
 fn count(page: &str, character: char) -> usize {
@@ -133,8 +140,12 @@ async fn the_page_without_stores_says_what_to_do() {
 async fn the_policy_allows_the_style_sheet_on_the_page_and_nothing_else() {
     use base64::Engine;
     use sha2::Digest;
-    let state =
-        WebState { board: Board::default().reader(), metrics: Metrics::new().reader(), clock: || NOW };
+    let state = WebState {
+        board: Board::default().reader(),
+        metrics: Metrics::new().reader(),
+        plans: Plans::default().reader(),
+        clock: || NOW,
+    };
     let response = router(state, None).oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let page = page(Picture::default()).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::render::LookUps;
 use super::rollback::{self, Aim};
 use super::{Context, RunError, render};
 use crate::chart::Chart;
@@ -18,15 +19,22 @@ const LOOKS: usize = 3;
 pub struct Planned {
     /// The plan.
     pub plan: StorePlan,
-    pub(super) observed: ObservedStore,
+    /// What the caches held.
+    pub observed: ObservedStore,
     pub(super) inputs: Fingerprint,
-    pub(super) manifests: Vec<Manifest>,
+    /// What was rendered; empty when nothing had to be.
+    pub manifests: Vec<Manifest>,
     pub(super) probe: Option<ProbeTarget>,
     pub(super) aim: Aim,
 }
 
 /// Plans one store that git wants, without acting: what a run would do now.
-pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -> Result<Planned, RunError> {
+pub async fn plan_store(
+    context: &Context,
+    store: &Arc<Store>,
+    revision: &str,
+    look_ups: &LookUps,
+) -> Result<Planned, RunError> {
     let owner = Owner { store: &store.id, source: &context.source };
     for _ in 0..LOOKS {
         if let Some(inventory) = context.cluster.observe(&store.id).inventory {
@@ -52,7 +60,7 @@ pub async fn plan_store(context: &Context, store: &Arc<Store>, revision: &str) -
             }
             (not_now, _) => return Ok(unrendered(not_now, observed, aim)),
         }
-        let manifests = manifests(context, owner, &aim.store, &observed).await?;
+        let manifests = manifests(context, owner, &aim.store, &observed, look_ups).await?;
         if let Some(reason) = aim.is_lost(&observed, &inputs, &manifests) {
             return Ok(unrendered(StorePlan::Held(reason), observed, aim));
         }
@@ -84,14 +92,15 @@ pub fn inputs(store: &Store, chart: &Chart, served: Fingerprint) -> Fingerprint 
     )
 }
 
-/// Renders and prepares; when a kind is unknown, the cluster is asked once more what it serves.
-pub(super) async fn manifests(
+/// Renders and prepares a store's objects; when a kind is unknown, the cluster is asked once more what it serves.
+pub async fn manifests(
     context: &Context,
     owner: Owner<'_>,
     store: &Arc<Store>,
     observed: &ObservedStore,
+    look_ups: &LookUps,
 ) -> Result<Vec<Manifest>, RunError> {
-    let rendered = render::render(context, store, observed).await?;
+    let rendered = render::render(context, store, observed, look_ups).await?;
     let resolve = |version: &str, kind: &str| context.cluster.resolve(version, kind);
     if crate::manifest::has_unknown_kind(&rendered, &resolve) {
         context.cluster.rediscover().await?;

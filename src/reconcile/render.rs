@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -62,6 +62,41 @@ pub struct Surroundings {
     pub entropy: Entropy,
 }
 
+/// What a rendering's look-ups found, by what was asked.
+pub type Answers = BTreeMap<LookupQuery, Value>;
+
+/// Where the answers to a rendering's look-ups come from. Whoever acts takes them from the cluster.
+#[derive(Debug, Clone, Default)]
+pub enum LookUps {
+    /// From the store's own namespace.
+    #[default]
+    Cluster,
+    /// From there, and they are noted down.
+    Noted(Arc<Mutex<Answers>>),
+    /// From these and nowhere else.
+    Given(Arc<Answers>),
+    /// From nowhere: each finds nothing, and the cluster is not asked.
+    Nowhere,
+}
+
+impl LookUps {
+    /// Answers without the cluster, if that is how it is.
+    fn known(&self, query: &LookupQuery) -> Option<Value> {
+        match self {
+            Self::Cluster | Self::Noted(_) => None,
+            Self::Given(answers) => Some(answers.get(query).cloned().unwrap_or_else(nothing)),
+            Self::Nowhere => Some(nothing()),
+        }
+    }
+
+    fn note(&self, query: &LookupQuery, answer: &Value) {
+        if let Self::Noted(answers) = self {
+            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers.insert(query.clone(), answer.clone());
+        }
+    }
+}
+
 /// Tells charts what the cluster serves.
 fn capabilities(cluster: &Cluster) -> Capabilities {
     let (version, served) = cluster.served();
@@ -73,6 +108,7 @@ pub(super) async fn render(
     context: &Context,
     store: &Arc<Store>,
     observed: &ObservedStore,
+    look_ups: &LookUps,
 ) -> Result<Vec<(String, Value)>, RenderFailure> {
     let namespace = store.id.namespace();
     let attempt = Attempt {
@@ -85,12 +121,16 @@ pub(super) async fn render(
     };
     let namespace = &namespace;
     answering(attempt, move |query| async move {
-        let LookupQuery { api_version, kind, namespace: _, name } = &query;
-        let found = context.cluster.look_up(api_version, kind, namespace, name).await?;
-        match found {
-            Some(object) => Ok(object),
-            None => check_absence(&query, observed).map(|()| nothing()),
+        if let Some(answer) = look_ups.known(&query) {
+            return Ok(answer);
         }
+        let LookupQuery { api_version, kind, namespace: _, name } = &query;
+        let answer = match context.cluster.look_up(api_version, kind, namespace, name).await? {
+            Some(object) => object,
+            None => check_absence(&query, observed).map(|()| nothing())?,
+        };
+        look_ups.note(&query, &answer);
+        Ok(answer)
     })
     .await
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::prepare::{inputs, manifests};
+use super::render::LookUps;
 use crate::manifest::{Fingerprint, Manifest, Owner};
 use crate::plan::{self, DesiredStore, Held, Inventory, LastGood, ObservedStore};
 use crate::report::{Version, rolled_back};
@@ -148,7 +149,7 @@ async fn check(
         return Err(format!("its host was {} then, and may be another store's now", before.host));
     }
     let owner = Owner { store: &wanted.id, source: &context.source };
-    let rendered = manifests(context, owner, &before, observed).await;
+    let rendered = manifests(context, owner, &before, observed, &LookUps::Cluster).await;
     let rendered = rendered.map_err(|error| format!("failed to {error}"))?;
     let inputs = inputs(&before, &context.chart, context.cluster.served_fingerprint());
     if !is_same(good, &inputs, &rendered) {
