@@ -73,16 +73,15 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     );
     let (board, metrics) = (Board::default(), Metrics::new());
     let (trigger, triggers) = Triggers::new();
-    let telling = arguments.forge.telling(&source.settings.url, surroundings().clock)?;
     let plans = Plans::default();
+    let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
     let state = WebState {
         board: board.reader(),
         metrics: metrics.reader(),
         plans: plans.reader(),
         clock: seconds_now,
     };
-    let hooks = arguments.forge.hooks(trigger.clone(), &metrics);
-    let router = web::router(state, hooks);
+    let router = web::router(state, arguments.forge.deliveries(trigger.clone(), &metrics));
     let stopped = heed_signals(trigger)?;
     let when_stopped = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;

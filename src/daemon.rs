@@ -13,46 +13,51 @@ mod exits;
 mod fights;
 mod pace;
 mod planning;
+mod pulls;
 mod queue;
 mod runs;
 mod snapshots;
 mod source;
+mod telling;
+mod trigger;
 mod verdicts;
 mod waits;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings};
-use crate::forge::Forge;
-use crate::journal::{Journal, JournalError};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::names::{ANNOTATION_REQUESTED_AT, Host, StoreId};
+use crate::names::{Host, StoreId};
 use crate::plan::{Caps, Removals};
 use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
-use crate::report::{Board, CommitBook, Step, StepTimeouts, StoreState};
+use crate::report::{Board, Step, StepTimeouts, StoreState};
 use crate::store::{self, KnownFiles, Snapshot, Store};
 
 use absent::Absent;
 use admission::Gate;
 use asking::Asking;
 pub use asking::AskingOptions;
-use clerk::Clerk;
 use conclusions::Census;
 use fights::Fights;
+pub use pulls::PlanForks;
+use pulls::Scene;
 use queue::{Lane, Places, Queue, Urgency};
 use runs::{Cut, Due, Runs};
 use source::{Follower, Looked};
 pub use source::{SourceOptions, snapshot, snapshot_of_tree};
+pub use telling::Telling;
+use telling::employ;
+pub use trigger::{Trigger, Triggers};
 use verdicts::Verdicts;
 use waits::Waits;
 
@@ -61,9 +66,6 @@ const STOP_GRACE: Duration = Duration::from_secs(8);
 
 /// How long the clerk may take to write down what it was left when the daemon stops.
 const CLERK_GRACE: Duration = Duration::from_secs(2);
-
-/// How many commits an earlier process left are taken up.
-const COMMITS_RESUMED: i64 = 100;
 
 /// How many runs that take long may be under way at once, besides those that do not.
 const SLOW_PLACES: usize = 64;
@@ -102,54 +104,6 @@ pub struct Settings {
     pub triggers: Triggers,
 }
 
-/// What is told outside of commits and pull requests.
-#[derive(Clone)]
-pub struct Telling {
-    /// The forge, if there is one.
-    pub forge: Option<Forge>,
-    /// Where our own pages are for people, without a slash at the end.
-    pub pages: Option<String>,
-    /// How many stores of one commit have a status of their own.
-    pub own_statuses: usize,
-}
-
-/// Makes the daemon look at the repository now, from outside. Cloned handles do the same.
-#[derive(Debug, Clone)]
-pub struct Trigger {
-    look: UnboundedSender<()>,
-    retry: UnboundedSender<()>,
-}
-
-/// The daemon's end of a [`Trigger`].
-#[derive(Debug)]
-pub struct Triggers {
-    trigger: Trigger,
-    looks: UnboundedReceiver<()>,
-    retries: UnboundedReceiver<()>,
-}
-
-impl Triggers {
-    /// Makes both ends.
-    pub fn new() -> (Trigger, Self) {
-        let ((look, looks), (retry, retries)) = (unbounded_channel(), unbounded_channel());
-        let trigger = Trigger { look, retry };
-        (trigger.clone(), Self { trigger, looks, retries })
-    }
-}
-
-impl Trigger {
-    /// Asks for a look at the repository.
-    pub fn look(&self) {
-        let _ = self.look.send(());
-    }
-
-    /// Asks for a look at the repository, and for a run of every store that waits for its next try.
-    pub fn retry(&self) {
-        let _ = self.retry.send(());
-        self.look();
-    }
-}
-
 /// Runs until `stop` resolves, then finishes or abandons what is under way.
 ///
 /// Fails only when the cluster's settings can't be used: no wait will mend those.
@@ -170,7 +124,7 @@ pub async fn run(
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
     let (verdicts, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
     let Triggers { trigger: Trigger { look, .. }, looks, mut retries } = settings.triggers;
-    let mirror = Arc::new(OnceLock::new());
+    let (mirror, known) = (Arc::default(), Arc::new(Mutex::new(KnownFiles::new(store::Limits::default()))));
     let follower = Follower {
         options: settings.source.clone(),
         mirror: Arc::clone(&mirror),
@@ -179,85 +133,27 @@ pub async fn run(
         chance: Arc::clone(&chance),
         incumbents: incumbents(&cluster),
         base,
-        known: Arc::new(Mutex::new(KnownFiles::new(store::Limits::default()))),
+        known: Arc::clone(&known),
         sightings,
     };
     let following = tokio::spawn(follower.follow(look.clone(), looks).instrument(tracing::info_span!("git")));
-    let Settings { surroundings, timeouts, chart, .. } = settings;
-    let (past, ledger) = (Past::new(mirror, Arc::clone(&chart)), Ledger::new(settings.removals));
+    let Settings { surroundings, timeouts, chart, removals, .. } = settings;
+    let (past, ledger) = (Past::new(mirror, Arc::clone(&chart)), Ledger::new(removals));
     let context = Context { cluster, chart, source, surroundings, timeouts, ledger, past };
-    let asking = Asking::new(settings.asking, Arc::clone(&chance));
-    board.update(|picture| picture.fleet.not_asked = asking.not_asked());
     let mut daemon = Daemon {
-        context,
-        board,
-        metrics,
-        chance,
         places: Places { fast: settings.concurrency, slow: SLOW_PLACES },
-        queue: Queue::default(),
-        runs: Runs::default(),
-        snapshot: None,
-        accepted: BTreeMap::new(),
-        removals: Removals::default(),
-        requested: BTreeMap::new(),
-        first_pass: BTreeSet::new(),
-        is_ready: false,
-        census: Census::default(),
-        host_waits: BTreeMap::new(),
-        asking,
-        waits: Waits::default(),
-        fights: Fights::default(),
-        held_until: None,
+        asking: Asking::new(settings.asking, Arc::clone(&chance)),
         gate: Gate::new(settings.caps),
-        absent: Absent::default(),
-        look,
-        verdicts,
-        requests: BTreeMap::new(),
+        ..Daemon::new(context, board, metrics, chance, look, verdicts)
     };
+    daemon.board.update(|picture| picture.fleet.not_asked = daemon.asking.not_asked());
+    daemon.employ_planner(settings.telling, settings.source, known);
     daemon.work(&changes, sighted, &mut retries, stop).await;
     following.abort();
     // What the clerk was left is written down; what the forge was not told is told after the next start.
     drop(daemon);
     let _ = tokio::time::timeout(CLERK_GRACE, clerk).await;
     Ok(())
-}
-
-/// Opens the journal, takes up what an earlier process left in it, and sets a clerk to work. Returns the commit that was in
-/// force last too.
-async fn employ(
-    settings: &Settings,
-    board: &Board,
-    metrics: &Metrics,
-    chance: &Chance,
-) -> (Verdicts, Option<String>, JoinHandle<()>) {
-    let journal = Journal::open(&settings.journal).await;
-    let commits = match &journal {
-        Ok(journal) => journal.commits(COMMITS_RESUMED).await,
-        Err(_) => Ok(Vec::new()),
-    };
-    let failed = |error: &JournalError| {
-        metrics.journal_failed();
-        tracing::error!(
-            "failed to {error}; stores go on, and what becomes of commits is remembered until the next start"
-        );
-    };
-    let journal = journal.inspect_err(&failed).ok();
-    let commits = commits.inspect_err(&failed).unwrap_or_default();
-    let base = commits.iter().rev().find(|commit| commit.refused.is_none());
-    let base = base.map(|commit| commit.revision.clone());
-    board.update(|picture| picture.commits = CommitBook::resume(commits));
-    let Telling { forge, pages, own_statuses } = settings.telling.clone();
-    let (desk, errands) = Clerk::desk(forge.is_some());
-    let clerk = Clerk {
-        journal,
-        forge,
-        metrics: metrics.clone(),
-        board: board.clone(),
-        clock: Arc::clone(&settings.surroundings.clock),
-        chance: Arc::clone(chance),
-    };
-    let working = tokio::spawn(clerk.work(errands).instrument(tracing::info_span!("clerk")));
-    (Verdicts { desk, pages, own_statuses, next_check: Some(Instant::now()) }, base, working)
 }
 
 /// Makes the question which store holds which host.
@@ -359,11 +255,51 @@ struct Daemon {
     look: UnboundedSender<()>,
     /// What becomes of commits.
     verdicts: Verdicts,
+    /// What the planner of pull requests is shown, if there is one.
+    scenes: Option<watch::Sender<Option<Scene>>>,
     /// What people last wrote on namespaces to have their stores looked at.
     requests: BTreeMap<StoreId, String>,
 }
 
 impl Daemon {
+    /// Makes a daemon that has seen nothing yet.
+    fn new(
+        context: Context,
+        board: Board,
+        metrics: Metrics,
+        chance: Chance,
+        look: UnboundedSender<()>,
+        verdicts: Verdicts,
+    ) -> Self {
+        Self {
+            context,
+            board,
+            metrics,
+            places: Places { fast: 1, slow: SLOW_PLACES },
+            queue: Queue::default(),
+            runs: Runs::default(),
+            snapshot: None,
+            accepted: BTreeMap::new(),
+            removals: Removals::default(),
+            first_pass: BTreeSet::new(),
+            is_ready: false,
+            census: Census::default(),
+            host_waits: BTreeMap::new(),
+            requested: BTreeMap::new(),
+            asking: Asking::new(None, Arc::clone(&chance)),
+            waits: Waits::default(),
+            fights: Fights::default(),
+            held_until: None,
+            gate: Gate::new(Caps::default()),
+            absent: Absent::default(),
+            look,
+            verdicts,
+            scenes: None,
+            requests: BTreeMap::new(),
+            chance,
+        }
+    }
+
     async fn work(
         &mut self,
         changes: &Changes,
@@ -547,28 +483,6 @@ impl Daemon {
         if known && self.fights.lets(store, Instant::now()) {
             self.queue.mark_moved(store, Instant::now());
         }
-    }
-}
-
-impl Daemon {
-    /// Runs a store and looks at the repository when somebody writes so on the store's namespace.
-    fn note_request(&mut self, store: &StoreId) {
-        let namespace = self.context.cluster.namespace(store).filter(|_| self.context.cluster.is_ours(store));
-        let request = namespace.and_then(|it| it.annotations.get(ANNOTATION_REQUESTED_AT).cloned());
-        let Some(request) = request else {
-            self.requests.remove(store);
-            return;
-        };
-        if self.requests.get(store) == Some(&request) {
-            return;
-        }
-        // At the start every store has a run, and the repository is looked at.
-        if self.is_ready {
-            tracing::info!(store.id = %store, "asked to look at this store by {ANNOTATION_REQUESTED_AT}");
-            self.queue.mark_fresh(store);
-            let _ = self.look.send(());
-        }
-        self.requests.insert(store.clone(), request);
     }
 }
 

@@ -19,6 +19,7 @@ pub mod report;
 pub mod cluster;
 pub mod forge;
 pub mod git;
+pub mod hooks;
 pub mod journal;
 pub mod ledger;
 pub mod metrics;

@@ -37,6 +37,9 @@ const WHY: [&str; 3] = ["changed", "moved", "routine"];
 /// Seconds: from a commit that changes one file to the first sight of ten thousand.
 const GIT_READ_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
+/// Seconds: from one changed store to a fleet of five hundred.
+const PLAN_BUCKETS: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0];
+
 /// How one run over a store ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
@@ -262,6 +265,8 @@ series! {
     hooks: IntCounterVec = counters("storekeeper_hooks_total", "result");
     /// Tries to tell the forge something: sent, busy, unavailable, login_refused, refused.
     told: IntCounterVec = counters("storekeeper_forge_deliveries_total", "result");
+    /// Time in seconds from the beginning of a pull request's plan until it was made.
+    plans: Histogram = histogram("storekeeper_plan_duration_seconds", &PLAN_BUCKETS);
     /// What the forge is still to be told.
     outbox: IntGauge = gauge("storekeeper_forge_outbox");
     /// Since when the oldest of it waits, in seconds since 1970; 0 when nothing does.
@@ -416,6 +421,11 @@ impl Metrics {
     /// Counts one try to tell the forge something.
     pub fn told(&self, result: Told) {
         self.0.told.with_label_values(&[result.label()]).inc();
+    }
+
+    /// Observes how long a plan of a pull request took.
+    pub fn planned(&self, took: Duration) {
+        self.0.plans.observe(took.as_secs_f64());
     }
 
     /// Sets how much the forge is still to be told, and since when the oldest of it waits, in seconds since 1970.

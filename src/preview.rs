@@ -11,7 +11,7 @@ mod removals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use crate::names::StoreId;
 use crate::plan::{Gone, Recent};
@@ -84,10 +84,13 @@ pub async fn proposal(
     report.problems = changes.problems.iter().map(problem).collect();
     report.warnings.clone_from(&changes.warnings);
     let (tried, untried) = changes.planned.split_at(changes.planned.len().min(MOST_STORES));
-    let plans = tried.iter().map(|change| one::plan(context, base, proposed, change, outlook));
+    // Boxed: the compiler does not see otherwise that the whole may go from thread to thread.
+    let plans: Vec<_> =
+        tried.iter().map(|change| one::plan(context, base, proposed, change, outlook).boxed()).collect();
     let mut planned: Vec<_> = futures::stream::iter(plans).buffered(STORES_AT_ONCE).collect().await;
     let quick = Outlook { lookups: false, fields: false, ..outlook.clone() };
-    let plans = untried.iter().map(|change| one::plan(context, None, proposed, change, &quick));
+    let plans: Vec<_> =
+        untried.iter().map(|change| one::plan(context, None, proposed, change, &quick).boxed()).collect();
     let rest: Vec<_> = futures::stream::iter(plans).buffered(STORES_AT_ONCE).collect().await;
     report.truncated.stores = rest.iter().filter(|it| matches!(it, PlannedStore::Changes(_))).count();
     planned.extend(rest.into_iter().filter(|it| matches!(it, PlannedStore::Fails(_))));
@@ -113,6 +116,20 @@ pub fn unusable(freeze: &Freeze, now: i64) -> PlanReport {
         let message = freeze.to_string();
         report.problems.push(PlanProblem { path: String::new(), line: None, column: None, message });
     }
+    finish(report)
+}
+
+/// Makes the plan of a pull request that can't be merged, because both sides changed these paths.
+pub fn conflicting(paths: &[String], now: i64) -> PlanReport {
+    let mut report = empty(now);
+    let message = "it can't be merged: both sides changed it; bring the branch up to date".to_owned();
+    let problem = |path: &String| PlanProblem {
+        path: path.clone(),
+        line: None,
+        column: None,
+        message: message.clone(),
+    };
+    report.problems = paths.iter().map(problem).collect();
     finish(report)
 }
 

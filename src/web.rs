@@ -2,7 +2,6 @@
 //! anything, and the state it holds consists of readers.
 
 mod api;
-mod hooks;
 mod html;
 mod page;
 mod problem;
@@ -22,7 +21,6 @@ use crate::names::{STORES_FOLDER, StoreId};
 use crate::report::{BoardReader, PlansReader};
 
 pub use api::{Fleet, Store, Stores};
-pub use hooks::Hooks;
 pub use serve::serve;
 
 use problem::Problem;
@@ -40,9 +38,9 @@ pub struct WebState {
     pub clock: fn() -> i64,
 }
 
-/// Builds the read-only routes, which answer GET and HEAD only, and those for deliveries of webhooks, if any are taken.
-pub fn router(state: WebState, hooks: Option<Hooks>) -> Router {
-    let shown = Router::new()
+/// Builds the read-only routes, which answer GET and HEAD only, beside those that somebody else answers for.
+pub fn router(state: WebState, others: Router) -> Router {
+    Router::new()
         .route("/", get(show_page))
         .route("/api/v1/stores", get(show_stores))
         .route("/api/v1/stores/{name}", get(show_store))
@@ -50,12 +48,11 @@ pub fn router(state: WebState, hooks: Option<Hooks>) -> Router {
         .route("/readyz", get(show_readiness))
         .route("/metrics", get(show_metrics))
         .route("/metrics/summary", get(show_summary))
-        .with_state(state);
-    let all = match hooks {
-        Some(taken) => shown.merge(hooks::router(taken)),
-        None => shown,
-    };
-    all.fallback(unknown_path).method_not_allowed_fallback(unknown_method).layer(map_response(protect))
+        .with_state(state)
+        .merge(others)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(map_response(protect))
 }
 
 async fn show_page(State(state): State<WebState>) -> Html<String> {

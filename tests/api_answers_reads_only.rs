@@ -36,7 +36,7 @@ async fn send(board: &Board, metrics: &Metrics, method: &str, path: &str) -> Ans
         clock: || NOW,
     };
     let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-    let (head, body) = router(state, None).oneshot(request).await.unwrap().into_parts();
+    let (head, body) = router(state, axum::Router::new()).oneshot(request).await.unwrap().into_parts();
     let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
     Answer { status: head.status, headers: head.headers, body }
 }

@@ -22,7 +22,10 @@ async fn page(picture: Picture) -> String {
         plans: Plans::default().reader(),
         clock: || NOW,
     };
-    let response = router(state, None).oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+    let response = router(state, axum::Router::new())
+        .oneshot(Request::get("/").body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
     String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap()
@@ -146,7 +149,10 @@ async fn the_policy_allows_the_style_sheet_on_the_page_and_nothing_else() {
         plans: Plans::default().reader(),
         clock: || NOW,
     };
-    let response = router(state, None).oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+    let response = router(state, axum::Router::new())
+        .oneshot(Request::get("/").body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let page = page(Picture::default()).await;
     let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;

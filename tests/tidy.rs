@@ -12,17 +12,18 @@ const LAYERS: [&[&str]; 7] = [
     &["main", "cli"],
     &["daemon", "preview"],
     &["reconcile"],
-    &["cluster", "git", "ledger", "metrics", "probe", "web"],
+    &["cluster", "forge", "git", "hooks", "journal", "ledger", "metrics", "probe", "web"],
     &["plan", "report"],
     &["chart"],
     &["store", "manifest", "names"],
 ];
 
 /// Imports within a layer, each with its reason. All others are errors: edges are blind to each other.
-const WITHIN_A_LAYER: [(&str, &str, &str); 6] = [
+const WITHIN_A_LAYER: [(&str, &str, &str); 7] = [
     ("main", "cli", "main is the binary's door to it"),
     ("plan", "report", "an observed workload carries how ready it is"),
     ("web", "metrics", "it shows them, through the reader alone"),
+    ("hooks", "metrics", "it counts deliveries"),
     ("store", "names", "ids and hosts are validated types"),
     ("store", "manifest", "a store's digest is a fingerprint"),
     ("manifest", "names", "ownership is written in labels"),
@@ -64,9 +65,10 @@ const IMPURE_CALLS: [&str; 8] = [
 const PURE_STANDARD: [&str; 3] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr"];
 
 /// Modules outside `cli` that may ask for a moment to measure a duration by; what time it is, only `cli` asks.
-const STOPWATCHES: [(&str, &str); 3] = [
+const STOPWATCHES: [(&str, &str); 4] = [
     ("cluster", "it keeps requests back for as long as the API server asks"),
     ("daemon", "it times runs and waits for retries"),
+    ("hooks", "it lets so many deliveries through a second"),
     ("git", "libgit2 has no timeouts of its own that safe code can set"),
 ];
 

@@ -240,6 +240,7 @@ impl RunArguments {
             settings,
             token_file: self.git_token_file.clone(),
             mirror: self.state_folder.join("mirror"),
+            pulls: self.state_folder.join("pulls"),
             poll: Duration::from_secs(self.poll_seconds),
         })
     }

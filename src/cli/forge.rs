@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::Args;
+use axum::Router;
+use clap::{Args, ValueEnum};
 
-use crate::daemon::{Telling, Trigger};
-use crate::forge::{DEFAULT_TIMEOUT, Forge, ForgeKind, ForgeSettings, Login};
+use crate::daemon::{PlanForks, Telling, Trigger};
+use crate::forge::{self, Forge, ForgeKind, ForgeSettings, Login};
 use crate::git::RemoteUrl;
+use crate::hooks::{self, Hooks};
 use crate::metrics::Metrics;
-use crate::web::Hooks;
+use crate::report::Plans;
 
 /// How the forge is told what becomes of commits and pull requests, and how it tells of pushes.
 #[derive(Debug, Args)]
@@ -43,9 +45,21 @@ pub(super) struct ForgeArguments {
     /// How many stores of one commit get a status of their own; `storekeeper/all` speaks for the rest.
     #[arg(long, env = "STOREKEEPER_STATUSES_PER_COMMIT", default_value_t = 50, value_parser = parse_statuses)]
     statuses_per_commit: usize,
+    /// Which pull requests from other repositories are planned.
+    #[arg(long, env = "STOREKEEPER_PLAN_FORKS", value_enum, default_value = "all")]
+    plan_forks: Forks,
     /// A file with the secret that the forge signs webhooks with; with it, POST /hooks/<forge> is answered.
     #[arg(long, env = "STOREKEEPER_HOOK_SECRET_FILE")]
     hook_secret_file: Option<PathBuf>,
+}
+
+/// Whose pull requests from other repositories are planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Forks {
+    /// Everybody's.
+    All,
+    /// Of those who may push to the repository.
+    Maintainers,
 }
 
 impl ForgeArguments {
@@ -54,15 +68,21 @@ impl ForgeArguments {
         &self,
         repository: &RemoteUrl,
         clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+        plans: Plans,
     ) -> anyhow::Result<Telling> {
         let forge = self.settings(repository)?.map(|settings| Forge::new(settings, clock)).transpose()?;
-        Ok(Telling { forge, pages: self.public_url.clone(), own_statuses: self.statuses_per_commit })
+        let (pages, own_statuses) = (self.public_url.clone(), self.statuses_per_commit);
+        let forks = match self.plan_forks {
+            Forks::All => PlanForks::All,
+            Forks::Maintainers => PlanForks::Maintainers,
+        };
+        Ok(Telling { forge, pages, own_statuses, forks, plans })
     }
 
-    /// What deliveries of webhooks do, if any are taken.
-    pub(super) fn hooks(&self, trigger: Trigger, metrics: &Metrics) -> Option<Hooks> {
-        let secret_file = self.hook_secret_file.clone()?;
-        Some(Hooks { secret_file, look: Arc::new(move || trigger.look()), metrics: metrics.clone() })
+    /// The routes for deliveries of webhooks; none where none are taken.
+    pub(super) fn deliveries(&self, trigger: Trigger, metrics: &Metrics) -> Router {
+        let Some(secret_file) = self.hook_secret_file.clone() else { return Router::new() };
+        hooks::router(Hooks { secret_file, look: Arc::new(move || trigger.look()), metrics: metrics.clone() })
     }
 
     fn settings(&self, repository: &RemoteUrl) -> anyhow::Result<Option<ForgeSettings>> {
@@ -78,7 +98,7 @@ impl ForgeArguments {
         let repository =
             named.context("find the repository on the forge: give --forge-repository owner/name")?;
         let (api, ca_file) = (self.forge_api.clone(), self.forge_ca_file.clone());
-        Ok(Some(ForgeSettings { kind, api, repository, login, ca_file, timeout: DEFAULT_TIMEOUT }))
+        Ok(Some(ForgeSettings { kind, api, repository, login, ca_file, timeout: forge::DEFAULT_TIMEOUT }))
     }
 }
 

@@ -63,10 +63,6 @@ impl Desk {
     pub(super) fn keep(&self, head: &str, made: i64, report: String) {
         let _ = self.errands.send(Errand::Keep(head.to_owned(), made, report));
     }
-
-    pub(super) fn has_forge(&self) -> bool {
-        self.has_forge
-    }
 }
 
 /// What the clerk works with.

@@ -14,7 +14,7 @@ use crate::store::{Snapshot, StoreEntry};
 impl Daemon {
     /// A look at the repository has ended.
     pub(super) fn on_sighting(&mut self, looked: Looked) {
-        let Looked { began, sighting, pulls: _ } = looked;
+        let Looked { began, sighting, pulls } = looked;
         if matches!(sighting, Sighting::Unchanged | Sighting::Snapshot(..)) {
             self.absent.looked(began, Instant::now());
         }
@@ -45,6 +45,7 @@ impl Daemon {
                 );
             }
         }
+        self.show_scene(pulls);
     }
 
     /// The newest state of the repository can't be used.

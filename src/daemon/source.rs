@@ -103,6 +103,8 @@ pub struct SourceOptions {
     pub token_file: Option<PathBuf>,
     /// The folder for the mirror.
     pub mirror: PathBuf,
+    /// The folder for what pull requests hold.
+    pub pulls: PathBuf,
     /// How often it is asked for news when nobody nudges.
     pub poll: Duration,
 }
@@ -287,17 +289,11 @@ impl Reading {
         Ok(Look::Snapshot { snapshot, arrival })
     }
 
-    /// Tokens rotate: the file says what is right now.
     fn renew_token(&self, mirror: &Mirror) -> Result<(), String> {
-        let (Some(path), Auth::Token { username, token: _ }) =
-            (&self.options.token_file, &self.options.settings.auth)
-        else {
-            return Ok(());
-        };
-        let token = std::fs::read_to_string(path)
-            .map_err(|error| format!("failed to read the token in {}: {error}", path.display()))?;
-        let auth = Auth::Token { username: username.clone(), token: Secret::new(&token) };
-        mirror.set_auth(auth).map_err(|error| failed(&error))
+        match current_auth(&self.options)? {
+            Some(auth) => mirror.set_auth(auth).map_err(|error| failed(&error)),
+            None => Ok(()),
+        }
     }
 
     fn last_good(&mut self, mirror: &Mirror) -> Option<Arc<Snapshot>> {
@@ -349,6 +345,17 @@ fn read_listing(
 ) -> Result<Result<Snapshot, Freeze>, GitError> {
     let mut contents = |_: &str, id| blobs.content(id);
     known.read(listing, &mut contents, &|path| chart.file(path), incumbents)
+}
+
+/// Returns the login as it is now: tokens rotate, and their file says what is right. None when the login never changes.
+pub(super) fn current_auth(options: &SourceOptions) -> Result<Option<Auth>, String> {
+    let (Some(path), Auth::Token { username, token: _ }) = (&options.token_file, &options.settings.auth)
+    else {
+        return Ok(None);
+    };
+    let token = std::fs::read_to_string(path)
+        .map_err(|error| format!("failed to read the token in {}: {error}", path.display()))?;
+    Ok(Some(Auth::Token { username: username.clone(), token: Secret::new(&token) }))
 }
 
 fn open<'a>(mirror: &'a OnceLock<Mirror>, options: &SourceOptions) -> Result<&'a Mirror, GitError> {

@@ -187,7 +187,7 @@ impl Daemon {
     }
 
     /// What was deleted lately. A store that was written down and is there all the same was not deleted.
-    fn recent_removals(&mut self, now: i64) -> Recent {
+    pub(super) fn recent_removals(&mut self, now: i64) -> Recent {
         let mut recent = self.context.ledger.recent(now);
         recent.removed.retain(|removed| {
             let namespace = self.context.cluster.namespace(&removed.store);

@@ -1,4 +1,4 @@
-//! Takes deliveries of webhooks. A delivery that is signed as agreed makes the daemon look at the repository now, and nothing
+//! The edge where forges deliver webhooks. A delivery that is signed as agreed makes the daemon look at the repository now, and nothing
 //! more: what is there is what the repository itself says. Its body is hashed as it comes and never read, so there is nothing
 //! in it to parse, to keep or to believe; a delivery that comes twice makes one look more.
 
@@ -19,7 +19,6 @@ use openssl::sign::Signer;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::problem::Problem;
 use crate::metrics::{HookResult, Metrics};
 
 /// The most bytes of a body: GitHub delivers none over 25 MB.
@@ -126,7 +125,7 @@ impl Bucket {
 }
 
 /// Builds the routes for deliveries.
-pub(super) fn router(hooks: Hooks) -> Router {
+pub fn router(hooks: Hooks) -> Router {
     router_within(BODY_TIME, hooks)
 }
 
@@ -172,7 +171,7 @@ async fn take(
     body: Body,
 ) -> Result<bool, (HookResult, Response)> {
     let refused =
-        |status, detail: &str| (HookResult::Refused, Problem::new(status, detail.to_owned()).into_response());
+        |status, detail: &str| (HookResult::Refused, (status, format!("{detail}\n")).into_response());
     let known = DIALECTS.iter().find(|dialect| dialect.name == forge);
     let dialect = known.ok_or_else(|| {
         refused(StatusCode::NOT_FOUND, "deliveries go to /hooks/github, gitlab, gitea or bitbucket")
@@ -207,9 +206,8 @@ async fn take(
         }
     };
     if !proof.is_some_and(|proof| is_proven(dialect, proof, secret, &digest)) {
-        let words = format!("{} does not prove that the delivery knows the secret", dialect.proof);
-        let response = Problem::new(StatusCode::UNAUTHORIZED, words).into_response();
-        return Err((HookResult::Forged, response));
+        let words = format!("{} does not prove that the sender knows the secret\n", dialect.proof);
+        return Err((HookResult::Forged, (StatusCode::UNAUTHORIZED, words).into_response()));
     }
     let event = headers.get(dialect.event).and_then(|event| event.to_str().ok()).unwrap_or_default();
     let event = event.to_ascii_lowercase();

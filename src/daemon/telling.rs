@@ -1,0 +1,132 @@
+//! Sets those to work who tell people outside what becomes of commits and pull requests: the clerk and the planner.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use super::clerk::Clerk;
+use super::pulls::{Planner, Scene};
+use super::source::{PullHeads, SourceOptions};
+use super::verdicts::Verdicts;
+use super::{Chance, Daemon, PlanForks, Settings, incumbents};
+use crate::forge::Forge;
+use crate::journal::{Journal, JournalError};
+use crate::metrics::Metrics;
+use crate::preview::Outlook;
+use crate::report::{Board, CommitBook, Plans};
+use crate::store::KnownFiles;
+
+/// How many commits that an earlier process left are taken up.
+const COMMITS_RESUMED: i64 = 100;
+
+/// How many plans that an earlier process left are taken up.
+const PLANS_RESUMED: i64 = 200;
+
+/// What is told outside of commits and pull requests.
+#[derive(Clone)]
+pub struct Telling {
+    /// The forge, if there is one.
+    pub forge: Option<Forge>,
+    /// Where our own pages are for people, without a slash at the end.
+    pub pages: Option<String>,
+    /// How many stores of one commit have a status of their own.
+    pub own_statuses: usize,
+    /// Whose pull requests are planned.
+    pub forks: PlanForks,
+    /// The newest plans.
+    pub plans: Plans,
+}
+
+/// Opens the journal, takes up what an earlier process left in it, and sets a clerk to work. Returns the commit that was in
+/// force last too.
+pub(super) async fn employ(
+    settings: &Settings,
+    board: &Board,
+    metrics: &Metrics,
+    chance: &Chance,
+) -> (Verdicts, Option<String>, JoinHandle<()>) {
+    let journal = Journal::open(&settings.journal).await;
+    let commits = match &journal {
+        Ok(journal) => journal.commits(COMMITS_RESUMED).await,
+        Err(_) => Ok(Vec::new()),
+    };
+    let failed = |error: &JournalError| {
+        metrics.journal_failed();
+        tracing::error!(
+            "failed to {error}; stores go on, and what becomes of commits is remembered until the next start"
+        );
+    };
+    let journal = journal.inspect_err(&failed).ok();
+    let Telling { forge, pages, own_statuses, forks: _, plans } = settings.telling.clone();
+    if let Some(journal) = &journal {
+        let kept = journal.plans(PLANS_RESUMED).await.inspect_err(&failed).unwrap_or_default();
+        // Written by another version: the next plan of the same pull request replaces it.
+        kept.iter().filter_map(|plan| serde_json::from_str(plan).ok()).for_each(|plan| plans.put(plan));
+    }
+    let commits = commits.inspect_err(&failed).unwrap_or_default();
+    let base = commits.iter().rev().find(|commit| commit.refused.is_none());
+    let base = base.map(|commit| commit.revision.clone());
+    board.update(|picture| picture.commits = CommitBook::resume(commits));
+    let (desk, errands) = Clerk::desk(forge.is_some());
+    let clerk = Clerk {
+        journal,
+        forge,
+        metrics: metrics.clone(),
+        board: board.clone(),
+        clock: Arc::clone(&settings.surroundings.clock),
+        chance: Arc::clone(chance),
+    };
+    let working = tokio::spawn(clerk.work(errands).instrument(tracing::info_span!("clerk")));
+    (Verdicts { desk, pages, own_statuses, next_check: Some(Instant::now()) }, base, working)
+}
+
+impl Daemon {
+    /// Sets a planner to work, where there is a forge that knows pull requests. It ends when nobody shows it scenes.
+    pub(super) fn employ_planner(
+        &mut self,
+        telling: Telling,
+        source: SourceOptions,
+        known: Arc<Mutex<KnownFiles>>,
+    ) {
+        let Telling { forge: Some(forge), pages, own_statuses: _, forks, plans } = telling else { return };
+        let planner = Planner {
+            context: self.context.clone(),
+            forge,
+            forks,
+            pages,
+            source,
+            known,
+            incumbents: incumbents(&self.context.cluster),
+            desk: self.verdicts.desk.clone(),
+            board: self.board.clone(),
+            plans,
+            metrics: self.metrics.clone(),
+            chance: Arc::clone(&self.chance),
+        };
+        let (scenes, shown) = watch::channel(None);
+        tokio::spawn(planner.work(shown).instrument(tracing::info_span!("planner")));
+        self.scenes = Some(scenes);
+    }
+
+    /// Shows the planner what is in force and where the pull requests are, as of a look that has just ended.
+    pub(super) fn show_scene(&mut self, heads: Option<PullHeads>) {
+        let (Some(heads), Some(snapshot)) = (heads, self.snapshot.clone()) else { return };
+        if self.scenes.is_none() {
+            return;
+        }
+        let now = (self.context.surroundings.clock)();
+        let outlook = Outlook {
+            recent: self.recent_removals(now),
+            refused_before: self.removals.refused(),
+            protection: self.absent.protection.clone(),
+            gone: self.absent.gone(Instant::now()),
+            ..Outlook::new(now)
+        };
+        if let Some(scenes) = &self.scenes {
+            scenes.send_replace(Some(Scene { snapshot, heads, outlook }));
+        }
+    }
+}
