@@ -120,6 +120,19 @@ pub fn status_context(store: &StoreId) -> String {
 /// The first line of our comment on a pull request, by which it is found again. Markdown does not show it.
 pub const COMMENT_MARKER: &str = "<!-- storekeeper/plan -->";
 
+/// The check run on GitHub that holds what is wrong in the files of a pull request, where a GitHub App is the login.
+pub const CHECK_FILES: &str = "storekeeper/plan files";
+
+/// The report on Bitbucket that holds what is wrong in the files of a pull request. One a commit, made anew under this name.
+pub const REPORT_FILES: &str = "storekeeper-files";
+
+/// Who made that report, as its readers see it.
+pub const REPORTER: &str = "storekeeper";
+
+/// In the hidden first line of a comment at a line of a pull request, before the hash of what it says: such a comment is
+/// made once.
+pub const FORGE_MARKER: &str = "storekeeper:files";
+
 /// Whether a label or annotation of a namespace is one that we write: of the others nothing is kept.
 pub fn is_our_mark(key: &str) -> bool {
     key.starts_with("storekeeper.dev/") || key == LABEL_MANAGED_BY || POD_SECURITY_LABELS.contains(&key)

@@ -72,13 +72,12 @@ pub fn one_line(text: &str, max: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut line = words.collect::<Vec<_>>().join(" ");
     line.retain(|c| !turns_or_hides(c));
-    match line.char_indices().nth(max) {
-        None => line.trim().to_owned(),
-        Some(_) => {
-            let kept: String = line.trim_start().chars().take(max.saturating_sub(1)).collect();
-            format!("{}…", kept.trim_end())
-        }
+    let line = line.trim();
+    if line.chars().count() <= max {
+        return line.to_owned();
     }
+    let kept: String = line.chars().take(max.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
 }
 
 fn turns_or_hides(c: char) -> bool {

@@ -1,0 +1,222 @@
+//! Gitea and Forgejo: API version 1.
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, End, ITEMS_MAX, Paging, commit, is_commit, page, short};
+use super::error::ForgeError;
+use super::text::{Marker, fenced, hash_all, marked, same};
+use super::wire::Call;
+use super::{Annotated, COMMENTS_MAX, PULLS_MAX, Pull};
+use crate::report::{Annotation, CommitState, CommitStatus, one_line};
+
+/// Items on a page: the most that Gitea gives unless it is told otherwise.
+const PER_PAGE: u32 = 50;
+
+/// One repository.
+pub(super) struct Gitea {
+    pub(super) client: Client,
+    pub(super) owner: String,
+    pub(super) repo: String,
+}
+
+impl Gitea {
+    pub(super) async fn set_status(&self, sha: &str, status: &CommitStatus) -> Result<(), ForgeError> {
+        let act = self.client.act(&format!("set the status {} of {}", status.context, short(sha)));
+        let mut body = json!({
+            "state": match status.state {
+                CommitState::Pending => "pending",
+                CommitState::Success => "success",
+                CommitState::Failure => "failure",
+            },
+            "context": status.context,
+            "description": status.description,
+        });
+        if let Some(url) = &status.url {
+            body["target_url"] = url.as_str().into();
+        }
+        let path = self.path(&["statuses", commit(&act, sha)?]);
+        self.client.done(Call::new(&act, Method::POST, &path).body(body)).await
+    }
+
+    pub(super) async fn open_pulls(&self, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        let act = self.client.act(&format!("list the open pull requests into {base}"));
+        // Newest first is what it does when nothing is said. `base_branch` is new, and others ignore it.
+        let call = Call::get(&act, &self.path(&["pulls"]))
+            .query("state", "open")
+            .query("base_branch", base)
+            .query("limit", PER_PAGE);
+        let found: Vec<PullRequest> = self.client.list(&call, Paging::Total, PULLS_MAX).await?;
+        let pulls: Result<Vec<_>, _> = found.into_iter().map(|found| found.pull(&call)).collect();
+        Ok(pulls?.into_iter().flatten().filter(|pull| pull.base == base).collect())
+    }
+
+    pub(super) async fn pull(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
+        let act = self.client.act(&format!("look at pull request {number}"));
+        let call = Call::get(&act, &self.path(&["pulls", &number.to_string()]));
+        let found: Option<PullRequest> = self.client.find(call.clone()).await?;
+        found.map_or(Ok(None), |found| found.pull(&call))
+    }
+
+    pub(super) async fn may_write(&self, pull: &Pull) -> Result<bool, ForgeError> {
+        let act = self.client.act(&format!("ask whether {} may push", pull.author));
+        if pull.author.is_empty() {
+            return Ok(false);
+        }
+        let path = self.path(&["collaborators", &pull.author, "permission"]);
+        let found: Option<Permission> = self.client.find(Call::get(&act, &path)).await?;
+        Ok(found.is_some_and(|found| matches!(found.permission.as_str(), "owner" | "admin" | "write")))
+    }
+
+    pub(super) async fn put_comment(&self, pull: u64, marker: &str, text: &str) -> Result<(), ForgeError> {
+        let act = self.client.act(&format!("comment on pull request {pull}"));
+        let marker = Marker::new(self.client.kind(), marker)?;
+        let body = marker.before(self.client.kind(), text);
+        let me = self.me(&act).await?;
+        let number = pull.to_string();
+        let path = self.path(&["issues", &number, "comments"]);
+        let call = Call::get(&act, &path);
+        let mut ours: Option<Comment> = None;
+        // They come in no order that is promised.
+        let end = self.client.pages(&call, Paging::Total, ITEMS_MAX, |comment: Comment| {
+            let older = ours.as_ref().is_none_or(|ours| comment.id < ours.id);
+            if older && comment.is_by(&me) && marker.begins(comment.text()) {
+                ours = Some(comment);
+            }
+            true
+        });
+        if end.await? == End::Cut {
+            return Err(call.unavailable("there are too many comments to find ours"));
+        }
+        match ours {
+            Some(comment) if same(comment.text(), &body) => Ok(()),
+            Some(comment) => {
+                let id = comment.id.to_string();
+                let path = self.path(&["issues", "comments", &id]);
+                self.client.done(Call::new(&act, Method::PATCH, &path).body(json!({ "body": body }))).await
+            }
+            None => {
+                self.client.done(Call::new(&act, Method::POST, &path).body(json!({ "body": body }))).await
+            }
+        }
+    }
+
+    /// Makes one review with a comment at each line. Its marker says what is in it, and for which head.
+    pub(super) async fn annotate(
+        &self,
+        pull: &Pull,
+        annotations: &[Annotation],
+    ) -> Result<Annotated, ForgeError> {
+        let act = self.client.act(&format!("annotate pull request {}", pull.number));
+        let head = commit(&act, &pull.head)?;
+        let kept = &annotations[..annotations.len().min(COMMENTS_MAX)];
+        if kept.is_empty() {
+            return Ok(Annotated::default());
+        }
+        let mut annotated =
+            Annotated { shown: kept.len(), left_out: annotations.len() - kept.len(), changed: false };
+        let hash = hash_all(head, kept);
+        let me = self.me(&act).await?;
+        let number = pull.number.to_string();
+        let path = self.path(&["pulls", &number, "reviews"]);
+        let call = Call::get(&act, &path).query("limit", PER_PAGE);
+        let there = self.client.pages(&call, Paging::Total, ITEMS_MAX, |review: Comment| {
+            !(review.is_by(&me) && marked(review.text()) == Some(hash.as_str()))
+        });
+        if there.await? == End::Found {
+            return Ok(annotated);
+        }
+        let comment = |note: &Annotation| json!({ "path": note.path, "new_position": note.line.max(1), "body": fenced(&note.message) });
+        let text = "What is wrong in the files, at its lines.";
+        let body = json!({
+            "commit_id": head,
+            "event": "COMMENT",
+            "body": Marker::of(&hash).before(self.client.kind(), text),
+            "comments": kept.iter().map(comment).collect::<Vec<_>>(),
+        });
+        self.client.done(Call::new(&act, Method::POST, &path).body(body)).await?;
+        annotated.changed = true;
+        Ok(annotated)
+    }
+
+    /// Returns who we are, in the form of [`Comment::is_by`].
+    async fn me(&self, act: &str) -> Result<String, ForgeError> {
+        self.client.me(act, &["user"], |user: &Value| Some(user["id"].as_u64()?.to_string())).await
+    }
+
+    fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
+        ["repos", &self.owner, &self.repo].into_iter().chain(rest.iter().copied()).collect()
+    }
+}
+
+/// A comment or a review.
+#[derive(Deserialize)]
+struct Comment {
+    id: u64,
+    body: Option<String>,
+    user: Option<User>,
+}
+
+impl Comment {
+    fn text(&self) -> &str {
+        self.body.as_deref().unwrap_or_default()
+    }
+
+    fn is_by(&self, me: &str) -> bool {
+        self.user.as_ref().is_some_and(|user| user.id.to_string() == me)
+    }
+}
+
+#[derive(Deserialize)]
+struct User {
+    /// Less than 0 for an account that is gone.
+    id: i64,
+    login: String,
+}
+
+#[derive(Deserialize)]
+struct Permission {
+    permission: String,
+}
+
+#[derive(Deserialize)]
+struct PullRequest {
+    number: u64,
+    state: String,
+    title: String,
+    html_url: Option<String>,
+    user: Option<User>,
+    head: Branch,
+    base: Branch,
+}
+
+#[derive(Deserialize)]
+struct Branch {
+    #[serde(rename = "ref")]
+    name: String,
+    sha: Option<String>,
+    repo_id: i64,
+}
+
+impl PullRequest {
+    /// Returns what is open and has a head.
+    fn pull(self, call: &Call) -> Result<Option<Pull>, ForgeError> {
+        let Self { number, state, title, html_url, user, head, base } = self;
+        // Empty while Gitea does not find it.
+        let Some(sha) = head.sha.filter(|sha| state == "open" && !sha.is_empty()) else { return Ok(None) };
+        if !is_commit(&sha) {
+            return Err(call.unavailable(format!("the head of pull request {number} is no commit")));
+        }
+        Ok(Some(Pull {
+            number,
+            head: sha,
+            base: base.name,
+            reference: Some(format!("refs/pull/{number}/head")),
+            author: user.filter(|user| user.id > 0).map(|user| user.login).unwrap_or_default(),
+            fork: head.repo_id != base.repo_id,
+            title: one_line(&title, super::TITLE_MAX),
+            url: page(html_url),
+        }))
+    }
+}
