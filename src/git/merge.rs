@@ -169,11 +169,12 @@ impl Merger<'_> {
         let folder = self.folders(sides.map(|side| folder(side).map(|entry| entry.id)), path, depth + 1)?;
         let file = self.files(sides.map(file), path)?;
         match (folder, file) {
-            (Some(_), Some(file)) => {
+            // In a crossing the file gives way, as in git.
+            (Some(_), Some(_)) if self.crossings == 0 => {
                 self.conflict(path);
-                Ok(Some(file))
+                Ok(None)
             }
-            (Some(id), None) => Ok(Some(Entry { mode: MODE_FOLDER, id })),
+            (Some(id), _) => Ok(Some(Entry { mode: MODE_FOLDER, id })),
             (None, file) => Ok(file),
         }
     }
@@ -184,21 +185,27 @@ impl Merger<'_> {
             return Ok(unchanged);
         }
         if let [Some(base), Some(ours), Some(theirs)] = sides
-            && [base, ours, theirs].iter().all(|entry| entry.is(MODE_FILE))
+            && ours.is(MODE_FILE)
+            && theirs.is(MODE_FILE)
             && let Some(Some(mode)) = resolved([base, ours, theirs].map(|entry| Some(entry.mode)))
         {
             let ids = [base, ours, theirs].map(|entry| entry.id);
             let id = match resolved(ids.map(Some)) {
                 Some(Some(id)) => Some(id),
-                _ => self.text(ids)?,
+                _ if base.is(MODE_FILE) => self.text(ids)?,
+                _ => None,
             };
             if let Some(id) = id {
                 return Ok(Some(Entry { mode, id }));
             }
         }
-        self.conflict(path);
-        // In a crossing: what the older ones had, so that who changed it later conflicts with it.
-        Ok(if self.crossings > 0 { sides[0] } else { sides[1] })
+        if self.crossings == 0 {
+            self.conflict(path);
+            return Ok(sides[1]);
+        }
+        // In a crossing: what nobody has, so that both sides differ from it. As bytes it is merged with nothing.
+        let id = self.objects.write(ObjectType::Blob, format!("\0{path}").as_bytes())?;
+        Ok(Some(Entry { mode: MODE_FILE | 0o644, id }))
     }
 
     /// Merges a text line by line; none: it can't be.
