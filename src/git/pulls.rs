@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 use tracing::{info, warn};
 
 use super::claim::Claim;
-use super::error::{GitError, one_line};
+use super::error::GitError;
 use super::fetch::check_complete;
 use super::merge::{self, Merge};
 use super::mirror::{check_auth, check_settings, remove_stale_files};
@@ -76,7 +76,7 @@ pub struct Pulls {
     auth: Mutex<Auth>,
     /// The objects of the mirror.
     borrowed: PathBuf,
-    /// Held by a fetch, so that there is one at a time; when the folder was emptied for its damage last.
+    /// Held by a fetch, so that there is one at a time. Holds when the folder was emptied for its damage last.
     fetching: Mutex<Option<Instant>>,
     _claim: Claim,
 }
@@ -127,20 +127,23 @@ impl Pulls {
     /// `have` is the branch's commit, which the mirror holds. When one head is too large, the fetch of all fails:
     /// ask for them one by one then.
     pub fn fetch(&self, wanted: &[PullRef], have: &str) -> Result<BTreeMap<u64, String>, GitError> {
-        let mut emptied = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        let may_mend = emptied.is_none_or(|emptied| emptied.elapsed() > DAMAGE_PAUSE);
-        if self.place.is_damaged() && may_mend {
-            *emptied = Some(Instant::now());
-            warn!(pulls.folder = %self.place.folder.display(), "the copy of pull requests is damaged: emptied");
+        let mut mended = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        self.empty_if_large()?;
+        if !self.place.is_damaged() {
+            match self.converse(wanted, have) {
+                Err(GitError::Corrupt { folder: _, reason }) => {
+                    warn!(reason, "the copy of pull requests is damaged");
+                    self.place.mark_damaged();
+                }
+                fetched => return fetched,
+            }
+        }
+        if mended.is_none_or(|mended| mended.elapsed() > DAMAGE_PAUSE) {
+            *mended = Some(Instant::now());
+            info!(pulls.folder = %self.place.folder.display(), "the copy of pull requests is fetched anew");
             self.empty()?;
-        } else {
-            self.empty_if_large()?;
         }
-        let fetched = self.converse(wanted, have);
-        if matches!(fetched, Err(GitError::Corrupt { .. })) {
-            self.place.mark_damaged();
-        }
-        fetched
+        self.converse(wanted, have)
     }
 
     /// Works out what merging a commit into the branch's gives, without fetching anything.
@@ -191,11 +194,12 @@ impl Pulls {
         }
         let mut fetched = BTreeMap::new();
         for (pull, id) in listed {
-            if let Err(error) = check_complete(&repository, id) {
-                let reason = one_line(error.message(), 200);
-                warn!(pull.number = pull.number, git.commit = %id, reason, "the head of a pull request can't be used");
+            let kind = repository.find_object(id, None).map_err(corrupt)?.kind();
+            if kind != Some(ObjectType::Commit) {
+                warn!(pull.number = pull.number, git.object = %id, "the head of a pull request is no commit");
                 continue;
             }
+            check_complete(&repository, id).map_err(corrupt)?;
             let name = format!("{PULL_REFERENCES}{}", pull.number);
             repository.reference(&name, id, true, "fetched").map_err(corrupt)?;
             fetched.insert(pull.number, id.to_string());

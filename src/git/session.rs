@@ -299,7 +299,8 @@ impl<'a> Session<'a> {
         let found = heads.iter().filter_map(|head| {
             let name = panic::catch_unwind(panic::AssertUnwindSafe(|| head.name())).ok()?;
             // A refspec is made of the name: one that is no name would say more than a name says.
-            let pull = by_name.get(name).filter(|_| Reference::is_valid_name(name))?;
+            let is_name = name.starts_with("refs/") && Reference::is_valid_name(name);
+            let pull = by_name.get(name).filter(|_| is_name)?;
             Some((*pull, head.oid()))
         });
         Ok(found.collect())

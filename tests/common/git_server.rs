@@ -24,6 +24,7 @@ use openssl::x509::{X509, X509NameBuilder};
 
 /// How the server answers.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "each test file uses some of it")]
 pub enum Answer {
     /// As a git server, to whoever shows this token, or to all.
     Git { root: PathBuf, token: Option<&'static str> },
@@ -44,10 +45,8 @@ pub enum Answer {
     /// With one byte from time to time.
     Dripping,
     /// By ending each connection at once.
-    #[allow(dead_code, reason = "the chaos tests use it")]
     HangUp,
     /// As a git server, each answer only after a while.
-    #[allow(dead_code, reason = "the chaos tests use it")]
     Slow { root: PathBuf, delay: Duration },
 }
 
@@ -118,6 +117,7 @@ pub struct Server {
     /// The request lines with the Authorization header, if any.
     pub requests: Arc<Requests>,
     /// How many connections were accepted.
+    #[allow(dead_code, reason = "each test file uses some of it")]
     pub connections: Arc<Mutex<usize>>,
 }
 
