@@ -29,9 +29,13 @@ type tool struct {
 	// versionOf is the module whose version the binary should report.
 	versionOf string
 	ldflags   func(version string) []string
-	// tags leave out parts that no cluster here uses.
+	// tags leave out parts that no cluster here uses, or ask for some.
 	tags string
-	cold string
+	// needsC is for a tool with parts in C.
+	needsC bool
+	// folders of the module whose version it is are read at run time; each is copied beside the binaries.
+	folders []string
+	cold    string
 }
 
 var tools = []tool{
@@ -106,6 +110,19 @@ var tools = []tool{
 		// It has its version in a constant.
 		ldflags: func(string) []string { return nil },
 		cold:    "about 1 minute on 2 cores",
+	},
+	{
+		name:      "gitea",
+		packages:  []string{"code.gitea.io/gitea"},
+		versionOf: "code.gitea.io/gitea",
+		ldflags: func(version string) []string {
+			return []string{"-X main.Version=" + strings.TrimPrefix(version, "v")}
+		},
+		// Its only database that is no server.
+		tags:    "sqlite,sqlite_unlock_notify",
+		needsC:  true,
+		folders: []string{"options", "public", "templates"},
+		cold:    "about 5 minutes on 2 cores",
 	},
 }
 
@@ -208,7 +225,7 @@ func (t tool) ensure() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	environment, err := goEnvironment(source)
+	environment, err := goEnvironment(source, t.env())
 	if err != nil {
 		return "", err
 	}
@@ -221,7 +238,8 @@ func (t tool) ensure() (string, error) {
 	if t.tags != "" {
 		arguments = append(arguments, "-tags="+t.tags)
 	}
-	hash, err := contentHash(source, append(append(environment.identity(), t.packages...), arguments...))
+	parameters := append(append(environment.identity(), t.packages...), arguments...)
+	hash, err := contentHash(source, append(parameters, t.folders...))
 	if err != nil {
 		return "", err
 	}
@@ -267,7 +285,7 @@ func (t tool) compile(source, cache, folder string, arguments []string, version 
 	arguments = append(arguments, "-o", scratch+string(filepath.Separator))
 	command := exec.Command("go", append(arguments, t.packages...)...)
 	command.Dir = source
-	command.Env = goEnv()
+	command.Env = t.env()
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	// The compiler must not go on for minutes when this program is killed. The signal is bound to the
@@ -284,6 +302,9 @@ func (t tool) compile(source, cache, folder string, arguments []string, version 
 		return fmt.Errorf("building %s failed after %d s (%w):\n%s\n%s", t.name, int(time.Since(started).Seconds()), err,
 			lastLines(output.String(), 30), buildAdvice(output.String()))
 	}
+	if err := t.copyFolders(source, scratch); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(folder); err != nil {
 		return err
 	}
@@ -291,6 +312,28 @@ func (t tool) compile(source, cache, folder string, arguments []string, version 
 		return err
 	}
 	progress("built %s in %d s", t.name, int(time.Since(started).Seconds()))
+	return nil
+}
+
+// copyFolders takes what is read at run time out of the module cache, which anybody may clean. It leaves modes
+// behind, which there keep even their owner from removing anything.
+func (t tool) copyFolders(source, target string) error {
+	if len(t.folders) == 0 {
+		return nil
+	}
+	command := exec.Command("go", "list", "-mod=readonly", "-m", "-f={{.Dir}}", t.versionOf)
+	command.Dir = source
+	command.Env = t.env()
+	output, err := command.Output()
+	if err != nil {
+		return fmt.Errorf("go list %s failed: %w", t.versionOf, err)
+	}
+	module := strings.TrimSpace(string(output))
+	for _, name := range t.folders {
+		if err := os.CopyFS(filepath.Join(target, name), os.DirFS(filepath.Join(module, name))); err != nil {
+			return fmt.Errorf("copying %s of %s failed: %w", name, t.name, err)
+		}
+	}
 	return nil
 }
 
@@ -302,6 +345,8 @@ func buildAdvice(output string) string {
 		return "The disk is full: the build needs about 5 GB for Go's module and build caches."
 	case strings.Contains(output, "dial tcp"), strings.Contains(output, "proxyconnect"), strings.Contains(output, "i/o timeout"), strings.Contains(output, "module lookup disabled"):
 		return "Go could not download a module: check the network and GOPROXY, then run the same command again; what was downloaded is kept."
+	case strings.Contains(output, "C compiler"):
+		return "Install a C compiler (Debian: build-essential): a part of this tool is written in C."
 	case strings.Contains(output, "go.mod requires go"), strings.Contains(output, "toolchain not available"):
 		return "Install the Go version that the message names; devcluster never downloads one by itself."
 	default:
@@ -349,10 +394,10 @@ func (e environment) identity() []string {
 	return []string{e.GOVERSION, e.GOOS, e.GOARCH, "cgo=" + e.CGO_ENABLED}
 }
 
-func goEnvironment(folder string) (environment, error) {
+func goEnvironment(folder string, env []string) (environment, error) {
 	command := exec.Command("go", "env", "-json", "GOVERSION", "GOOS", "GOARCH", "CGO_ENABLED")
 	command.Dir = folder
-	command.Env = goEnv()
+	command.Env = env
 	output, err := command.Output()
 	if errors.Is(err, exec.ErrNotFound) {
 		return environment{}, errors.New("the command go is not found; install Go (the version is in deploy/devcluster/go.mod) and put it on PATH")
@@ -369,6 +414,15 @@ func goEnvironment(folder string) (environment, error) {
 		return environment{}, fmt.Errorf("go env printed something unexpected: %w", err)
 	}
 	return parsed, nil
+}
+
+// env is the environment of the go command for this tool. Without a C compiler Go leaves out what needs one,
+// and a build would pass that makes a program without its database.
+func (t tool) env() []string {
+	if t.needsC {
+		return append(goEnv(), "CGO_ENABLED=1")
+	}
+	return goEnv()
 }
 
 // goEnv keeps Go from downloading another toolchain and from reading a workspace around the module.
