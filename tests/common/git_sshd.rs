@@ -17,7 +17,8 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts a server with a host key of a type, which lets one public key in.
+    /// Starts a server with a host key of a type, which lets one public key in. Its git reads repositories of other users'
+    /// too, such as a forge's.
     pub fn start(folder: &Path, key_type: &str, client_key: &Path) -> Self {
         let binary = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd"]
             .into_iter()
@@ -34,7 +35,8 @@ impl Sshd {
         let text = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             PermitRootLogin prohibit-password\n",
+             PermitRootLogin prohibit-password\n\
+             SetEnv GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*\n",
             host_key.display(),
             authorized.display()
         );

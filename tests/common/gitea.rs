@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,6 +72,18 @@ pub struct Answer {
 }
 
 impl Gitea {
+    /// Returns the server that tests of this process share while any of them has it.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Gitea>> = Mutex::new(Weak::new());
+        // A test that failed while it held the lock has left the old server there, or none.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let gitea = Arc::new(Self::start());
+            *shared = Arc::downgrade(&gitea);
+            gitea
+        })
+    }
+
     /// Starts a server on a free port and waits until it answers.
     pub fn start() -> Self {
         Self::start_with("")
@@ -180,8 +192,8 @@ impl Gitea {
             let answer = request.send().await.unwrap();
             let status = answer.status().as_u16();
             let headers = answer.headers().iter();
-            let headers =
-                headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
+            let headers = headers
+                .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
             let headers = headers.collect();
             let text = answer.text().await.unwrap();
             let body = match text.as_str() {
@@ -215,8 +227,12 @@ impl Gitea {
 
     /// Takes a repository that is there, with a checkout whose `origin` it becomes.
     fn known(&self, owner: &Account, name: &str, checkout: &Path) -> Project<'_> {
-        let project =
-            Project { gitea: self, owner: owner.clone(), name: name.to_owned(), checkout: checkout.to_owned() };
+        let project = Project {
+            gitea: self,
+            owner: owner.clone(),
+            name: name.to_owned(),
+            checkout: checkout.to_owned(),
+        };
         let url = project.url().replacen("https://", &format!("https://{}:{}@", owner.name, owner.token), 1);
         git(checkout, &["config", "http.sslCAInfo", self.ca_file().to_str().unwrap()]);
         git(checkout, &["config", "http.proxy", ""]);
@@ -248,7 +264,8 @@ impl Gitea {
             fs::create_dir(folder.join(name)).unwrap();
         }
         fs::write(folder.join("data/cert.pem"), self.identity.certificate.to_pem().unwrap()).unwrap();
-        fs::write(folder.join("data/key.pem"), self.identity.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        fs::write(folder.join("data/key.pem"), self.identity.key.private_key_to_pem_pkcs8().unwrap())
+            .unwrap();
     }
 
     fn configure(&self, more: &str) {
@@ -266,6 +283,7 @@ impl Gitea {
              [service]\nDISABLE_REGISTRATION = true\n[oauth2]\nENABLED = false\n\
              [indexer]\nISSUE_INDEXER_TYPE = db\n[session]\nPROVIDER = memory\n\
              [cron]\nENABLED = false\n[actions]\nENABLED = false\n[packages]\nENABLED = false\n\
+             [queue]\nTYPE = channel\nBATCH_LENGTH = 1\n\
              [webhook]\nALLOWED_HOST_LIST = loopback\n\
              [log]\nMODE = console\nLEVEL = warn\n{more}\n",
             secret(),
@@ -300,7 +318,11 @@ impl Gitea {
         let mut command = Command::new("setpriv");
         command.arg("--pdeathsig=KILL");
         if is_root() {
-            command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), "--clear-groups".to_owned()]);
+            command.args([
+                format!("--reuid={NOBODY}"),
+                format!("--regid={NOBODY}"),
+                "--clear-groups".to_owned(),
+            ]);
         }
         command
             .arg(self.folder.path().join("program/gitea"))
@@ -342,8 +364,7 @@ impl Process {
                 .stderr(log)
                 .spawn()
                 .expect("setpriv must be installed (Debian package util-linux)");
-            while told.recv_timeout(Duration::from_millis(50)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
-            {
+            while told.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
                 if child.try_wait().unwrap().is_some() {
                     return;
                 }
@@ -477,6 +498,12 @@ impl Project<'_> {
         let config = json!({ "url": url, "content_type": "json", "secret": secret });
         let hook = json!({ "type": "gitea", "active": true, "events": events, "config": config });
         self.send(Method::POST, "/hooks", &hook)["id"].as_u64().unwrap()
+    }
+
+    /// Sets a status as the owner, without a link.
+    pub fn set_status(&self, commit: &str, context: &str, state: &str, description: &str) {
+        let status = json!({ "context": context, "state": state, "description": description });
+        self.send(Method::POST, &format!("/statuses/{commit}"), &status);
     }
 
     /// Returns the newest status of each context on a commit, by context.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -47,37 +48,50 @@ impl Delivery {
 /// Keeps what is delivered. Its threads end with the process.
 pub struct Hooks {
     port: u16,
-    deliveries: Arc<Mutex<Vec<Delivery>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    deliveries: Mutex<Vec<Delivery>>,
+    refuses: AtomicBool,
 }
 
 impl Hooks {
     pub fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let deliveries = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::clone(&deliveries);
+        let hooks = Self { port, shared: Arc::default() };
+        let shared = Arc::clone(&hooks.shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let deliveries = Arc::clone(&shared);
+                let shared = Arc::clone(&shared);
                 // A forge that goes away in the middle delivers nothing.
-                thread::spawn(move || serve(&stream, &deliveries));
+                thread::spawn(move || serve(&stream, &shared));
             }
         });
-        Self { port, deliveries }
+        hooks
     }
 
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// Answers with an error from now on, or no longer.
+    pub fn refuse(&self, refuses: bool) {
+        self.shared.refuses.store(refuses, Ordering::Relaxed);
+    }
+
     /// Returns what was delivered so far, oldest first.
     pub fn deliveries(&self) -> Vec<Delivery> {
-        self.deliveries.lock().unwrap().clone()
+        self.shared.deliveries.lock().unwrap().clone()
     }
 
     /// Waits for a delivery that this accepts.
     pub fn until(&self, what: &str, accept: impl Fn(&Delivery) -> bool) -> Delivery {
-        until(what, || self.deliveries.lock().unwrap().iter().find(|delivery| accept(delivery)).cloned())
+        until(what, || {
+            self.shared.deliveries.lock().unwrap().iter().find(|delivery| accept(delivery)).cloned()
+        })
     }
 }
 
@@ -92,7 +106,7 @@ pub fn signature(secret: &str, body: &[u8]) -> String {
     })
 }
 
-fn serve(mut stream: &TcpStream, deliveries: &Mutex<Vec<Delivery>>) -> Option<()> {
+fn serve(mut stream: &TcpStream, shared: &Shared) -> Option<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
@@ -110,7 +124,9 @@ fn serve(mut stream: &TcpStream, deliveries: &Mutex<Vec<Delivery>>) -> Option<()
         }
         let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
         reader.read_exact(&mut body).ok()?;
-        deliveries.lock().unwrap().push(Delivery { at, path, headers, body });
-        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok()?;
+        shared.deliveries.lock().unwrap().push(Delivery { at, path, headers, body });
+        let refuses = shared.refuses.load(Ordering::Relaxed);
+        let status = if refuses { "503 Service Unavailable\r\nContent-Length: 0" } else { "204 No Content" };
+        stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).ok()?;
     }
 }
