@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use common::repository::git;
 use common::until;
@@ -34,7 +35,7 @@ const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 const EVENTS: [&str; 3] = ["push", "pull_request", "pull_request_comment"];
 
 /// Makes a user with a repository of one file, in which every line can be changed.
-fn project<'a>(gitea: &'a Gitea, owner: &str, folder: &TempDir) -> Project<'a> {
+fn project(gitea: &Arc<Gitea>, owner: &str, folder: &TempDir) -> Project {
     let owner = gitea.account(owner);
     let checkout = folder.path().join("checkout");
     fs::create_dir(&checkout).unwrap();

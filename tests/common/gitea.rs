@@ -37,8 +37,8 @@ const EVERYTHING: [&str; 1] = ["all"];
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The scopes that the daemon needs: it writes statuses, and comments, which belong to issues.
-pub const DAEMON_SCOPES: [&str; 2] = ["write:repository", "write:issue"];
+/// The scopes that the daemon needs: who it is, statuses and reviews, comments.
+pub const DAEMON_SCOPES: [&str; 3] = ["read:user", "write:repository", "write:issue"];
 
 /// A server with its data. Both go when it is dropped.
 pub struct Gitea {
@@ -78,25 +78,26 @@ impl Gitea {
         // A test that failed while it held the lock has left the old server there, or none.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
-            let gitea = Arc::new(Self::start());
+            let gitea = Self::start();
             *shared = Arc::downgrade(&gitea);
             gitea
         })
     }
 
     /// Starts a server on a free port and waits until it answers.
-    pub fn start() -> Self {
-        Self::start_with("")
+    pub fn start() -> Arc<Self> {
+        Self::start_with("", None)
     }
 
-    /// Starts a server with further lines of configuration.
-    pub fn start_with(configuration: &str) -> Self {
+    /// Starts a server with further lines of configuration, which win, and the folder of its pages' styles and scripts: without
+    /// them they are bare.
+    pub fn start_with(configuration: &str, pages: Option<&Path>) -> Arc<Self> {
         let authority = Identity::new("Forge CA", None, true, &[], 30);
         let identity = Identity::new("forge", Some(&authority), false, &["127.0.0.1", "localhost"], 30);
         let certificate = Certificate::from_pem(&authority.certificate.to_pem().unwrap()).unwrap();
         let client =
             Client::builder().tls_certs_only([certificate]).no_proxy().timeout(PATIENCE).build().unwrap();
-        let password = secret();
+        let password = password();
         let mut gitea = Self {
             folder: tempfile::Builder::new().prefix("gitea-").tempdir().unwrap(),
             port: quiet_port(),
@@ -111,12 +112,12 @@ impl Gitea {
                 .unwrap(),
             client,
         };
-        gitea.unpack();
+        gitea.unpack(pages);
         gitea.configure(configuration);
         gitea.run(&["migrate"]);
         gitea.admin.token = gitea.make_admin();
         gitea.resume();
-        gitea
+        Arc::new(gitea)
     }
 
     /// Returns the address of a page or of what git is asked for; a path begins with a slash.
@@ -159,7 +160,7 @@ impl Gitea {
     /// Makes a user with a token for everything.
     pub fn account(&self, name: &str) -> Account {
         let mut account =
-            Account { name: name.to_owned(), password: secret(), token: self.admin.token.clone() };
+            Account { name: name.to_owned(), password: password(), token: self.admin.token.clone() };
         let user = json!({
             "username": name, "email": format!("{name}@example.com"), "password": account.password,
             "must_change_password": false,
@@ -218,7 +219,7 @@ impl Gitea {
     }
 
     /// Makes a user's repository out of a checkout, whose `origin` it becomes, and pushes the checkout's HEAD to `main`.
-    pub fn project(&self, owner: &Account, name: &str, checkout: &Path) -> Project<'_> {
+    pub fn project(self: &Arc<Self>, owner: &Account, name: &str, checkout: &Path) -> Project {
         self.done(owner, Method::POST, "/user/repos", &json!({ "name": name, "default_branch": "main" }));
         let project = self.known(owner, name, checkout);
         project.push_to("main");
@@ -226,9 +227,9 @@ impl Gitea {
     }
 
     /// Takes a repository that is there, with a checkout whose `origin` it becomes.
-    fn known(&self, owner: &Account, name: &str, checkout: &Path) -> Project<'_> {
+    fn known(self: &Arc<Self>, owner: &Account, name: &str, checkout: &Path) -> Project {
         let project = Project {
-            gitea: self,
+            gitea: Arc::clone(self),
             owner: owner.clone(),
             name: name.to_owned(),
             checkout: checkout.to_owned(),
@@ -254,11 +255,14 @@ impl Gitea {
     }
 
     /// Brings the program and what it reads to where its user may read them, as the cache may lie in a closed home.
-    fn unpack(&self) {
+    fn unpack(&self, pages: Option<&Path>) {
         let folder = self.folder.path();
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
         let program = required_path("STOREKEEPER_GITEA");
         link(program.parent().unwrap(), &folder.join("program"));
+        if let Some(pages) = pages {
+            link(pages, &folder.join("program/public/assets"));
+        }
         fs::write(self.ca_file(), self.authority.certificate.to_pem().unwrap()).unwrap();
         for name in ["data", "data/home", "data/custom"] {
             fs::create_dir(folder.join(name)).unwrap();
@@ -393,14 +397,15 @@ impl Drop for Process {
 }
 
 /// A repository on the server, with a checkout of it.
-pub struct Project<'a> {
-    gitea: &'a Gitea,
+#[derive(Clone)]
+pub struct Project {
+    gitea: Arc<Gitea>,
     pub owner: Account,
     pub name: String,
     pub checkout: PathBuf,
 }
 
-impl Project<'_> {
+impl Project {
     /// Returns what git is told, without a login.
     pub fn url(&self) -> String {
         self.gitea.url(&format!("/{}/{}.git", self.owner.name, self.name))
@@ -558,8 +563,17 @@ impl Project<'_> {
         self.send(Method::POST, "/branch_protections", &rule);
     }
 
+    /// Lets another user push, merge and set statuses.
+    pub fn admit(&self, account: &Account) {
+        self.send(
+            Method::PUT,
+            &format!("/collaborators/{}", account.name),
+            &json!({ "permission": "write" }),
+        );
+    }
+
     /// Makes another user's fork, with a checkout in a folder.
-    pub fn fork(&self, account: &Account, checkout: &Path) -> Project<'_> {
+    pub fn fork(&self, account: &Account, checkout: &Path) -> Project {
         self.gitea.done(account, Method::POST, &self.path("/forks"), &json!({}));
         fs::create_dir_all(checkout).unwrap();
         git(checkout, &["init", "--quiet", "--initial-branch=main"]);
@@ -600,25 +614,30 @@ fn quiet_port() -> u16 {
 }
 
 /// Returns something that nobody guesses.
-fn secret() -> String {
+pub fn secret() -> String {
     let mut bytes = [0; 16];
     File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Returns the same, short enough to be typed.
+fn password() -> String {
+    secret()[..12].to_owned()
 }
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// Makes a folder like another, by hard links where that can be: 120 MB would take as long as the start.
+/// Puts what is in a folder into another, by hard links where that can be: 120 MB would take as long as the start.
 fn link(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
+    fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             link(&entry.path(), &target);
-        } else if fs::hard_link(entry.path(), &target).is_err() {
+        } else if !target.exists() && fs::hard_link(entry.path(), &target).is_err() {
             fs::copy(entry.path(), &target).unwrap();
         }
     }
