@@ -2,10 +2,12 @@
 //! anything, and the state it holds consists of readers.
 
 mod api;
+mod commit;
 mod html;
 mod page;
 mod problem;
 mod serve;
+mod store;
 mod when;
 
 use axum::extract::rejection::PathRejection;
@@ -42,6 +44,8 @@ pub struct WebState {
 pub fn router(state: WebState, others: Router) -> Router {
     Router::new()
         .route("/", get(show_page))
+        .route("/commits/{revision}", get(show_commit))
+        .route("/stores/{name}", get(show_store_page))
         .route("/api/v1/stores", get(show_stores))
         .route("/api/v1/stores/{name}", get(show_store))
         .route("/healthz", get(async || "ok"))
@@ -60,6 +64,36 @@ async fn show_page(State(state): State<WebState>) -> Html<String> {
     Html(state.board.read(|picture| page::render(picture, now)))
 }
 
+async fn show_commit(
+    State(state): State<WebState>,
+    revision: Result<Path<String>, PathRejection>,
+) -> Result<Html<String>, Problem> {
+    let now = (state.clock)();
+    let Path(revision) = revision.map_err(|error| Problem::not_found(error.body_text()))?;
+    let page =
+        state.board.read(|picture| picture.commits.commit(&revision).map(|it| commit::render(it, now)));
+    page.map(Html).ok_or_else(|| {
+        Problem::not_found(
+            "nothing is known of this commit: it is not on the watched branch, came with a newer one in one push, or \
+             is older than the hundred that are remembered"
+                .to_owned(),
+        )
+    })
+}
+
+async fn show_store_page(
+    State(state): State<WebState>,
+    name: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Result<Html<String>, Problem> {
+    let id = store_id(name)?;
+    // Where the reader comes from, as commit statuses link it: hexadecimal digits, which no URL encodes.
+    let revision = uri.query().and_then(|query| query.split('&').find_map(|it| it.strip_prefix("revision=")));
+    let now = (state.clock)();
+    let page = state.board.read(|picture| store::render(picture, &id, revision, now));
+    page.map(Html).ok_or_else(|| unknown_store(&state, &id))
+}
+
 async fn show_stores(State(state): State<WebState>) -> Json<Stores> {
     Json(state.board.read(Stores::of))
 }
@@ -68,19 +102,23 @@ async fn show_store(
     State(state): State<WebState>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Store>, Problem> {
-    let unknown = |detail: String| Problem::new(StatusCode::NOT_FOUND, detail);
-    let Path(name) = name.map_err(|error| unknown(error.body_text()))?;
-    let id: StoreId =
-        name.parse().map_err(|error| unknown(format!("no store can have this name: {error}")))?;
-    let (store, ready) =
-        state.board.read(|picture| (picture.stores.get(&id).map(Store::of), picture.fleet.ready));
-    store.map(Json).ok_or_else(|| {
-        let early = if ready { "" } else { "; the first pass is not finished, it may still appear" };
-        unknown(format!(
-            "no store is named `{id}`: the watched branch has no {STORES_FOLDER}/{id}.yaml and the cluster \
-             nothing left of such a store{early}. /api/v1/stores lists all stores"
-        ))
-    })
+    let id = store_id(name)?;
+    let store = state.board.read(|picture| picture.stores.get(&id).map(Store::of));
+    store.map(Json).ok_or_else(|| unknown_store(&state, &id))
+}
+
+fn store_id(name: Result<Path<String>, PathRejection>) -> Result<StoreId, Problem> {
+    let Path(name) = name.map_err(|error| Problem::not_found(error.body_text()))?;
+    name.parse().map_err(|error| Problem::not_found(format!("no store can have this name: {error}")))
+}
+
+fn unknown_store(state: &WebState, id: &StoreId) -> Problem {
+    let ready = state.board.read(|picture| picture.fleet.ready);
+    let early = if ready { "" } else { "; the first pass is not finished, it may still appear" };
+    Problem::not_found(format!(
+        "no store is named `{id}`: the watched branch has no {STORES_FOLDER}/{id}.yaml and the cluster nothing left of \
+         such a store{early}. /api/v1/stores lists all stores"
+    ))
 }
 
 async fn show_readiness(State(state): State<WebState>) -> (StatusCode, &'static str) {

@@ -26,7 +26,7 @@ const REFRESH: Duration = Duration::from_mins(10);
 const REFRESH_WITHOUT_REFS: Duration = Duration::from_secs(5);
 
 /// The wait after something that failed; it doubles up to [`REFRESH`].
-const FIRST_RETRY: Duration = Duration::from_secs(2);
+const FIRST_RETRY: Duration = Duration::from_millis(500);
 
 /// After this time a plan that is not made yet is told to be under way.
 const SLOW: Duration = Duration::from_secs(1);
@@ -87,6 +87,10 @@ enum Trouble {
     Forge(#[from] ForgeError),
     #[error("plan it: {0}")]
     BrokeOff(String),
+    #[error(
+        "fetch commit {wanted}: the ref of the pull request is at {found}; push to its branch again if that stays so"
+    )]
+    Moved { wanted: String, found: String },
 }
 
 /// What a pull request would put in force.
@@ -96,8 +100,6 @@ enum Proposed {
     Conflicts(Vec<String>),
     /// The branch has it all.
     Nothing,
-    /// It has moved on, or is gone: the next look tells.
-    Gone,
 }
 
 struct Work {
@@ -172,8 +174,11 @@ impl Work {
         let waiting: Vec<_> =
             self.open.iter().filter(|pull| self.is_due(pull, scene, now)).cloned().collect();
         for pull in waiting {
-            let pull = at_newest_head(pull, scene);
-            match self.plan(&pull, scene).await {
+            let mut planned = self.plan(&pull, scene).await;
+            if let Err(Trouble::Moved { .. }) = planned {
+                planned = self.plan_anew(&pull, scene).await;
+            }
+            match planned {
                 Ok(()) => _ = self.failing.remove(&pull.number),
                 Err(trouble) => self.note_trouble(&pull, &trouble),
             }
@@ -239,8 +244,21 @@ impl Work {
         });
     }
 
+    /// What the forge said of a pull request is older than its ref, or the other way round. What the forge says now is what
+    /// it would merge, so that is what is planned or nothing is.
+    async fn plan_anew(&mut self, pull: &Pull, scene: &Scene) -> Result<(), Trouble> {
+        let Some(fresh) = self.planner.forge.pull(pull.number).await? else {
+            self.open.retain(|open| open.number != pull.number);
+            return Ok(());
+        };
+        for open in self.open.iter_mut().filter(|open| open.number == pull.number) {
+            open.clone_from(&fresh);
+        }
+        self.plan(&fresh, scene).await
+    }
+
     fn is_due(&self, pull: &Pull, scene: &Scene, now: Instant) -> bool {
-        let wanted = Planned { head: newest_head(pull, scene), base: scene.snapshot.revision.to_string() };
+        let wanted = Planned { head: pull.head.clone(), base: scene.snapshot.revision.to_string() };
         let rests = self.failing.get(&pull.number).is_some_and(|(_, until)| *until > now);
         !rests && self.planned.get(&pull.number) != Some(&wanted)
     }
@@ -259,7 +277,7 @@ impl Work {
         }
         let retry_after = match trouble {
             Trouble::Forge(error) => error.retry_after(),
-            Trouble::Git(_) | Trouble::BrokeOff(_) => None,
+            Trouble::Git(_) | Trouble::BrokeOff(_) | Trouble::Moved { .. } => None,
         };
         let wait = retry_after.unwrap_or_else(|| self.wait(failures));
         self.failing.insert(pull.number, (failures, Instant::now() + wait));
@@ -283,7 +301,7 @@ impl Work {
             self.settled(pull, scene);
             return Ok(());
         }
-        let Some(report) = self.make_or_say_so(pull, scene).await? else { return Ok(()) };
+        let report = self.make_or_say_so(pull, scene).await?;
         self.tell(pull, report);
         self.settled(pull, scene);
         self.planner.metrics.planned(began.elapsed());
@@ -291,7 +309,7 @@ impl Work {
     }
 
     /// Makes a plan, and says that it is being made when that takes long.
-    async fn make_or_say_so(&self, pull: &Pull, scene: &Scene) -> Result<Option<PlanReport>, Trouble> {
+    async fn make_or_say_so(&self, pull: &Pull, scene: &Scene) -> Result<PlanReport, Trouble> {
         let mut making = std::pin::pin!(self.make(pull, scene));
         tokio::select! {
             made = &mut making => return made,
@@ -306,13 +324,12 @@ impl Work {
         self.planned.insert(pull.number, planned);
     }
 
-    /// Makes the plan of a pull request; none when it has moved on meanwhile.
-    async fn make(&self, pull: &Pull, scene: &Scene) -> Result<Option<PlanReport>, Trouble> {
+    /// Makes the plan of a pull request.
+    async fn make(&self, pull: &Pull, scene: &Scene) -> Result<PlanReport, Trouble> {
         let proposed = self.proposed(pull, scene).await?;
         // Nothing of a stranger's plan comes from a Secret.
         let outlook = Outlook { lookups: !pull.fork, ..scene.outlook.clone() };
         let mut report = match proposed {
-            Proposed::Gone => return Ok(None),
             Proposed::Snapshot(proposed) => {
                 preview::proposal(&self.planner.context, Some(&scene.snapshot), &proposed, &outlook).await
             }
@@ -327,7 +344,7 @@ impl Work {
         report.branch = Some(self.planner.source.settings.branch.clone());
         report.head = Some(pull.head.clone());
         report.pull = Some(pull.number);
-        Ok(Some(report))
+        Ok(report)
     }
 
     /// Fetches a pull request's head and reads what merging it gives, on a thread where blocking is allowed.
@@ -348,8 +365,10 @@ impl Work {
                 pulls.set_auth(auth)?;
             }
             let fetched = pulls.fetch(std::slice::from_ref(&wanted), base.as_str())?;
-            if fetched.get(&wanted.number) != Some(&wanted.commit) {
-                return Ok(Proposed::Gone);
+            let found = fetched.get(&wanted.number);
+            if found != Some(&wanted.commit) {
+                let found = found.map_or("nothing", String::as_str).to_owned();
+                return Err(Trouble::Moved { wanted: wanted.commit, found });
             }
             let tree = match pulls.merge(base.as_str(), &wanted.commit)? {
                 Merge::Tree(tree) => tree,
@@ -412,15 +431,6 @@ impl Work {
         };
         contexts.into_iter().flatten().map(status).collect()
     }
-}
-
-/// A pull request as git says that it is by now: what the forge said may be older.
-fn at_newest_head(pull: Pull, scene: &Scene) -> Pull {
-    Pull { head: newest_head(&pull, scene), ..pull }
-}
-
-fn newest_head(pull: &Pull, scene: &Scene) -> String {
-    scene.heads.get(&pull.number).unwrap_or(&pull.head).clone()
 }
 
 fn open<'a>(pulls: &'a OnceLock<Pulls>, source: &SourceOptions) -> Result<&'a Pulls, GitError> {

@@ -1,5 +1,6 @@
 //! Renders the page: one plain document without scripts or outside resources, legible by itself.
 
+use std::fmt::Display;
 use std::sync::LazyLock;
 
 use axum::http::HeaderValue;
@@ -31,12 +32,17 @@ pub(super) static CONTENT_SECURITY_POLICY: LazyLock<HeaderValue> = LazyLock::new
 pub(super) fn render(picture: &Picture, now: i64) -> String {
     let Picture { fleet, stores, commits: _ } = picture;
     let mut html = Html::default();
-    head(&mut html, picture);
+    // First what a narrow browser tab should tell.
+    let all = plural(picture.stores.len(), "store");
+    match in_state(picture, StoreState::Failed) {
+        0 => head(&mut html, all, true),
+        failed => head(&mut html, format_args!("{failed} failed · {all}"), true),
+    }
     html.markup("<body>\n<header>\n<h1>storekeeper</h1>\n<p>");
     if let Some(revision) = &fleet.revision {
-        html.markup("git at ");
+        html.markup("git at <a href=\"commits/").text(revision).markup("\">");
         commit(&mut html, revision);
-        html.markup(" · ");
+        html.markup("</a> · ");
     }
     html.markup("as of ");
     moment(&mut html, now, rfc3339(now));
@@ -54,17 +60,15 @@ pub(super) fn render(picture: &Picture, now: i64) -> String {
     html.into_string()
 }
 
-fn head(html: &mut Html, picture: &Picture) {
+/// Begins a page: everything up to its body. One that `refreshes` is loaded anew every 5 seconds.
+pub(super) fn head(html: &mut Html, title: impl Display, refreshes: bool) {
     html.markup("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
         .markup("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
-        .markup("<meta name=\"color-scheme\" content=\"light dark\">\n")
-        .markup("<meta http-equiv=\"refresh\" content=\"5\">\n<title>");
-    // First what a narrow browser tab should tell.
-    let failed = in_state(picture, StoreState::Failed);
-    if failed > 0 {
-        html.text(failed).markup(" failed · ");
+        .markup("<meta name=\"color-scheme\" content=\"light dark\">\n");
+    if refreshes {
+        html.markup("<meta http-equiv=\"refresh\" content=\"5\">\n");
     }
-    html.text(plural(picture.stores.len(), "store")).markup(" · storekeeper</title>\n<style>");
+    html.markup("<title>").text(title).markup(" · storekeeper</title>\n<style>");
     html.markup(STYLE).markup("</style>\n</head>\n");
 }
 
@@ -175,7 +179,7 @@ fn row(html: &mut Html, store: &StoreReport, now: i64) {
         deletes_at,
         step: _, // The reason begins with it.
     } = store;
-    html.markup("<tr><th scope=\"row\"><a href=\"api/v1/stores/").text(name).markup("\">").text(name);
+    html.markup("<tr><th scope=\"row\"><a href=\"stores/").text(name).markup("\">").text(name);
     html.markup("</a>");
     if let Some(display_name) = display_name {
         html.markup("<small>").text(display_name).markup("</small>");
@@ -225,7 +229,7 @@ fn deletion(html: &mut Html, at: Option<i64>, now: i64) {
 }
 
 /// Shows a state by word, sign and colour, so that no reader depends on one of them.
-fn badge(html: &mut Html, state: StoreState) {
+pub(super) fn badge(html: &mut Html, state: StoreState) {
     html.markup(match state {
         StoreState::Requested => "<span class=\"state requested\"><i aria-hidden=\"true\">○</i> ",
         StoreState::Provisioning => "<span class=\"state provisioning\"><i aria-hidden=\"true\">◐</i> ",
@@ -238,7 +242,7 @@ fn badge(html: &mut Html, state: StoreState) {
 }
 
 /// Makes a link only of what a browser fetches: `javascript:` and its kin stay text.
-fn address(html: &mut Html, url: Option<&str>) {
+pub(super) fn address(html: &mut Html, url: Option<&str>) {
     let Some(url) = url else { return nothing(html) };
     let is = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     if is("https://") || is("http://") {
@@ -262,12 +266,12 @@ fn revisions(html: &mut Html, wanted: Option<&str>, applied: Option<&str>) {
     }
 }
 
-fn commit(html: &mut Html, revision: &str) {
+pub(super) fn commit(html: &mut Html, revision: &str) {
     let short: String = revision.chars().take(REVISION_LENGTH).collect();
     html.markup("<code title=\"").text(revision).markup("\">").text(short).markup("</code>");
 }
 
-fn moment(html: &mut Html, seconds: i64, shown: String) {
+pub(super) fn moment(html: &mut Html, seconds: i64, shown: String) {
     let exact = rfc3339(seconds);
     html.markup("<time datetime=\"").text(&exact).markup("\" title=\"").text(&exact).markup("\">");
     html.text(shown).markup("</time>");
@@ -278,7 +282,7 @@ fn countdown(html: &mut Html, at: i64, now: i64) {
     moment(html, at, if left > 0 { format!("in {}", span(left)) } else { "now".to_owned() });
 }
 
-fn nothing(html: &mut Html) {
+pub(super) fn nothing(html: &mut Html) {
     html.markup("<span class=\"none\">–</span>");
 }
 
@@ -286,6 +290,6 @@ fn in_state(picture: &Picture, state: StoreState) -> usize {
     picture.stores.values().filter(|store| store.state == state).count()
 }
 
-fn plural(count: usize, noun: &str) -> String {
+pub(super) fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

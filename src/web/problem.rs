@@ -21,6 +21,11 @@ struct Body<'a> {
 }
 
 impl Problem {
+    /// Says that there is nothing here, and where to look instead.
+    pub(super) fn not_found(detail: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
     /// Says what is wrong and what to do about it.
     pub(super) fn new(status: StatusCode, detail: String) -> Self {
         Self { status, detail }
