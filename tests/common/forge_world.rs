@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::daemon::Daemon;
 use crate::common::{World, until};
@@ -78,6 +78,13 @@ impl ForgeWorld {
         self.project.hook(&url, &self.hook_secret, &["push", "pull_request"])
     }
 
+    /// Keeps a store from being made, by a namespace of its name that somebody else made, until the returned is dropped.
+    pub fn hold_back(&self, name: &str) -> HeldBack<'_> {
+        let namespace = self.world.namespace(name);
+        self.world.cluster.create_namespace(&namespace, &json!({}));
+        HeldBack { world: &self.world, namespace }
+    }
+
     /// Returns the context of a store's status.
     pub fn context(&self, name: &str) -> String {
         format!("storekeeper/{}", self.world.store(name))
@@ -107,5 +114,17 @@ impl ForgeWorld {
             });
             found.cloned()
         })
+    }
+}
+
+/// A store that can't be made.
+pub struct HeldBack<'a> {
+    world: &'a World,
+    namespace: String,
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.world.cluster.delete_namespace(&self.namespace);
     }
 }
