@@ -62,3 +62,86 @@ fn a_pull_request_is_planned_planned_again_after_a_push_merged_and_carried_out()
     forge.until(&merged, &forge.context("acme"), "success");
     assert!(forge.world.cluster.namespace(&namespace).is_none());
 }
+
+#[test]
+fn a_removal_over_the_budget_is_refused_on_the_pull_request_and_goes_when_the_same_one_approves_it() {
+    let forge = ForgeWorld::new();
+    let daemon = forge.start_daemon(&[]);
+    forge.hook(&daemon);
+    let names = ["acme", "bold", "calm"];
+    names.iter().for_each(|name| forge.world.write_store(name, name));
+    let commit = forge.world.repository.push("three stores");
+    forge.until(&commit, ALL, "success");
+
+    forge.project.begin("remove");
+    names.iter().for_each(|name| forge.world.repository.remove(&forge.world.file(name)));
+    forge.world.write_store("dove", "Dove");
+    let refused = forge.project.push("remove", "all three go");
+    let number = forge.project.open(&forge.project.owner, "remove", "Remove three");
+    let status = forge.until(&refused, PLAN, "failure");
+    assert!(status["description"].as_str().unwrap().starts_with("blocked: "), "{status}");
+    assert_eq!(forge.until(&refused, ALL, "failure")["description"], status["description"]);
+    forge.until_comment(number, &["approved"]);
+    let ids: Vec<_> = names.iter().map(|name| forge.world.store(name)).collect();
+    forge.world.write_fleet(&format!(
+        "deletionBudget: {{maxStores: 2, maxPercent: 100, windowMinutes: 0, approved: [{}]}}",
+        ids.join(", ")
+    ));
+    let approved = forge.project.push("remove", "and may");
+    forge.until(&approved, PLAN, "success");
+    let merged = forge.project.merge(number, "rebase");
+    for name in names {
+        forge.until(&merged, &forge.context(name), "success");
+        assert!(forge.world.cluster.namespace(&forge.world.namespace(name)).is_none(), "{name}");
+    }
+    forge.until(&merged, &forge.context("dove"), "success");
+}
+
+#[test]
+fn a_strangers_fork_is_planned_without_secrets_and_only_maintainers_are_where_that_is_set() {
+    let forge = ForgeWorld::new();
+    let daemon = forge.start_daemon(&[]);
+    forge.hook(&daemon);
+    forge.world.write_store("acme", "Acme");
+    let commit = forge.world.repository.push("acme");
+    forge.until(&commit, ALL, "success");
+    let stranger = forge.gitea.account(&format!("s-{}", forge.world.prefix));
+    let fork = forge.project.fork(&stranger, &forge.file("fork"));
+    let propose = |branch: &str, name: &str| {
+        fork.begin(branch);
+        let text = std::fs::read_to_string(fork.checkout.join(forge.world.file("acme"))).unwrap();
+        fork.write(
+            &forge.world.file("acme"),
+            &text.replace("displayName: Acme", &format!("displayName: {name}")),
+        );
+        let head = fork.push(branch, name);
+        (forge.project.open(&stranger, &format!("{}:{branch}", stranger.name), name), head)
+    };
+    let (number, head) = propose("first", "\"@everyone <b>``` #1\"");
+    let status = forge.until(&head, PLAN, "success");
+    assert_eq!(status["description"], format!("1 to change: {}", forge.world.store("acme")));
+    let comment = forge.until_comment(number, &[&forge.world.store("acme")]);
+    let body = comment["body"].as_str().unwrap();
+    for markup in ["@everyone", "<b>", "#1"] {
+        let plain = body.lines().filter(|line| !line.starts_with("    ")).any(|line| line.contains(markup));
+        assert!(!plain || body.contains("```"), "{markup}: {body}");
+    }
+    // The forge sees no mention in it.
+    let rendered = forge.gitea.done(
+        &forge.project.owner,
+        reqwest::Method::POST,
+        "/markdown",
+        &serde_json::json!({ "Text": body, "Mode": "comment", "Context": forge.project.full_name() }),
+    );
+    let rendered = rendered.as_str().unwrap().to_owned();
+    for active in ["class=\"mention\"", "<b>", "issues/1\""] {
+        assert!(!rendered.contains(active), "{active} in {rendered}");
+    }
+    let address = daemon.address.clone();
+    daemon.kill();
+    let _daemon =
+        forge.start_daemon_on(&address, &["--poll-seconds", "3600"], &["--plan-forks", "maintainers"]);
+    let (_, head) = propose("second", "Acme again");
+    let status = forge.until(&head, PLAN, "failure");
+    assert!(status["description"].as_str().unwrap().contains("only maintainers"), "{status}");
+}

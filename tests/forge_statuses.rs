@@ -144,3 +144,23 @@ fn while_the_forge_is_away_stores_go_on_and_it_is_told_the_end_when_it_is_back()
     });
     assert_eq!(forge.states(&commit, &forge.context("acme")), ["pending", "success"]);
 }
+
+#[test]
+fn beyond_so_many_stores_of_a_commit_the_roll_up_speaks_for_the_rest() {
+    let forge = ForgeWorld::new();
+    let daemon = forge.start_daemon(&["--statuses-per-commit", "1"]);
+    forge.hook(&daemon);
+    for name in ["acme", "bold", "calm"] {
+        forge.world.write_store(name, name);
+    }
+    forge.world.repository.write(&forge.world.file("calm"), "what is this");
+    let commit = forge.world.repository.push("three stores, one of them broken");
+    forge.until(&commit, &forge.context("acme"), "success");
+    let status = forge.until(&commit, ALL, "failure");
+    common::until("the roll-up names what failed and has no status of its own", || {
+        let words = forge.project.statuses(&commit)[ALL]["description"].as_str().unwrap().to_owned();
+        words.starts_with(&format!("1 of 3 failed: {}: ", forge.world.store("calm"))).then_some(())
+    });
+    let told = forge.project.statuses(&commit);
+    assert_eq!(told.keys().cloned().collect::<Vec<_>>(), [ALL.to_owned(), forge.context("acme")], "{status}");
+}
