@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fake_forge::{Desk, Fault, HEAD, MAIN, Reply, Request, Server, TOKEN, note, status};
+use fake_forge::{Desk, Fault, HEAD, MAIN, Reply, Request, Server, TOKEN, added, note, status};
 use serde_json::{Value, json};
 use storekeeper::forge::{self, Annotated, Forge, ForgeError, ForgeKind};
 use storekeeper::report::CommitState::{Failure, Pending, Success};
@@ -23,6 +23,8 @@ struct State {
     permission: Option<&'static str>,
     /// Whether the token may ask about others.
     is_plain_user: bool,
+    /// Commits that are not there.
+    unknown: Vec<&'static str>,
 }
 
 fn pull(number: u64, head_repository: i64) -> Value {
@@ -50,6 +52,13 @@ fn answer(request: &Request, state: &mut State) -> Reply {
     let repository = rest.strip_prefix("repos/acme/stores/").unwrap_or_default();
     match (request.method.as_str(), rest, repository) {
         ("GET", "user", _) => Reply::json(200, &json!({ "id": 41, "login": "keeper" })),
+        ("POST", _, _) if state.unknown.iter().any(|sha| repository == format!("statuses/{sha}")) => {
+            Reply::message(500, "")
+        }
+        ("GET", _, _) if repository.starts_with("git/commits/") => {
+            let unknown = state.unknown.iter().any(|sha| repository.ends_with(sha));
+            if unknown { Reply::message(404, "not found") } else { Reply::json(200, &json!({ "sha": HEAD })) }
+        }
         ("POST", _, _) if repository.starts_with("statuses/") => Reply::json(
             201,
             &json!({ "id": 1, "status": request.body["state"], "context": request.body["context"] }),
@@ -76,19 +85,53 @@ fn answer(request: &Request, state: &mut State) -> Reply {
             comment["body"] = request.body["body"].clone();
             Reply::json(200, comment)
         }
-        ("GET", _, "pulls/7/reviews") => counted(request, &state.reviews, false),
-        ("POST", _, "pulls/7/reviews") => {
-            let mut review = request.body.clone();
-            review["id"] = state.reviews.len().into();
-            review["user"] = json!({ "id": 41, "login": "keeper" });
-            state.reviews.push(review.clone());
-            Reply::json(200, &review)
-        }
+        ("GET", _, "pulls/7.diff") => Reply::raw(200, "text/plain; charset=utf-8", diff().as_bytes()),
+        (_, _, _) if repository.starts_with("pulls/7/reviews") => answer_reviews(request, repository, state),
         ("GET", _, _) if repository.starts_with("pulls/") => {
             let found = state.pulls.iter().find(|pull| repository == format!("pulls/{}", pull["number"]));
             found.map_or_else(|| Reply::message(404, "not found"), |found| Reply::json(200, found))
         }
         _ => Reply::message(404, "not found"),
+    }
+}
+
+fn diff() -> String {
+    let file = "stores/acme.yaml";
+    format!("diff --git a/{file} b/{file}\n--- /dev/null\n+++ b/{file}\n{}\n", added(60))
+}
+
+/// Gitea makes a draft comment by comment, or goes on with the one that is there, and publishes it at the end.
+fn answer_reviews(request: &Request, path: &str, state: &mut State) -> Reply {
+    let id = path.split('/').nth(3).map(|id| id.parse::<u64>().unwrap());
+    let index = state.reviews.iter().position(|review| Some(review["id"].as_u64().unwrap()) == id);
+    match (request.method.as_str(), index) {
+        ("GET", None) => counted(request, &state.reviews, false),
+        ("GET", Some(index)) => counted(request, state.reviews[index]["lines"].as_array().unwrap(), false),
+        ("DELETE", Some(index)) => {
+            state.reviews.remove(index);
+            Reply { status: 204, headers: Vec::new(), body: Vec::new() }
+        }
+        _ => {
+            let comments = request.body["comments"].as_array().unwrap().clone();
+            let mut review = match state.reviews.iter().position(|review| review["state"] == "PENDING") {
+                Some(draft) => state.reviews.remove(draft),
+                None => json!({ "id": 200 + state.reviews.len(), "user": { "id": 41, "login": "keeper" },
+                    "state": "PENDING", "body": "", "lines": [] }),
+            };
+            for mut comment in comments {
+                if comment["new_position"].as_u64().unwrap() > 60 {
+                    state.reviews.push(review);
+                    return Reply::message(500, "");
+                }
+                comment["id"] = 1.into();
+                review["lines"].as_array_mut().unwrap().push(comment);
+            }
+            review["state"] = request.body["event"].clone();
+            review["body"] = request.body["body"].clone();
+            review["commit_id"] = request.body["commit_id"].clone();
+            state.reviews.push(review.clone());
+            Reply::json(200, &review)
+        }
     }
 }
 
@@ -198,29 +241,72 @@ async fn one_comment_is_made_edited_and_left_alone() {
 }
 
 #[tokio::test]
-async fn annotations_become_one_review_for_each_head() {
+async fn a_status_of_a_commit_that_is_not_there_is_final_though_gitea_says_server_error() {
+    let (server, state, _desk, forge) = start();
+    state.lock().unwrap().unknown.push(MAIN);
+    let error = forge.set_status(MAIN, &status("x", Success, "")).await.unwrap_err();
+    assert!(error.is_final() && error.to_string().ends_with("there is no such commit"), "{error}");
+    server.fault("POST", "/statuses/", Fault::Instead(Reply::message(500, "")));
+    let error = forge.set_status(HEAD, &status("x", Success, "")).await.unwrap_err();
+    assert!(matches!(error, ForgeError::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn annotations_become_one_review_for_each_head_at_lines_of_the_diff() {
     let (server, state, _desk, forge) = start();
     let pull = forge.pull(7).await.unwrap().unwrap();
-    let notes = [note("stores/acme.yaml", 3, "@everybody"), note("stores/acme.yaml", 9, "two")];
+    let notes = [
+        note("stores/acme.yaml", 3, "@everybody"),
+        note("stores/acme.yaml", 60, "two"),
+        note("stores/acme.yaml", 61, "beyond the end"),
+        note("stores/other.yaml", 1, "not in the diff"),
+    ];
     server.fault("POST", "/reviews", Fault::LoseAnswer);
     forge.annotate(&pull, &notes).await.unwrap_err();
     let annotated = forge.annotate(&pull, &notes).await.unwrap();
-    assert_eq!(annotated, Annotated { shown: 2, left_out: 0, changed: false });
+    assert_eq!(annotated, Annotated { shown: 2, left_out: 2, changed: false });
     {
         let reviews = &state.lock().unwrap().reviews;
         assert_eq!(
-            (reviews.len(), &reviews[0]["event"], &reviews[0]["commit_id"]),
+            (reviews.len(), &reviews[0]["state"], &reviews[0]["commit_id"]),
             (1, &json!("COMMENT"), &json!(HEAD))
         );
+        let lines = reviews[0]["lines"].as_array().unwrap();
         assert_eq!(
-            reviews[0]["comments"][0],
-            json!({ "path": "stores/acme.yaml", "new_position": 3, "body": "```text\n@everybody\n```" })
+            (lines.len(), &lines[0]["new_position"], &lines[0]["path"]),
+            (2, &json!(3), &json!("stores/acme.yaml"))
         );
+        assert!(lines[0]["body"].as_str().unwrap().ends_with("-->\n```text\n@everybody\n```"));
     }
-    let next = forge::Pull { head: MAIN.to_owned(), ..pull.clone() };
-    assert!(forge.annotate(&next, &notes).await.unwrap().changed);
+    state.lock().unwrap().pulls[0]["head"]["sha"] = MAIN.into();
+    let older = forge.annotate(&pull, &notes).await.unwrap();
+    assert_eq!(older, Annotated { shown: 0, left_out: 4, changed: false }, "there is a newer head");
+    let pull = forge.pull(7).await.unwrap().unwrap();
+    assert!(forge.annotate(&pull, &notes).await.unwrap().changed);
     let many: Vec<_> = (1..=60).map(|line| note("stores/acme.yaml", line, "wrong")).collect();
-    let annotated = forge.annotate(&next, &many).await.unwrap();
+    let annotated = forge.annotate(&pull, &many).await.unwrap();
     assert_eq!(annotated, Annotated { shown: 50, left_out: 10, changed: true });
-    assert_eq!(forge.annotate(&next, &[]).await.unwrap(), Annotated::default());
+    assert_eq!(forge.annotate(&pull, &[]).await.unwrap(), Annotated::default());
+}
+
+#[tokio::test]
+async fn a_draft_that_was_left_behind_is_deleted_and_a_persons_is_not_published() {
+    let (_server, state, _desk, forge) = start();
+    let pull = forge.pull(7).await.unwrap().unwrap();
+    let ours = "<!-- storekeeper:files 0a -->\ntext";
+    let draft = |lines: &[&str]| {
+        let lines: Vec<_> = lines.iter().map(|body| json!({ "id": 1, "body": body })).collect();
+        json!({ "id": 150, "user": { "id": 41, "login": "keeper" }, "state": "PENDING", "body": "", "lines": lines })
+    };
+    state.lock().unwrap().reviews = vec![draft(&[ours, ours])];
+    let notes = [note("stores/acme.yaml", 3, "one")];
+    assert!(forge.annotate(&pull, &notes).await.unwrap().changed);
+    {
+        let reviews = &mut state.lock().unwrap().reviews;
+        assert_eq!((reviews.len(), reviews[0]["lines"].as_array().unwrap().len()), (1, 1));
+        *reviews = vec![draft(&[ours, "what I think of this"])];
+    }
+    let annotated = forge.annotate(&pull, &notes).await.unwrap();
+    assert_eq!(annotated, Annotated { shown: 0, left_out: 1, changed: false });
+    assert_eq!(state.lock().unwrap().reviews[0]["state"], "PENDING");
 }

@@ -11,7 +11,7 @@ pub enum ForgeError {
         /// What is wrong and how it should be.
         reason: String,
     },
-    /// What was asked for can't be sent to any forge, such as a commit that is not a hash.
+    /// What was asked for can't be done, such as a status of a commit that is not there.
     #[error("{act}: {reason}")]
     Unfit {
         /// What was tried.

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::client::{Client, End, ITEMS_MAX, Paging, commit, is_commit, page, short};
 use super::error::ForgeError;
-use super::text::{Marker, fenced, hash_all, marked, same};
+use super::text::{Marker, same};
 use super::wire::Call;
-use super::{Annotated, COMMENTS_MAX, PULLS_MAX, Pull};
-use crate::report::{Annotation, CommitState, CommitStatus, one_line};
+use super::{PULLS_MAX, Pull};
+use crate::report::{CommitState, CommitStatus, one_line};
 
 /// Items on a page: the most that Gitea gives unless it is told otherwise.
-const PER_PAGE: u32 = 50;
+pub(super) const PER_PAGE: u32 = 50;
 
 /// One repository.
 pub(super) struct Gitea {
@@ -36,8 +36,20 @@ impl Gitea {
         if let Some(url) = &status.url {
             body["target_url"] = url.as_str().into();
         }
-        let path = self.path(&["statuses", commit(&act, sha)?]);
-        self.client.done(Call::new(&act, Method::POST, &path).body(body)).await
+        let commit = commit(&act, sha)?;
+        let path = self.path(&["statuses", commit]);
+        match self.client.done(Call::new(&act, Method::POST, &path).body(body)).await {
+            Err(error @ ForgeError::Unavailable { .. }) => {
+                // A server error is what it answers too when there is no such commit.
+                let path = self.path(&["git", "commits", commit]);
+                let look = Call::get(&act, &path).query("stat", false).query("files", false);
+                match self.client.find::<Value>(look.query("verification", false)).await {
+                    Ok(None) => Err(ForgeError::Unfit { act, reason: "there is no such commit".to_owned() }),
+                    Ok(Some(_)) | Err(_) => Err(error),
+                }
+            }
+            result => result,
+        }
     }
 
     pub(super) async fn open_pulls(&self, base: &str) -> Result<Vec<Pull>, ForgeError> {
@@ -102,68 +114,32 @@ impl Gitea {
         }
     }
 
-    /// Makes one review with a comment at each line. Its marker says what is in it, and for which head.
-    pub(super) async fn annotate(
-        &self,
-        pull: &Pull,
-        annotations: &[Annotation],
-    ) -> Result<Annotated, ForgeError> {
-        let act = self.client.act(&format!("annotate pull request {}", pull.number));
-        let head = commit(&act, &pull.head)?;
-        let kept = &annotations[..annotations.len().min(COMMENTS_MAX)];
-        if kept.is_empty() {
-            return Ok(Annotated::default());
-        }
-        let mut annotated =
-            Annotated { shown: kept.len(), left_out: annotations.len() - kept.len(), changed: false };
-        let hash = hash_all(head, kept);
-        let me = self.me(&act).await?;
-        let number = pull.number.to_string();
-        let path = self.path(&["pulls", &number, "reviews"]);
-        let call = Call::get(&act, &path).query("limit", PER_PAGE);
-        let there = self.client.pages(&call, Paging::Total, ITEMS_MAX, |review: Comment| {
-            !(review.is_by(&me) && marked(review.text()) == Some(hash.as_str()))
-        });
-        if there.await? == End::Found {
-            return Ok(annotated);
-        }
-        let comment = |note: &Annotation| json!({ "path": note.path, "new_position": note.line.max(1), "body": fenced(&note.message) });
-        let text = "What is wrong in the files, at its lines.";
-        let body = json!({
-            "commit_id": head,
-            "event": "COMMENT",
-            "body": Marker::of(&hash).before(self.client.kind(), text),
-            "comments": kept.iter().map(comment).collect::<Vec<_>>(),
-        });
-        self.client.done(Call::new(&act, Method::POST, &path).body(body)).await?;
-        annotated.changed = true;
-        Ok(annotated)
-    }
-
     /// Returns who we are, in the form of [`Comment::is_by`].
-    async fn me(&self, act: &str) -> Result<String, ForgeError> {
+    pub(super) async fn me(&self, act: &str) -> Result<String, ForgeError> {
         self.client.me(act, &["user"], |user: &Value| Some(user["id"].as_u64()?.to_string())).await
     }
 
-    fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
+    pub(super) fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {
         ["repos", &self.owner, &self.repo].into_iter().chain(rest.iter().copied()).collect()
     }
 }
 
 /// A comment or a review.
 #[derive(Deserialize)]
-struct Comment {
-    id: u64,
+pub(super) struct Comment {
+    pub(super) id: u64,
     body: Option<String>,
     user: Option<User>,
+    /// Of a review: `PENDING` while it is a draft, which only its author sees.
+    pub(super) state: Option<String>,
 }
 
 impl Comment {
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         self.body.as_deref().unwrap_or_default()
     }
 
-    fn is_by(&self, me: &str) -> bool {
+    pub(super) fn is_by(&self, me: &str) -> bool {
         self.user.as_ref().is_some_and(|user| user.id.to_string() == me)
     }
 }

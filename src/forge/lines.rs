@@ -50,6 +50,20 @@ impl Shown {
     }
 }
 
+/// Reads a diff of several files, as git writes it. A file whose name git quotes is left out.
+pub(super) fn files(diff: &str) -> BTreeMap<String, Shown> {
+    let mut files = BTreeMap::new();
+    // Lines of contents begin with a sign, so these begin files.
+    for file in format!("\n{diff}").split("\ndiff --git ").skip(1) {
+        let Some((head, hunks)) = file.split_once("\n@@ ") else { continue };
+        let name = head.lines().find_map(|line| line.strip_prefix("+++ b/"));
+        if let Some(name) = name {
+            files.insert(name.trim_end_matches('\t').to_owned(), Shown::read(&format!("@@ {hunks}")));
+        }
+    }
+    files
+}
+
 /// Reads `-1,4 +1,6 @@ …` as where the older and the newer lines begin.
 fn hunk(header: &str) -> Option<(u32, u32)> {
     let (old, rest) = header.strip_prefix('-')?.split_once(" +")?;
@@ -71,6 +85,19 @@ mod tests {
         let shown = Shown::read(DIFF);
         let lines: Vec<_> = (0..15).filter_map(|number| Some((number, shown.line(number)?))).collect();
         assert_eq!(lines, [(1, Kept(1)), (2, Added), (3, Added), (4, Kept(3)), (11, Kept(10)), (12, Added)]);
+    }
+
+    #[test]
+    fn the_diff_of_several_files_is_read_file_by_file() {
+        let diff = "diff --git a/stores/a.yaml b/stores/a.yaml\nnew file mode 100644\nindex 0000000..1\n--- /dev/null\n\
+            +++ b/stores/a.yaml\n@@ -0,0 +1,2 @@\n+one\n+++ b/none\ndiff --git a/x b/x\ndeleted file mode 100644\n\
+            --- a/x\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\ndiff --git a/img b/img\nBinary files differ\n\
+            diff --git \"a/\\303\" \"b/\\303\"\n--- \"a/\\303\"\n+++ \"b/\\303\"\n@@ -1 +1 @@\n-x\n+y\n\
+            diff --git a/b b/b\n--- a/b\n+++ b/b\n@@ -5 +5 @@\n-x\n+y\n";
+        let files = files(diff);
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["b", "stores/a.yaml"]);
+        assert_eq!((files["b"].line(5), files["b"].line(1)), (Some(Added), None));
+        assert_eq!((files["stores/a.yaml"].line(2), files["stores/a.yaml"].line(3)), (Some(Added), None));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! - `wire`: one request and its bounds; `wait`: how long a forge asks to wait; `error`: why it failed
 //! - `client`: requests with a login, page by page
 //! - `github`, `gitlab`, `gitea`, `bitbucket`: what each forge calls it; `github_notes`, `gitlab_notes`,
-//!   `bitbucket_report`: how it annotates lines
+//!   `gitea_notes`, `bitbucket_report`: how it annotates lines
 //! - `text`: markers and blocks of code; `lines`: which lines a diff shows
 
 mod bitbucket;
@@ -17,6 +17,7 @@ mod bitbucket_report;
 mod client;
 mod error;
 mod gitea;
+mod gitea_notes;
 mod github;
 mod github_notes;
 mod gitlab;

@@ -98,6 +98,15 @@ impl Answer {
         })
     }
 
+    /// Reads a body that is plain text, such as a diff.
+    pub(super) fn text(&self) -> Result<String, ForgeError> {
+        let kind = kind(&self.headers);
+        if kind.contains("html") || kind.contains("json") {
+            return Err(self.call.unavailable(format!("the answer is {kind}, not text")));
+        }
+        Ok(String::from_utf8_lossy(&self.body).into_owned())
+    }
+
     /// Tells whether the `Link` header names a next page.
     pub(super) fn links_to_next(&self) -> bool {
         self.headers.get_all("link").iter().filter_map(|value| value.to_str().ok()).any(|value| {

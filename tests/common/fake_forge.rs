@@ -194,9 +194,12 @@ fn serve(stream: &TcpStream, state: &Shared) {
         for (name, value) in &reply.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
+        head.push_str("\r\n");
+        // In one piece: the end of two would wait for the other side to acknowledge the first.
+        let mut whole = head.into_bytes();
+        whole.extend_from_slice(&reply.body);
         let mut out = stream;
-        let sent = out.write_all(head.as_bytes()).and_then(|()| out.write_all(b"\r\n"));
-        if sent.and_then(|()| out.write_all(&reply.body)).is_err() {
+        if out.write_all(&whole).is_err() {
             return;
         }
     }
