@@ -25,7 +25,7 @@ impl Goal {
 }
 
 /// The goals, by where their figure lies in the file. In `cold_install` they hold for each size.
-const GOALS: [(&str, Goal, &str); 12] = [
+const GOALS: [(&str, Goal, &str); 15] = [
     ("cold_install/ratio", Goal::AtMost(1.10), "time over the floor's"),
     ("cold_install/cpu_ratio", Goal::AtMost(1.3), "daemon and server CPU over the floor's"),
     ("cold_install/daemon_peak_rss_mib", Goal::Memory, "peak memory of the daemon, MiB"),
@@ -34,6 +34,13 @@ const GOALS: [(&str, Goal, &str); 12] = [
     ("drift/p99_ms", Goal::AtMost(300.0), "heal, 99th percentile, ms"),
     ("restart/seconds", Goal::AtMost(10.0), "restart to steady, s"),
     ("restart/writes", Goal::AtMost(0.0), "writes after a restart"),
+    ("forge/hook_to_apply_p50_ms", Goal::AtMost(150.0), "webhook to first applied object, median, ms"),
+    (
+        "forge/hook_to_apply_p99_ms",
+        Goal::AtMost(500.0),
+        "webhook to first applied object, 99th percentile, ms",
+    ),
+    ("forge/push_to_status_p99_ms", Goal::AtMost(2000.0), "push to the plan's status, 99th percentile, ms"),
     ("render/ms_per_store", Goal::AtMost(1.0), "rendering a store, ms"),
     ("render/ratio_to_helm", Goal::AtLeast(50.0), "times faster than helm template"),
     ("diff_10000_ms", Goal::AtMost(100.0), "one changed file of 10,000, ms after the fetch"),
@@ -78,8 +85,18 @@ pub fn goals(figures: &Value) -> Vec<Value> {
 pub fn table(figures: &Value) -> String {
     let mut text = String::new();
     cold_table(&mut text, figures["cold_install"].as_array().map(Vec::as_slice).unwrap_or_default());
-    for part in ["idle", "edit", "drift", "removal", "converged", "restart", "chart_change", "render", "many"]
-    {
+    for part in [
+        "idle",
+        "edit",
+        "drift",
+        "removal",
+        "converged",
+        "restart",
+        "forge",
+        "chart_change",
+        "render",
+        "many",
+    ] {
         if let Value::Object(fields) = &figures[part] {
             let _ = writeln!(text, "{:<13} {}", part.replace('_', " "), line(fields));
         }

@@ -83,6 +83,18 @@ impl Fleet {
         self.start_with_chart(&self.chart, more)
     }
 
+    /// Starts the daemon on the same fleet in another repository, with a state of its own.
+    pub fn start_at(&self, url: &str, folder: &Path, more: &[&str]) -> Daemon {
+        let options = ["--probe", "objects", "--chart", self.chart.to_str().unwrap()];
+        let all = [&options, more].concat();
+        Daemon::start_on("127.0.0.1:0", folder, url, &self.source, &self.kubeconfig, &all)
+    }
+
+    /// Returns where the repository is.
+    pub fn url(&self) -> String {
+        self.repository.url()
+    }
+
     pub fn start_with_chart(&self, chart: &Path, more: &[&str]) -> Daemon {
         let options = ["--probe", "objects", "--chart", chart.to_str().unwrap()];
         let (url, all) = (self.repository.url(), [&options, more].concat());

@@ -97,7 +97,7 @@ fn other_release(folder: &Path, chart: &Path) -> PathBuf {
     copy
 }
 
-fn stop(daemon: Daemon) {
+pub fn stop(daemon: Daemon) {
     let (status, _) = daemon.terminate();
     assert!(status.success(), "the daemon ended with {status}");
 }

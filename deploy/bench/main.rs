@@ -10,6 +10,12 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
+#[allow(dead_code, reason = "the bench uses a part of it")]
+#[path = "../../tests/common/git_server.rs"]
+mod git_server;
+#[path = "../../tests/common/gitea.rs"]
+mod gitea;
+
 mod audit;
 mod client;
 mod cold;
@@ -18,6 +24,7 @@ mod figures;
 mod fleet;
 mod fleetwide;
 mod floor;
+mod forge;
 mod latency;
 mod many;
 mod process;
@@ -79,7 +86,7 @@ struct RunArguments {
     sizes: Vec<usize>,
     #[arg(long, default_value_t = 10.0)]
     idle_minutes: f64,
-    /// Only these parts of idle, edit, drift, removal, converged, restart, `chart_change`, render and many; all without
+    /// Only these parts of idle, edit, drift, removal, converged, restart, forge, `chart_change`, render and many; all without
     /// any.
     #[arg(long, value_delimiter = ' ')]
     parts: Vec<String>,
@@ -151,6 +158,12 @@ fn measure_more(arguments: &RunArguments, report: &mut Report, bench: &Bench<'_>
     report.part("converged", || converged::measure(bench, running.as_ref().unwrap()));
     report.part("restart", || {
         let (figures, again) = fleetwide::restart(bench, running.take().unwrap());
+        running = Some(again);
+        figures
+    });
+    report.part("forge", || {
+        let (figures, again) =
+            forge::measure(bench, running.take().expect("the part before has left a daemon"));
         running = Some(again);
         figures
     });
