@@ -506,6 +506,15 @@ async fn a_refusal_says_whether_trying_again_helps() {
 }
 
 #[tokio::test]
+async fn a_locked_conversation_is_no_trouble_with_the_login() {
+    let (github, _desk, forge) = start();
+    let locked = refusal(403, "Unable to create comment because issue is locked.");
+    github.server.fault("POST", "/comments", Fault::Instead(locked));
+    let error = forge.put_comment(7, MARKER, "text").await.unwrap_err();
+    assert!(matches!(error, ForgeError::Refused { status: 403, .. }) && error.is_final(), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_token_may_be_replaced_at_any_time() {
     let (github, desk, forge) = start();
     forge.put_comment(7, MARKER, "one").await.unwrap();

@@ -45,7 +45,7 @@ pub enum ForgeError {
         /// What the forge said.
         detail: String,
     },
-    /// The forge refuses this request. Trying again does not help by itself.
+    /// The forge refuses this request, such as a comment in a locked conversation. Trying again does not help by itself.
     #[error("{act}: the forge refuses it ({status}): {detail}")]
     Refused {
         /// What was tried.

@@ -254,7 +254,7 @@ impl Wire {
             400..500 if page => call.unavailable(format!(
                 "the answer is a page ({status}), not JSON; is the base URL that of the API?"
             )),
-            403 => ForgeError::LoginRefused { act, status, detail: said },
+            403 if !is_locked(&said) => ForgeError::LoginRefused { act, status, detail: said },
             400..500 => ForgeError::Refused { act, status, detail: said },
             _ if page || said.is_empty() => call.unavailable(format!("the forge answers {status}")),
             _ => call.unavailable(format!("the forge answers {status}: {said}")),
@@ -331,6 +331,11 @@ fn words(body: &[u8]) -> String {
         .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
         .collect::<Vec<_>>()
         .join(": ")
+}
+
+/// A conversation that people have closed is no trouble with the login: GitHub's and Gitea's words for it.
+fn is_locked(said: &str) -> bool {
+    said.contains("issue is locked") || said.contains("locked issue")
 }
 
 fn empty(value: &Value) -> bool {

@@ -298,7 +298,7 @@ fn answer_app(request: &Request, operation: &Operation, state: &mut State) -> Re
             app.tokens += 1;
             let token = format!("ghs_canary-{}", app.tokens);
             let ends = app.clock.load(Ordering::Relaxed) + 3600;
-            let expires = storekeeper::plan::moment::utc(ends);
+            let expires = storekeeper::report::moment::utc(ends);
             let bot = (77, format!("{}[bot]", app.slug));
             state.ends.insert(token.clone(), ends);
             state.users.insert(token.clone(), bot);
