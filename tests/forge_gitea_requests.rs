@@ -228,6 +228,7 @@ async fn one_comment_is_made_edited_and_left_alone() {
         by(3, 5, &format!("{MARKER}\na stranger's")),
         by(9, 41, &format!("{MARKER}\nnewer")),
         by(4, 41, &format!("{MARKER}\nolder")),
+        by(12, 41, &format!("{MARKER}\nnewest")),
     ];
     forge.put_comment(7, MARKER, "two stores").await.unwrap();
     assert_eq!(server.changes(), ["PATCH /api/v1/repos/acme/stores/issues/comments/4"]);

@@ -250,3 +250,26 @@ pub(super) fn page(url: Option<String>) -> String {
         .filter(|url| !url.chars().any(|c| c.is_control() || c.is_whitespace()))
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_page_of_the_web_is_linked_to() {
+        let kept = |url: &str| page(Some(url.to_owned()));
+        assert_eq!(kept("https://git.example.com/acme/1"), "https://git.example.com/acme/1");
+        for bad in ["javascript:alert(1)", "data:text/html,x", "//x", "", "https://x/\n", "https://x/ y"] {
+            assert_eq!(kept(bad), "", "{bad:?}");
+        }
+        assert_eq!(page(None), "");
+    }
+
+    #[test]
+    fn a_commit_is_forty_or_sixty_four_lower_case_digits() {
+        assert!(is_commit(&"0f".repeat(20)) && is_commit(&"0f".repeat(32)));
+        for bad in ["", "0f", &"0F".repeat(20), &"0g".repeat(20), &"0f".repeat(21), "main"] {
+            assert!(!is_commit(bad), "{bad}");
+        }
+    }
+}

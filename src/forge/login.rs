@@ -12,7 +12,7 @@ use openssl::sign::Signer;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::error::ForgeError;
@@ -168,10 +168,46 @@ fn private_key(path: &Path) -> Result<PKey<Private>, ForgeError> {
 
 /// Makes the JSON Web Token that proves to GitHub that an App asks.
 fn jwt(id: &str, key: &PKey<Private>, now: i64) -> Result<String, ErrorStack> {
-    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let claims = json!({ "iat": now - JWT_BACK_SECONDS, "exp": now + JWT_SECONDS, "iss": id });
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    // Older servers take the number of an App as a number only; a client id is a text.
+    let issuer = id.parse::<u64>().map_or_else(|_| Value::from(id), Value::from);
+    let claims = json!({ "iat": now - JWT_BACK_SECONDS, "exp": now + JWT_SECONDS, "iss": issuer });
     let text = format!("{}.{}", part(json!({ "alg": "RS256", "typ": "JWT" })), part(claims));
     let mut signer = Signer::new(MessageDigest::sha256(), key)?;
     let signature = signer.sign_oneshot_to_vec(text.as_bytes())?;
     Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::rsa::Rsa;
+
+    use super::*;
+
+    #[test]
+    fn the_number_of_an_app_is_a_number_and_its_client_id_a_text() {
+        let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+        for (id, issuer) in [("12345", json!(12345)), ("Iv23li", json!("Iv23li"))] {
+            let token = jwt(id, &key, 1_000).unwrap();
+            let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+            let claims: Value = serde_json::from_slice(&claims).unwrap();
+            assert_eq!(claims, json!({ "iat": 940, "exp": 1540, "iss": issuer }));
+        }
+    }
+
+    #[test]
+    fn only_github_has_apps_and_their_ids_are_words() {
+        let settings = |kind, id: &str| ForgeSettings {
+            kind,
+            api: Some("https://git.example.com".to_owned()),
+            repository: "acme/stores".to_owned(),
+            login: Login::App { id: id.to_owned(), key_file: "/run/key".into() },
+            ca_file: None,
+            timeout: super::super::DEFAULT_TIMEOUT,
+        };
+        assert!(Account::new(&settings(ForgeKind::GitHub, "Iv23.li-x_1")).is_ok());
+        for (kind, id) in [(ForgeKind::Gitea, "1"), (ForgeKind::GitHub, ""), (ForgeKind::GitHub, "a b")] {
+            assert!(Account::new(&settings(kind, id)).is_err(), "{kind} {id:?}");
+        }
+    }
 }

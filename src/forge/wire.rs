@@ -21,6 +21,9 @@ const ANSWER_MAX: usize = 8 << 20;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection waits for its next request: less than forges and what stands before them keep it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How many times an answer may send us on, on the same host.
 const REDIRECTS_MAX: usize = 3;
 
@@ -150,6 +153,7 @@ impl Wire {
             .user_agent(concat!("storekeeper/", env!("CARGO_PKG_VERSION")))
             .timeout(settings.timeout)
             .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(Policy::none())
             .no_proxy();
         if let Some(path) = &settings.ca_file {
