@@ -4,6 +4,7 @@
 mod arguments;
 mod forge;
 mod output;
+mod trust;
 mod workdir;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => runtime.block_on(run(*arguments)),
         Command::Plan(arguments) => runtime.block_on(plan(arguments)),
         Command::Render(arguments) => render(&arguments),
+        Command::Acknowledge(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Schema { kind } => schema(kind),
     };
     // A fetch from a silent remote blocks its thread for up to its time-out: nobody waits for it.

@@ -20,6 +20,7 @@ mod snapshots;
 mod source;
 mod telling;
 mod trigger;
+mod trust;
 mod verdicts;
 mod waits;
 mod wishes;
@@ -58,6 +59,7 @@ pub use source::{SourceOptions, snapshot, snapshot_of_tree};
 pub use telling::Telling;
 use telling::employ;
 pub use trigger::{Trigger, Triggers};
+pub use trust::{TrustOptions, VerifyCommits, acknowledge};
 use verdicts::Verdicts;
 use waits::Waits;
 
@@ -130,6 +132,7 @@ pub async fn run(
         mirror: Arc::clone(&mirror),
         chart: Arc::clone(&settings.chart),
         metrics: metrics.clone(),
+        clock: Arc::clone(&settings.surroundings.clock),
         chance: Arc::clone(&chance),
         incumbents: incumbents(&cluster),
         base,

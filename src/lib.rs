@@ -14,6 +14,7 @@ pub mod chart;
 // Decisions and conclusions. Pure.
 pub mod plan;
 pub mod report;
+pub mod trust;
 
 // Edges: one outside system each, blind to each other.
 pub mod cluster;

@@ -17,6 +17,7 @@ use prometheus::{
 use serde::Serialize;
 
 use crate::report::StoreState;
+use crate::trust::Problem;
 
 /// The content type of [`MetricsReader::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -273,6 +274,8 @@ series! {
     outbox_oldest: IntGauge = gauge("storekeeper_forge_outbox_oldest_timestamp_seconds");
     /// What could not be written into the journal or read from it.
     journal_failures: IntCounter = counter("storekeeper_journal_failures_total");
+    /// Commits that are not believed, by what is wrong with them, each counted once.
+    commits_distrusted: IntCounterVec = counters("storekeeper_commits_distrusted_total", "problem");
     /// When the newest commit seen was committed, in seconds since 1970; 0 until one is seen.
     git_observed_commit: IntGauge = gauge("storekeeper_git_observed_commit_timestamp_seconds");
     /// Stores that are kept though their file is gone, by the deletion budget or their protection.
@@ -320,6 +323,9 @@ impl Metrics {
         }
         for result in Told::ALL {
             series.told.with_label_values(&[result.label()]);
+        }
+        for problem in Problem::ALL {
+            series.commits_distrusted.with_label_values(&[problem.as_str()]);
         }
         Self(Arc::new(series))
     }
@@ -401,6 +407,11 @@ impl Metrics {
     /// Observes how long it took from a fetched commit to its stores in the queue.
     pub fn git_read(&self, took: Duration) {
         self.0.git_reads.observe(took.as_secs_f64());
+    }
+
+    /// Counts a commit that is not believed.
+    pub fn commit_distrusted(&self, problem: Problem) {
+        self.0.commits_distrusted.with_label_values(&[problem.as_str()]).inc();
     }
 
     /// Sets whether newer commits are not followed.

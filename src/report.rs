@@ -123,6 +123,10 @@ pub struct StoreReport {
 pub struct FleetReport {
     /// The newest commit whose snapshot is in force.
     pub revision: Option<String>,
+    /// Who signed that commit, when signatures are looked at.
+    pub signer: Option<String>,
+    /// Why that commit is not believed, though it is followed.
+    pub distrust: Option<String>,
     /// Why newer commits are not followed, if they are not.
     pub frozen: Option<String>,
     /// Removals refused by the deletion budget, and what to do.

@@ -50,6 +50,7 @@ fn fleet() -> Board {
     let board = Board::default();
     board.update(|picture| {
         picture.fleet.revision = Some("5f1c".repeat(10));
+        picture.fleet.signer = Some("ada@example.com (SSH key SHA256:abc)".to_owned());
         picture.fleet.removals_refused = Some("4 of 6 stores would go".to_owned());
         picture.fleet.problems = vec!["stores/A B.yaml: not a store id".to_owned()];
         picture.fleet.ready = true;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use storekeeper::metrics::{GitFetch, Metrics, Outcome};
 use storekeeper::report::StoreState;
+use storekeeper::trust::Problem;
 
 const PROMISED: [(&str, &str); 4] = [
     ("provisioning_duration_seconds", "histogram"),
@@ -29,7 +30,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 24);
+    assert_eq!(types.len(), 25);
 }
 
 #[test]
@@ -63,6 +64,7 @@ fn each_method_moves_its_own_series() {
     metrics.git_fetched(GitFetch::Failed);
     metrics.git_read(Duration::from_millis(20));
     metrics.set_git_frozen(true);
+    metrics.commit_distrusted(Problem::NotAMerge);
     metrics.set_git_observed_commit(1_760_000_000);
     metrics.set_removals_refused(7);
     metrics.set_removals_under_way(2, Some(1_760_000_009));
@@ -91,6 +93,7 @@ fn each_method_moves_its_own_series() {
         "storekeeper_git_read_seconds_bucket{le=\"0.01\"} 0",
         "storekeeper_git_read_seconds_bucket{le=\"0.025\"} 1",
         "storekeeper_git_frozen 1",
+        "storekeeper_commits_distrusted_total{problem=\"not_a_merge\"} 1",
         "storekeeper_git_observed_commit_timestamp_seconds 1760000000",
         "storekeeper_removals_refused 7",
         "storekeeper_removals_under_way 2",

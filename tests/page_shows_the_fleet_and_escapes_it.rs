@@ -54,6 +54,8 @@ fn marked(mark: &str) -> Picture {
     let other = StoreReport { name: "other".parse().unwrap(), url: some("not_a_link"), ..store.clone() };
     let fleet = FleetReport {
         revision: some("fleet_revision"),
+        signer: some("signer"),
+        distrust: some("distrust"),
         frozen: some("frozen"),
         removals_refused: some("removals_refused"),
         problems: vec![text("problem_1"), text("problem_2")],
@@ -91,6 +93,8 @@ async fn every_text_is_shown_and_none_can_become_markup() {
         "applied_revision",
         "last_error",
         "fleet_revision",
+        "signer",
+        "distrust",
         "frozen",
         "removals_refused",
         "problem_1",

@@ -13,15 +13,16 @@ const LAYERS: [&[&str]; 7] = [
     &["daemon", "preview"],
     &["reconcile"],
     &["cluster", "forge", "git", "hooks", "journal", "ledger", "metrics", "probe", "web"],
-    &["plan", "report"],
+    &["plan", "report", "trust"],
     &["chart"],
     &["store", "manifest", "names"],
 ];
 
 /// Imports within a layer, each with its reason. All others are errors: edges are blind to each other.
-const WITHIN_A_LAYER: [(&str, &str, &str); 7] = [
+const WITHIN_A_LAYER: [(&str, &str, &str); 8] = [
     ("main", "cli", "main is the binary's door to it"),
     ("plan", "report", "an observed workload carries how ready it is"),
+    ("trust", "report", "moments are written and read in one way"),
     ("web", "metrics", "it shows them, through the reader alone"),
     ("hooks", "metrics", "it counts deliveries"),
     ("store", "names", "ids and hosts are validated types"),
@@ -30,19 +31,21 @@ const WITHIN_A_LAYER: [(&str, &str, &str); 7] = [
 ];
 
 /// Modules that decide and never act.
-const PURE: [&str; 6] = ["chart", "store", "manifest", "names", "plan", "report"];
+const PURE: [&str; 7] = ["chart", "store", "manifest", "names", "plan", "report", "trust"];
 
 /// The dependencies that a pure module may use: they compute and touch nothing outside.
-const PURE_DEPENDENCIES: [&str; 10] = [
+const PURE_DEPENDENCIES: [&str; 12] = [
     "base64",
     "gotmpl",
     "granit-parser",
     "jsonschema",
+    "pgp",
     "regex",
     "schemars",
     "serde",
     "serde_json",
     "sha2",
+    "ssh-key",
     "thiserror",
 ];
 

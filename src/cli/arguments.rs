@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::forge::ForgeArguments;
+use super::trust::{AcknowledgeArguments, TrustArguments};
 use crate::cluster::ClusterSettings;
 use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
@@ -32,6 +33,8 @@ pub(super) enum Command {
     Plan(PlanArguments),
     /// Print a store's objects as YAML, rendered without a cluster.
     Render(RenderArguments),
+    /// Let a daemon that follows no rewritten history follow this commit.
+    Acknowledge(AcknowledgeArguments),
     /// Print the JSON Schemas of store and fleet files, for editors.
     Schema {
         /// Which file; without it, one schema that accepts both.
@@ -97,6 +100,8 @@ pub(super) struct RunArguments {
     /// How many new stores may be made within any hour; further ones wait. Without it, any number.
     #[arg(long, env = "STOREKEEPER_MAX_NEW_STORES_PER_HOUR")]
     max_new_stores_per_hour: Option<usize>,
+    #[command(flatten)]
+    trust: TrustArguments,
     #[command(flatten)]
     probe: ProbeArguments,
     #[command(flatten)]
@@ -242,6 +247,7 @@ impl RunArguments {
             mirror: self.state_folder.join("mirror"),
             pulls: self.state_folder.join("pulls"),
             poll: Duration::from_secs(self.poll_seconds),
+            trust: self.trust.options(&self.state_folder)?,
         })
     }
 

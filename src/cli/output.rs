@@ -9,9 +9,11 @@ use super::arguments::{LogFormat, SchemaKind};
 use crate::report::PlanReport;
 use crate::store::schema;
 
-/// Sends logs to standard error; `STOREKEEPER_LOG` sets the levels.
+/// Sends logs to standard error; `STOREKEEPER_LOG` sets the levels. What the library says of the OpenPGP packets that it
+/// does not understand is left out: strangers write them, and what follows from it is said elsewhere.
 pub(super) fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("STOREKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("STOREKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new("info,pgp=off"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::source::{Arrival, Frozen, Looked, Sighting};
+use super::trust::Belief;
 use super::{Daemon, Requested};
 use crate::names::StoreId;
 use crate::plan;
@@ -14,7 +15,10 @@ use crate::store::{Snapshot, StoreEntry};
 impl Daemon {
     /// A look at the repository has ended.
     pub(super) fn on_sighting(&mut self, looked: Looked) {
-        let Looked { began, sighting, pulls } = looked;
+        let Looked { began, sighting, pulls, belief } = looked;
+        if matches!(sighting, Sighting::Unchanged | Sighting::Snapshot(..)) {
+            self.show_belief(belief);
+        }
         if matches!(sighting, Sighting::Unchanged | Sighting::Snapshot(..)) {
             self.absent.looked(began, Instant::now());
         }
@@ -55,6 +59,19 @@ impl Daemon {
             self.note_refused(&commit, &reason);
         }
         self.set_frozen(Some(reason));
+    }
+
+    /// Shows who made the commit that is in force.
+    fn show_belief(&self, belief: Option<Belief>) {
+        let (signer, distrust) = match belief {
+            Some(Belief::Signed(signer)) => (Some(signer.to_string()), None),
+            Some(Belief::Doubted(words)) => (None, Some(words)),
+            Some(Belief::NotAsked) | None => (None, None),
+        };
+        self.board.update(|picture| {
+            picture.fleet.signer = signer;
+            picture.fleet.distrust = distrust;
+        });
     }
 
     /// Says once that newer commits are not followed, and once that they are again.

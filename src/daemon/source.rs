@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::Chance;
+use super::trust::{Belief, Trust, TrustOptions};
 use crate::chart::Chart;
 use crate::git::{self, Auth, Blobs, CommitInfo, GitError, Mirror, ReadLimits, Secret, SourceSettings};
 use crate::metrics::{GitFetch, Metrics};
@@ -32,6 +33,8 @@ pub(super) struct Looked {
     /// Where the pull requests are, by number, closed ones too; none when the remote was not listed. The same
     /// allocation as long as nothing of it changed.
     pub(super) pulls: Option<PullHeads>,
+    /// Who made the newest commit; none when that was not found out.
+    pub(super) belief: Option<Belief>,
 }
 
 /// The heads of pull requests, by number.
@@ -107,6 +110,8 @@ pub struct SourceOptions {
     pub pulls: PathBuf,
     /// How often it is asked for news when nobody nudges.
     pub poll: Duration,
+    /// Whose commits are believed.
+    pub trust: TrustOptions,
 }
 
 /// Follows the repository until nobody listens any more.
@@ -116,6 +121,7 @@ pub(super) struct Follower {
     pub(super) mirror: Arc<OnceLock<Mirror>>,
     pub(super) chart: Arc<Chart>,
     pub(super) metrics: Metrics,
+    pub(super) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     pub(super) chance: Chance,
     pub(super) incumbents: Incumbents,
     /// The commit that an earlier process had in force last.
@@ -136,10 +142,13 @@ struct Reading {
     chart: Arc<Chart>,
     incumbents: Incumbents,
     known: Arc<Mutex<KnownFiles>>,
+    trust: Trust,
     /// What the remote listed at this look; none when it did not.
     pulls: Option<PullHeads>,
     /// The commit that an earlier process had in force last; none once it has been read.
     base: Option<String>,
+    /// Who made the newest commit, as far as this look found out.
+    belief: Option<Belief>,
 }
 
 impl Follower {
@@ -150,10 +159,10 @@ impl Follower {
         let reading = Arc::new(Mutex::new(self.reading()));
         loop {
             let began = Instant::now();
-            let (sighting, pulls) = self.look(&reading, &mut told).await;
+            let (sighting, pulls, belief) = self.look(&reading, &mut told).await;
             let failed = matches!(sighting, Sighting::Frozen(_) | Sighting::LastGood(..));
             failures = if failed { failures + 1 } else { 0 };
-            if self.sightings.send(Looked { began, sighting, pulls }).is_err() {
+            if self.sightings.send(Looked { began, sighting, pulls, belief }).is_err() {
                 return;
             }
             self.pause(failures, &mut nudges).await;
@@ -167,8 +176,10 @@ impl Follower {
             chart: Arc::clone(&self.chart),
             incumbents: Arc::clone(&self.incumbents),
             known: Arc::clone(&self.known),
+            trust: Trust::new(self.options.trust.clone(), Arc::clone(&self.clock), self.metrics.clone()),
             pulls: None,
             base: self.base.clone(),
+            belief: None,
         }
     }
 
@@ -200,17 +211,17 @@ impl Follower {
         &self,
         reading: &Arc<Mutex<Reading>>,
         told: &mut Option<String>,
-    ) -> (Sighting, Option<PullHeads>) {
+    ) -> (Sighting, Option<PullHeads>, Option<Belief>) {
         let (reading, before) = (Arc::clone(reading), told.clone());
         let look = move || {
             // A look that panicked leaves files unread, which the next one reads.
             let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
             let found = reading.look(before.as_deref());
-            (found, reading.pulls.take())
+            (found, reading.pulls.take(), reading.belief.take())
         };
-        let (found, pulls) = tokio::task::spawn_blocking(look).await.unwrap_or_else(|broken| {
+        let (found, pulls, belief) = tokio::task::spawn_blocking(look).await.unwrap_or_else(|broken| {
             let reason = format!("reading the repository broke off: {broken}");
-            (Err(Frozen::without_commit(reason)), None)
+            (Err(Frozen::without_commit(reason)), None, None)
         });
         self.count(&found);
         let sighting = match found {
@@ -228,7 +239,7 @@ impl Follower {
             }
             Err(frozen) => Sighting::Frozen(frozen),
         };
-        (sighting, pulls)
+        (sighting, pulls, belief)
     }
 
     fn count(&self, found: &Result<Look, Frozen>) {
@@ -258,7 +269,7 @@ enum Look {
 impl Reading {
     /// Fetches and reads. `before` is the commit told last; none at the start.
     fn look(&mut self, before: Option<&str>) -> Result<Look, Frozen> {
-        self.pulls = None;
+        (self.pulls, self.belief) = (None, None);
         let mirror = Arc::clone(&self.mirror);
         let mirror = open(&mirror, &self.options)?;
         match self.fetch_and_read(mirror, before) {
@@ -276,6 +287,7 @@ impl Reading {
         let head = mirror.fetch()?;
         let fetched = Instant::now();
         self.pulls = Some(Arc::clone(&head.pulls));
+        self.belief = Some(self.trust.judge(mirror, &head.commit)?);
         if before == Some(head.commit.as_str()) {
             return Ok(Look::Unchanged);
         }
@@ -283,6 +295,7 @@ impl Reading {
         let base = self.base.take().and_then(|base| self.read(mirror, &base).ok());
         let snapshot = self.read(mirror, &head.commit).map_err(|reason| Frozen::by(&head.commit, reason))?;
         mirror.mark_good(&head.commit)?;
+        self.trust.settle(&head.commit);
         let info = mirror.commit_info(&head.commit)?;
         let (read, parsed) = (fetched.elapsed(), self.known().parsed());
         let arrival = Arrival { fetched, read, info, forced: head.forced, parsed, before: base };

@@ -5,6 +5,7 @@
 //! no working tree, no hook, no submodule, no filter, no git configuration but the mirror's own, and no
 //! connection to any host but the one in the source's URL (`relay.rs` holds that line).
 
+mod ancestry;
 mod claim;
 mod error;
 mod fetch;

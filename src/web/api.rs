@@ -23,6 +23,10 @@ pub struct Stores {
 pub struct Fleet {
     /// The newest commit whose snapshot is in force.
     pub revision: Option<String>,
+    /// Who signed that commit, when signatures are looked at.
+    pub signer: Option<String>,
+    /// Why that commit is not believed, though it is followed.
+    pub distrust: Option<String>,
     /// Why newer commits are not followed, if they are not.
     pub frozen: Option<String>,
     /// Removals refused by the deletion budget, and what to do.
@@ -88,6 +92,8 @@ impl Fleet {
     fn of(report: &FleetReport) -> Self {
         let FleetReport {
             revision,
+            signer,
+            distrust,
             frozen,
             removals_refused,
             problems,
@@ -98,7 +104,19 @@ impl Fleet {
             forge,
         } = report.clone();
         let held_until = held_until.map(rfc3339);
-        Self { revision, frozen, removals_refused, problems, ready, not_asked, held_until, admission, forge }
+        Self {
+            revision,
+            signer,
+            distrust,
+            frozen,
+            removals_refused,
+            problems,
+            ready,
+            not_asked,
+            held_until,
+            admission,
+            forge,
+        }
     }
 }
 

@@ -42,7 +42,11 @@ pub(super) fn render(picture: &Picture, now: i64) -> String {
     if let Some(revision) = &fleet.revision {
         html.markup("git at <a href=\"commits/").text(revision).markup("\">");
         commit(&mut html, revision);
-        html.markup("</a> · ");
+        html.markup("</a>");
+        if let Some(signer) = &fleet.signer {
+            html.text(format_args!(", signed by {signer}"));
+        }
+        html.markup(" · ");
     }
     html.markup("as of ");
     moment(&mut html, now, rfc3339(now));
@@ -76,6 +80,8 @@ pub(super) fn head(html: &mut Html, title: impl Display, refreshes: bool) {
 fn banners(html: &mut Html, fleet: &FleetReport) {
     let FleetReport {
         revision: _,
+        signer: _,
+        distrust,
         frozen,
         removals_refused,
         problems,
@@ -87,6 +93,10 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
     } = fleet;
     if let Some(reason) = frozen {
         html.markup("<section class=\"banner bad\"><h2>Newer commits are not followed</h2><p>");
+        html.text(reason).markup("</p></section>\n");
+    }
+    if let Some(reason) = distrust {
+        html.markup("<section class=\"banner warn\"><h2>The commit in force is not believed</h2><p>");
         html.text(reason).markup("</p></section>\n");
     }
     if let Some(until) = held_until {
