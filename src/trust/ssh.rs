@@ -40,8 +40,14 @@ pub(super) fn verify(
     let parts = parts(block)?;
     let (algorithm, _) = string(parts.key).ok_or_else(|| malformed("it holds no key"))?;
     if algorithm.ends_with(CERTIFICATE) {
-        let certificate = Certificate::from_bytes(parts.key);
-        let certificate = certificate.map_err(|error| malformed(&format!("the certificate: {error}")))?;
+        let certificate = Certificate::from_bytes(parts.key).map_err(|error| match error {
+            // The library has no moment for never.
+            ssh_key::Error::Time => Doubt::invalid(
+                "is signed with an SSH certificate that never ends, which is not supported; certify the key with \
+                 `ssh-keygen -V`",
+            ),
+            error => malformed(&format!("the certificate: {error}")),
+        })?;
         return by_certificate(&certificate, &parts, payload, signers, (committed, times));
     }
     let key = PublicKey::from_bytes(parts.key).map_err(|error| malformed(&format!("the key: {error}")))?;
