@@ -88,7 +88,7 @@ fn an_unsigned_removal_removes_nothing_and_a_signed_one_does() {
 
     world.repository.remove(&world.file("birch"));
     let unsigned = world.repository.push("an unsigned removal");
-    let frozen = until_frozen(&daemon, &[&unsigned, "is not signed", "push a commit on top of it"]);
+    let frozen = until_frozen(&daemon, &[&unsigned[..12], "is not signed", "push a commit on top of it"]);
     assert_eq!(daemon.metric("storekeeper_git_frozen"), 1.0);
     assert_eq!(daemon.metric("storekeeper_commits_distrusted_total{problem=\"unsigned\"}"), 1.0);
     let page = daemon.get("/").1;
@@ -177,7 +177,7 @@ fn rewritten_history_freezes_until_it_is_acknowledged_once() {
     };
     let two = rewrite("Two");
     let frozen = until_frozen(&daemon, &["history was rewritten", &format!("storekeeper acknowledge {two}")]);
-    assert!(frozen.contains(&first), "{frozen}");
+    assert!(frozen.contains(&first[..12]), "{frozen}");
     assert_eq!(daemon.metric("storekeeper_commits_distrusted_total{problem=\"rewritten\"}"), 1.0);
 
     let acknowledge = |commit: &str| {

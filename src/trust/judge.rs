@@ -171,20 +171,28 @@ fn distrust(commit: &RawCommit, ancestry: &Ancestry, policy: &Policy, doubt: &Do
         }
         _ => "push a commit on top of it that is signed by somebody who is believed",
     };
-    let words = format!("commit {} is not believed: it {words}; {advice}", commit.id);
+    let words = format!("commit {} is not believed: it {words}; {advice}", short(&commit.id));
     Distrust { commit: commit.id.clone(), problem: *problem, words }
 }
 
 fn rewritten(ancestry: &Ancestry) -> Distrust {
     let (tip, good) = (&ancestry.tip.id, ancestry.good.as_deref().unwrap_or_default());
     let words = format!(
-        "commit {tip} is not believed: history was rewritten, it does not follow from {good}; push a commit that does, \
-         or run `storekeeper acknowledge {tip}`"
+        "commit {} is not believed: history was rewritten, it does not follow from {}; push a commit that does, or run \
+         `storekeeper acknowledge {tip}`",
+        short(tip),
+        short(good)
     );
     Distrust { commit: tip.clone(), problem: Problem::Rewritten, words }
 }
 
+/// Cuts an id as short as people can still look it up: a commit's status has room for little more than a line.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
 fn too_many(tip: &RawCommit, what: &str) -> Distrust {
-    let words = format!("commit {} is not believed: {what}; start once with --verify-range tip", tip.id);
+    let words =
+        format!("commit {} is not believed: {what}; start once with --verify-range tip", short(&tip.id));
     Distrust { commit: tip.id.clone(), problem: Problem::Invalid, words }
 }
