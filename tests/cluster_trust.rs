@@ -204,10 +204,15 @@ fn rewritten_history_freezes_until_it_is_acknowledged_once() {
     until_frozen(&daemon, &[&three]);
     assert!(acknowledge(&three).status.success());
     until_followed(&daemon, &three);
-    git(checkout, &["push", "--quiet", "--force", "origin", &format!("{two}:refs/heads/main")]);
-    until_frozen(&daemon, &[&two]);
-    // Going on from what is in force ends it without a word.
-    git(checkout, &["checkout", "--quiet", "Three"]);
+    // Going on from what is in force needs no leave.
     let four = world.repository.push("four");
+    until_followed(&daemon, &four);
+    let back = |commit: &str| {
+        git(checkout, &["push", "--quiet", "--force", "origin", &format!("{commit}:refs/heads/main")]);
+    };
+    back(&three);
+    until_frozen(&daemon, &[&three]);
+    // And ends the freeze.
+    back(&four);
     until_followed(&daemon, &four);
 }

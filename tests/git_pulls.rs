@@ -251,7 +251,7 @@ fn a_name_that_would_be_more_than_a_name_in_a_refspec_fetches_nothing() {
         assert_eq!(scene.pulls.fetch(&[wanted], &head.commit).unwrap(), BTreeMap::new(), "{reference}");
     }
     let references = git(&pulls_folder(&scene.origin).join("repository"), &["for-each-ref"]);
-    assert_eq!(references.lines().count(), 1, "only the branch's commit: {references}");
+    assert_eq!(references, "", "no ref came of it");
 }
 
 #[test]
@@ -415,6 +415,26 @@ fn a_pull_request_that_is_too_large_is_refused_and_the_branch_is_followed() {
 }
 
 #[test]
+fn a_commit_that_inflates_to_more_than_any_should_is_refused_before_it_is_read() {
+    let scene = Scene::local();
+    let good = scene.propose(1, "main", |work| write(work, "stores/oak.yaml", &store("oak", "Oak")));
+    let tree = git(&scene.origin.bare, &["rev-parse", "main^{tree}"]);
+    let parent = git(&scene.origin.bare, &["rev-parse", "main"]);
+    let message = "x".repeat(20 * 1024 * 1024);
+    let bytes = format!(
+        "tree {tree}\nparent {parent}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\n{message}\n"
+    );
+    let large = scene.origin.write_object("commit", bytes.as_bytes());
+    git(&scene.origin.bare, &["update-ref", "refs/pull/2/head", &large]);
+    let base = scene.mirror.fetch().unwrap().commit;
+    let error = scene.pulls.fetch(&[wanted(2, &large)], &base).unwrap_err();
+    assert!(error.to_string().ends_with("it holds commits or folders that are too large"), "{error}");
+    assert_eq!(scene.pulls.fetch(&[wanted(1, &good)], &base).unwrap()[&1], good, "nothing of it stayed");
+    let error = scene.pulls.merge(&base, &large).unwrap_err();
+    assert!(matches!(error, GitError::CommitMissing { .. }), "{error}");
+}
+
+#[test]
 fn a_copy_that_is_damaged_or_too_large_is_emptied_and_the_branch_is_followed() {
     let scene = Scene::local();
     let head = scene.propose(1, "main", |work| write(work, "stores/oak.yaml", &store("oak", "Oak")));
@@ -514,7 +534,7 @@ fn a_process_that_is_killed_in_the_middle_of_a_fetch_leaves_nothing_that_hinders
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let pack = pulls_folder(&origin).join("repository/objects/pack");
+    let pack = pulls_folder(&origin).join("repository.incoming/objects/pack");
     let begun = || fs::read_dir(&pack).is_ok_and(|mut entries| entries.next().is_some());
     let start = Instant::now();
     while !begun() {

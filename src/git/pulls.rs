@@ -4,6 +4,7 @@
 //! ```text
 //! <folder>/storekeeper-pulls   whose pull requests these are; locked while a process uses them
 //! <folder>/repository          a bare repository that borrows the mirror's objects
+//! <folder>/repository.incoming what a fetch brings, until it has been looked at
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Odb, Oid, Repository};
 use tracing::{info, warn};
 
 use super::claim::Claim;
@@ -32,6 +33,9 @@ pub const DEFAULT_MAX_PULL_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The most objects that one fetch may receive.
 const OBJECTS_MAX: usize = 100_000;
+
+/// The largest commit or folder in bytes: one of this size holds a quarter of a million files.
+const STRUCTURE_MAX: usize = 8 * 1024 * 1024;
 
 /// How large the folder may get before it is emptied.
 const FOLDER_BYTES: u64 = 256 * 1024 * 1024;
@@ -110,7 +114,7 @@ impl Pulls {
         if open_repository(&repository).is_err() {
             pulls.empty()?;
         }
-        pulls.borrow(&repository)?;
+        borrow(&repository, &pulls.borrowed)?;
         Ok(pulls)
     }
 
@@ -174,24 +178,23 @@ impl Pulls {
         self.empty_if_large()
     }
 
+    /// Fetches beside the repository, looks at what came, and takes it over.
     fn converse(&self, wanted: &[PullRef], have: &str) -> Result<BTreeMap<u64, String>, GitError> {
         let _held = self.place.hold();
+        let (own, incoming) = (self.place.repository(), incoming_path(&self.place.folder));
         let corrupt = |error: git2::Error| self.place.corrupt(&error);
-        let repository = open_repository(&self.place.repository()).map_err(corrupt)?;
-        advertise(&repository, have).map_err(corrupt)?;
-        let auth = self.auth.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut session = Session::start(&self.settings, &auth)?;
-        session.max_objects = OBJECTS_MAX;
-        let mut remote = session.remote(&repository)?;
-        let mut connection = session.connect(&mut remote)?;
-        let listed = session.find(connection.remote(), wanted)?;
-        let refspecs: Vec<_> = listed
-            .iter()
-            .map(|(pull, id)| (format!("+{}:{PULL_REFERENCES}{}", pull.reference, pull.number), *id))
-            .collect();
-        if !refspecs.is_empty() {
-            session.download(&repository, connection.remote(), &refspecs, &self.place.folder)?;
-        }
+        let repository = open_repository(&own).map_err(corrupt)?;
+        remove_folder(&incoming)?;
+        create_repository(&incoming)?;
+        borrow(&incoming, &own.join("objects"))?;
+        let quarantine = open_repository(&incoming).map_err(corrupt)?;
+        advertise(&quarantine, &repository, wanted, have).map_err(corrupt)?;
+        let listed = self.download(&quarantine, wanted)?;
+        check_sizes(&incoming.join("objects"), &listed)?;
+        take_over(&incoming, &own)?;
+        remove_folder(&incoming)?;
+        // Opened before the new objects came.
+        repository.odb().and_then(|objects| objects.refresh()).map_err(corrupt)?;
         let mut fetched = BTreeMap::new();
         for (pull, id) in listed {
             let kind = repository.find_object(id, None).map_err(corrupt)?.kind();
@@ -200,11 +203,32 @@ impl Pulls {
                 continue;
             }
             check_complete(&repository, id).map_err(corrupt)?;
-            let name = format!("{PULL_REFERENCES}{}", pull.number);
-            repository.reference(&name, id, true, "fetched").map_err(corrupt)?;
+            repository.reference(&reference(pull.number), id, true, "fetched").map_err(corrupt)?;
             fetched.insert(pull.number, id.to_string());
         }
         Ok(fetched)
+    }
+
+    /// Returns which of the wanted heads the remote has, and where.
+    fn download<'w>(
+        &self,
+        quarantine: &Repository,
+        wanted: &'w [PullRef],
+    ) -> Result<Vec<(&'w PullRef, Oid)>, GitError> {
+        let auth = self.auth.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut session = Session::start(&self.settings, &auth)?;
+        session.max_objects = OBJECTS_MAX;
+        let mut remote = session.remote(quarantine)?;
+        let mut connection = session.connect(&mut remote)?;
+        let listed = session.find(connection.remote(), wanted)?;
+        let refspecs: Vec<_> = listed
+            .iter()
+            .map(|(pull, id)| (format!("+{}:{}", pull.reference, reference(pull.number)), *id))
+            .collect();
+        if !refspecs.is_empty() {
+            session.download(quarantine, connection.remote(), &refspecs, &self.place.folder)?;
+        }
+        Ok(listed)
     }
 
     fn empty_if_large(&self) -> Result<(), GitError> {
@@ -221,27 +245,83 @@ impl Pulls {
         let incoming = incoming_path(&self.place.folder);
         remove_folder(&incoming)?;
         create_repository(&incoming)?;
-        self.borrow(&incoming)?;
+        borrow(&incoming, &self.borrowed)?;
         self.place.take(&incoming)
-    }
-
-    /// Makes the mirror's objects readable from a repository.
-    fn borrow(&self, repository: &Path) -> Result<(), GitError> {
-        let path = repository.join("objects/info/alternates");
-        let mut line = self.borrowed.as_os_str().as_encoded_bytes().to_vec();
-        line.push(b'\n');
-        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
-        let written = folder.and_then(|()| fs::write(&path, line));
-        written.map_err(|source| GitError::Storage { action: "write", path, source })
     }
 }
 
-/// Makes a commit of the mirror one that is had.
-fn advertise(repository: &Repository, have: &str) -> Result<(), git2::Error> {
+fn reference(number: u64) -> String {
+    format!("{PULL_REFERENCES}{number}")
+}
+
+/// Makes other objects readable from a repository.
+fn borrow(repository: &Path, objects: &Path) -> Result<(), GitError> {
+    let path = repository.join("objects/info/alternates");
+    let mut line = objects.as_os_str().as_encoded_bytes().to_vec();
+    line.push(b'\n');
+    let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = folder.and_then(|()| fs::write(&path, line));
+    written.map_err(|source| GitError::Storage { action: "write", path, source })
+}
+
+/// Says what is had: the branch's commit, and where the heads were before.
+fn advertise(
+    quarantine: &Repository,
+    repository: &Repository,
+    wanted: &[PullRef],
+    have: &str,
+) -> Result<(), git2::Error> {
     let id = Oid::from_str(have)?;
     // The mirror may have been made anew in between: then more is sent.
-    if repository.find_commit(id).is_ok() {
-        repository.reference(BASE_REFERENCE, id, true, "the branch")?;
+    if quarantine.find_commit(id).is_ok() {
+        quarantine.reference(BASE_REFERENCE, id, true, "the branch")?;
+    }
+    for name in wanted.iter().map(|pull| reference(pull.number)) {
+        if let Ok(before) = repository.refname_to_id(&name) {
+            quarantine.reference(&name, before, true, "the head before")?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses commits and folders that are larger than any should be: they are read into memory as a whole, and a pack holds
+/// a thousand times its size.
+fn check_sizes(objects: &Path, listed: &[(&PullRef, Oid)]) -> Result<(), GitError> {
+    let too_large = || {
+        let (own, mut ids) = (Odb::new()?, Vec::new());
+        own.add_disk_alternate(&objects.to_string_lossy())?;
+        own.foreach(|id| {
+            ids.push(*id);
+            true
+        })?;
+        for id in ids {
+            let (size, kind) = own.read_header(id)?;
+            if kind != ObjectType::Blob && size > STRUCTURE_MAX {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    // What can't be told is refused too: nothing of it lies with the others yet.
+    if too_large().unwrap_or_else(|_: git2::Error| true) {
+        let commit = listed.first().map(|(_, id)| id.to_string()).unwrap_or_default();
+        return Err(GitError::Unmergeable {
+            commit,
+            reason: "it holds commits or folders that are too large",
+        });
+    }
+    Ok(())
+}
+
+/// Moves the packs that came, each before the index that makes it known.
+fn take_over(incoming: &Path, repository: &Path) -> Result<(), GitError> {
+    let (from, to) = (incoming.join("objects/pack"), repository.join("objects/pack"));
+    let storage = |source| GitError::Storage { action: "move packs into", path: to.clone(), source };
+    let mut files: Vec<_> =
+        fs::read_dir(&from).map_err(storage)?.flatten().map(|entry| entry.file_name()).collect();
+    files.sort_by_key(|name| name.to_string_lossy().ends_with(".idx"));
+    for name in files {
+        fs::rename(from.join(&name), to.join(&name)).map_err(storage)?;
     }
     Ok(())
 }
