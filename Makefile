@@ -17,6 +17,8 @@ export GOWORK := off
 export CLUSTER ?= devcluster
 # of a devcluster. real: a node that runs containers (default where it can be: Linux, root); simulated: nothing runs
 export NODE ?=
+# 1: the demo's repository is on a Gitea, with pull requests
+export FORGE ?=
 # 1: make e2e is content to say why where no real node can be
 export WHERE_POSSIBLE ?=
 # a folder: make e2e leaves the screenshots there
@@ -38,6 +40,7 @@ help: ## list the commands
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo
 	@echo 'make demo CHECK=1       the demo checks itself and ends'
+	@echo 'make demo FORGE=1       pull requests on a real Gitea, in a browser'
 	@echo 'make demo NODE=simulated  the quick look: no container runs; NODE=real insists on a real node'
 	@echo 'make e2e SCREENSHOTS=DIR  leaves its screenshots there'
 	@echo 'make chaos KILLS=20 SEED=7  fewer kills, another run; the same seed repeats commits, faults and kill points'

@@ -5,11 +5,20 @@
 //!
 //! Without `--check` it stays until Ctrl-C, for people to push to. With it, it adds, changes and removes a store
 //! itself, looks at each effect on the API server from outside the daemon, and prints how long each took.
+//!
+//! With `--forge-pages` the repository is on a Gitea, and stores come and go by pull requests there.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod forge;
+#[allow(dead_code, reason = "the demo uses a part of it")]
+#[path = "../../tests/common/git_server.rs"]
+mod git_server;
+#[path = "../../tests/common/gitea.rs"]
+mod gitea;
+mod pulls;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +31,7 @@ use common::cluster::{Cluster, Witness};
 use common::daemon::Daemon;
 use common::repository::{Repository, git};
 use common::{until, until_within};
+use forge::Forge;
 
 /// The demo's own source on the cluster.
 const SOURCE: &str = "demo";
@@ -52,6 +62,9 @@ struct Arguments {
     /// The address of an ingress controller through which shops are reached; without it they are simulated.
     #[arg(long)]
     ingress: Option<SocketAddr>,
+    /// The styles and scripts of Gitea's pages: with it, the repository is on a Gitea.
+    #[arg(long)]
+    forge_pages: Option<PathBuf>,
     /// The folder for the repository and the daemon's state; made anew and removed at the end.
     #[arg(long, default_value = ".demo")]
     folder: PathBuf,
@@ -73,7 +86,10 @@ fn main() {
     let demo = Demo::start(&arguments, &folder);
     let took = demo.until_ready();
     let summary = if arguments.check {
-        let summary = demo.check();
+        let summary = match &demo.forge {
+            Some(forge) => demo.check_pulls(forge),
+            None => demo.check(),
+        };
         format!("demo: {} stores READY in {}; {summary}", demo.stores.len(), seconds(took))
     } else {
         demo.show(&arguments.folder);
@@ -89,6 +105,7 @@ struct Demo {
     cluster: Cluster,
     daemon: Daemon,
     stores: Vec<String>,
+    forge: Option<Forge>,
     ingress: Option<SocketAddr>,
     kubectl: String,
     node: String,
@@ -114,11 +131,16 @@ impl Demo {
             Some(address) => ["--probe-address", address],
             None => ["--probe", "objects"],
         };
-        let (url, kubeconfig) = (repository.url(), &cluster.kubeconfig);
-        let daemon = Daemon::start_on(&free_address(), folder, &url, SOURCE, kubeconfig, &probe);
-        eprintln!("storekeeper runs and watches {}", repository.url());
+        let listen = free_address();
+        let pages = arguments.forge_pages.as_deref();
+        let forge = pages.map(|pages| Forge::start(pages, &repository.checkout, folder, &listen));
+        let url = forge.as_ref().map_or_else(|| repository.url(), |forge| forge.project.url());
+        let told = forge.iter().flat_map(|forge| forge.arguments.iter().map(String::as_str));
+        let more: Vec<_> = probe.into_iter().chain(told).collect();
+        let daemon = Daemon::start_on(&listen, folder, &url, SOURCE, &cluster.kubeconfig, &more);
+        eprintln!("storekeeper runs and watches {url}");
         let (ingress, kubectl, node) = (arguments.ingress, arguments.kubectl.clone(), arguments.node.clone());
-        Self { repository, cluster, daemon, stores, ingress, kubectl, node }
+        Self { repository, cluster, daemon, stores, forge, ingress, kubectl, node }
     }
 
     /// Waits until every store of the example is READY and shows each step on the way.
@@ -143,6 +165,20 @@ impl Demo {
 
     /// Tells a newcomer what to try, and waits for Ctrl-C.
     fn show(&self, folder: &Path) {
+        println!("\nThe page: http://{}/", self.daemon.address);
+        self.show_shops();
+        match &self.forge {
+            Some(forge) => forge.show(),
+            None => Self::show_pushes(folder),
+        }
+        println!("Ctrl-C ends the demo and removes everything it made.");
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(tokio::signal::ctrl_c()).unwrap();
+        println!();
+    }
+
+    /// Tells how stores come and go by pushes to the branch.
+    fn show_pushes(folder: &Path) {
         let checkout = folder.join("checkout");
         let at = checkout.display();
         let push = |message: &str| {
@@ -150,8 +186,6 @@ impl Demo {
                 "git -C {at} add -A && git -C {at} commit -qm '{message}' && git -C {at} push -q origin HEAD:main"
             )
         };
-        println!("\nThe page: http://{}/", self.daemon.address);
-        self.show_shops();
         println!("\nIn another terminal, in this folder, paste:");
         let file = format!("{at}/stores/{GUEST}.yaml");
         let text = guest("Dahlia").replace('\n', "\\n");
@@ -159,10 +193,6 @@ impl Demo {
         let rename = format!("sed -i 's/displayName: .*/displayName: Dahlia and Daughters/' {file}");
         println!("\n  # change it\n  {rename} && {}", push("rename dahlia"));
         println!("\n  # remove it\n  rm {file} && {}\n", push("remove dahlia"));
-        println!("Ctrl-C ends the demo and removes everything it made.");
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(tokio::signal::ctrl_c()).unwrap();
-        println!();
     }
 
     /// Tells where the shops are; their names are found through the Internet's DNS.
@@ -338,8 +368,8 @@ fn seconds(time: Duration) -> String {
 
 /// Prefers the port that people expect.
 fn free_address() -> String {
-    let usual = "127.0.0.1:8080";
-    if TcpListener::bind(usual).is_ok() { usual.to_owned() } else { "127.0.0.1:0".to_owned() }
+    let usual = TcpListener::bind("127.0.0.1:8080");
+    usual.or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap().local_addr().unwrap().to_string()
 }
 
 fn store_names(folder: &Path) -> Vec<String> {
