@@ -545,11 +545,14 @@ impl Project {
         self.all(&format!("/issues/{number}/comments"))
     }
 
-    /// Returns the reviews of a pull request, each with its comments on lines as `lines`.
+    /// Returns the reviews of a pull request, each with its comments on lines as `lines`, which Gitea shuffles and this sorts.
     pub fn reviews(&self, number: u64) -> Vec<Value> {
         let mut reviews = self.all(&format!("/pulls/{number}/reviews"));
         for review in &mut reviews {
-            review["lines"] = self.get(&format!("/pulls/{number}/reviews/{}/comments", review["id"]));
+            let lines = self.get(&format!("/pulls/{number}/reviews/{}/comments", review["id"]));
+            let mut lines = lines.as_array().unwrap().clone();
+            lines.sort_by_key(|line| line["id"].as_u64());
+            review["lines"] = lines.into();
         }
         reviews
     }
@@ -565,11 +568,13 @@ impl Project {
 
     /// Lets another user push, merge and set statuses.
     pub fn admit(&self, account: &Account) {
-        self.send(
-            Method::PUT,
-            &format!("/collaborators/{}", account.name),
-            &json!({ "permission": "write" }),
-        );
+        self.admit_as(account, "write");
+    }
+
+    /// Gives another user a permission: `read`, `write` or `admin`.
+    pub fn admit_as(&self, account: &Account, permission: &str) {
+        let path = format!("/collaborators/{}", account.name);
+        self.send(Method::PUT, &path, &json!({ "permission": permission }));
     }
 
     /// Makes another user's fork, with a checkout in a folder.
