@@ -10,6 +10,7 @@ use crate::{Demo, GUEST, PATIENCE, guest, latencies};
 /// A pull request whose plan is there.
 struct Proposal {
     number: u64,
+    comment: String,
     pushed: Instant,
     planned: Instant,
 }
@@ -46,6 +47,7 @@ impl Demo {
         });
         let ready = self.until_applied(&merged.commit);
         let told = Self::until_verdict(forge, &merged.commit);
+        Self::assert_still_said(forge, &proposal);
         format!(
             "{}; {}",
             planned("added", &proposal),
@@ -70,6 +72,7 @@ impl Demo {
         let gone = witness
             .until("the namespace is gone", merged.at, |event| event.kind == "Namespace" && event.gone);
         let told = Self::until_verdict(forge, &merged.commit);
+        Self::assert_still_said(forge, &proposal);
         until("the API forgets the store", || self.daemon.store(GUEST).is_none().then_some(()));
         format!(
             "{}; {}",
@@ -87,14 +90,26 @@ impl Demo {
         let plan = project.until_status(&head, "storekeeper/plan", "success");
         let planned = Instant::now();
         assert_ne!(plan["target_url"], "", "the plan has no page: {plan}");
-        let comment = until("the plan is a comment too", || {
-            let comments = project.comments(number).into_iter();
-            let ours: Vec<_> = comments.filter(|comment| comment["user"]["login"] == MACHINE).collect();
-            assert!(ours.len() < 2, "more than one comment: {ours:?}");
-            ours.into_iter().next()
-        });
-        assert!(comment["body"].as_str().unwrap().contains(GUEST), "{comment}");
-        Proposal { number, pushed, planned }
+        let comment = until("the plan is a comment too", || Self::comment(forge, number));
+        assert!(comment.contains(GUEST), "{comment}");
+        Proposal { number, comment, pushed, planned }
+    }
+
+    /// Returns what storekeeper says on a pull request.
+    fn comment(forge: &Forge, number: u64) -> Option<String> {
+        let comments = forge.project.comments(number).into_iter();
+        let ours: Vec<_> = comments.filter(|comment| comment["user"]["login"] == MACHINE).collect();
+        assert!(ours.len() < 2, "more than one comment: {ours:?}");
+        ours.first().map(|comment| comment["body"].as_str().unwrap().to_owned())
+    }
+
+    /// Makes sure that what was said before the merge still stands there.
+    fn assert_still_said(forge: &Forge, proposal: &Proposal) {
+        assert_eq!(
+            Self::comment(forge, proposal.number).as_ref(),
+            Some(&proposal.comment),
+            "the plan that was merged"
+        );
     }
 
     /// Merges a pull request and waits until the daemon follows it.

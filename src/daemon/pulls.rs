@@ -302,10 +302,21 @@ impl Work {
             return Ok(());
         }
         let report = self.make_or_say_so(pull, scene).await?;
+        if report.verdict == PlanVerdict::Nothing && self.was_merged(pull).await? {
+            self.settled(pull, scene);
+            return Ok(());
+        }
         self.tell(pull, report);
         self.settled(pull, scene);
         self.planner.metrics.planned(began.elapsed());
         Ok(())
+    }
+
+    /// Tells whether a pull request that was planned before is not open any more: no ref of it moves when it is merged. What
+    /// it would have done then stays said.
+    async fn was_merged(&self, pull: &Pull) -> Result<bool, ForgeError> {
+        let was_planned = self.planned.get(&pull.number).is_some_and(|planned| planned.head == pull.head);
+        Ok(was_planned && self.planner.forge.pull(pull.number).await?.is_none())
     }
 
     /// Makes a plan, and says that it is being made when that takes long.
