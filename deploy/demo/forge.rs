@@ -90,6 +90,8 @@ fn arguments(
     };
     let (token, ca) = (file("forge-token", token), text_of(gitea.ca_file()));
     [
+        // What is seen soon, the webhook told.
+        ("--poll-seconds", "3600".to_owned()),
         ("--git-token-file", token.clone()),
         ("--git-ca-file", ca.clone()),
         ("--forge", "gitea".to_owned()),
