@@ -143,7 +143,7 @@ impl Gitea {
         drop(process);
         until("Gitea answers", || {
             let process = self.process.lock().unwrap();
-            let ended = process.as_ref().is_none_or(|process| process.has_ended());
+            let ended = process.as_ref().is_none_or(Process::has_ended);
             assert!(!ended, "Gitea ended: {}", self.log_text());
             drop(process);
             let request = self.client.get(self.url("/api/healthz"));
@@ -208,8 +208,9 @@ impl Gitea {
     /// Sends a request as a user, which must succeed, and returns what was answered.
     pub fn done(&self, account: &Account, method: Method, path: &str, body: &Value) -> Value {
         let token = format!("token {}", account.token);
-        let answer = self.ask(Some(&token), method.clone(), path, body);
-        assert!((200..300).contains(&answer.status), "{method} {path} {body}: {answer:?}");
+        let asked = format!("{method} {path} {body}");
+        let answer = self.ask(Some(&token), method, path, body);
+        assert!((200..300).contains(&answer.status), "{asked}: {answer:?}");
         answer.body
     }
 
