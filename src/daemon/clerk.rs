@@ -82,9 +82,10 @@ struct Waiting {
     content: String,
     /// Since when it is wanted, in seconds since 1970.
     since: i64,
-    /// Not before this moment, because it was refused.
+    /// Not before this moment, because it could not be told.
     not_before: Option<Instant>,
-    refusals: u32,
+    /// How often in a row it could not be told.
+    failures: u32,
 }
 
 /// What became of a try: the name, what was sent, and the answer.
@@ -144,7 +145,7 @@ impl Work {
         for Letter { name, content, since } in self.checked(unsent).unwrap_or_default() {
             // Written by another version: what is wanted is told again when it moves.
             let Ok(delivery) = serde_json::from_str(&content) else { continue };
-            self.waiting.insert(name, Waiting { delivery, content, since, not_before: None, refusals: 0 });
+            self.waiting.insert(name, Waiting { delivery, content, since, not_before: None, failures: 0 });
         }
     }
 
@@ -195,7 +196,7 @@ impl Work {
         let news = posted.unwrap_or_else(|| vec![true; letters.len()]);
         for ((name, (delivery, content)), is_news) in newest.into_iter().zip(news) {
             if is_news {
-                let waiting = Waiting { delivery, content, since, not_before: None, refusals: 0 };
+                let waiting = Waiting { delivery, content, since, not_before: None, failures: 0 };
                 self.waiting.insert(name, waiting);
             } else {
                 self.waiting.remove(&name);
@@ -236,8 +237,14 @@ impl Work {
             (self.failures, self.pause) = (0, None);
             return self.done(&name, &content).await;
         };
-        if result == Told::Refused {
+        let is_its_own = matches!(error, ForgeError::LoginRefused { status: 403, .. });
+        if result == Told::Refused || is_its_own {
             return self.refused(&name, &content, &error, now).await;
+        }
+        // Should it be this one alone that the forge can't take, the others go first from now on.
+        if let Some(waiting) = self.waiting.get_mut(&name) {
+            waiting.failures += 1;
+            waiting.not_before = Some(now + doubled(FIRST_WAIT, waiting.failures));
         }
         // The forge as a whole: said once, until it is well again.
         if self.failures == 0 {
@@ -262,9 +269,14 @@ impl Work {
     async fn refused(&mut self, name: &str, content: &str, error: &ForgeError, now: Instant) {
         (self.failures, self.pause) = (0, None);
         let Some(waiting) = self.waiting.get_mut(name).filter(|it| it.content == content) else { return };
-        waiting.refusals += 1;
-        if !error.is_final() && waiting.refusals < REFUSALS {
-            let wait = doubled(FIRST_REFUSED_WAIT, waiting.refusals);
+        waiting.failures += 1;
+        // What the login may not do, a person may let it do.
+        let may_mend = matches!(error, ForgeError::LoginRefused { .. });
+        if may_mend && waiting.failures == 1 {
+            tracing::warn!(delivery = name, "failed to {error}; it is tried again");
+        }
+        if may_mend || !error.is_final() && waiting.failures < REFUSALS {
+            let wait = doubled(FIRST_REFUSED_WAIT, waiting.failures);
             waiting.not_before = Some(now + wait);
             tracing::debug!(delivery = name, "failed to {error}; it is tried again");
             return;
