@@ -254,7 +254,7 @@ mod tests {
     fn a_state_that_is_there_already_is_success_and_another_one_is_not() {
         let there = r#"Cannot transition status via :enqueue from :pending (Reason(s): Status cannot transition via "enqueue")"#;
         assert_eq!(unless_there(refused(there), "pending"), Ok(()));
-        let running = r#"Cannot transition status via :enqueue from :running (Reason(s): x)"#;
+        let running = "Cannot transition status via :enqueue from :running (Reason(s): x)";
         assert!(unless_there(refused(running), "pending").is_err());
         assert!(unless_there(refused("name is too long"), "pending").is_err());
     }

@@ -121,10 +121,11 @@ impl State {
     }
 
     fn knows(&mut self, request: &Request, query: &[&str], body: &[&str]) {
-        let paging = ["page", "pagelen"];
-        let unknown = request.query.keys().filter(|name| {
-            !query.contains(&name.as_str()) && !(request.method == "GET" && paging.contains(&name.as_str()))
-        });
+        let mut known = query.to_vec();
+        if request.method == "GET" {
+            known.extend(["page", "pagelen"]);
+        }
+        let unknown = request.query.keys().filter(|name| !known.contains(&name.as_str()));
         let fields = request.body.as_object().into_iter().flat_map(|fields| fields.keys());
         let unknown = unknown.chain(fields.filter(|name| !body.contains(&name.as_str())));
         let call = format!("{} {}", request.method, request.path);
@@ -227,7 +228,7 @@ fn answer_pulls(request: &Request, rest: &[&str], state: &mut State) -> Reply {
             if comment.user != ME {
                 return refusal(403, "You can't edit this comment");
             }
-            comment.raw = request.text("/content/raw").to_owned();
+            request.text("/content/raw").clone_into(&mut comment.raw);
             Reply::json(200, &value(comment))
         }
         _ => refusal(404, "Not found"),

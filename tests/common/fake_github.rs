@@ -445,7 +445,7 @@ fn line_comment(body: &Value, state: &mut State, user: &(u64, String)) -> Option
     let (path, line) = (body["path"].as_str()?.to_owned(), body["line"].as_u64()?);
     let patch = state.files.iter().find(|(name, _)| *name == path)?.1.clone()?;
     assert_eq!(body["side"], "RIGHT");
-    (line <= patch.lines().count() as u64 - 1).then(|| Comment {
+    (line < patch.lines().count() as u64).then(|| Comment {
         id: state.id(),
         pull: 7,
         user: user.clone(),

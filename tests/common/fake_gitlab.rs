@@ -139,10 +139,11 @@ impl State {
 
     /// Notes what a request has that the documentation does not know.
     fn knows(&mut self, request: &Request, query: &[&str], body: &[&str]) {
-        let paging = ["page", "per_page"];
-        let unknown = request.query.keys().filter(|name| {
-            !query.contains(&name.as_str()) && !(request.method == "GET" && paging.contains(&name.as_str()))
-        });
+        let mut known = query.to_vec();
+        if request.method == "GET" {
+            known.extend(["page", "per_page"]);
+        }
+        let unknown = request.query.keys().filter(|name| !known.contains(&name.as_str()));
         let fields = request.body.as_object().into_iter().flat_map(|fields| fields.keys());
         let unknown = unknown.chain(fields.filter(|name| !body.contains(&name.as_str())));
         let call = format!("{} {}", request.method, request.path);
