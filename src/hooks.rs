@@ -332,7 +332,7 @@ mod tests {
         let key = PKey::hmac(secret.as_bytes()).unwrap();
         let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
         signer.update(body.as_bytes()).unwrap();
-        signer.sign_to_vec().unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
+        signer.sign_to_vec().unwrap().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 
     #[tokio::test]
@@ -466,9 +466,10 @@ mod tests {
             state ^= state >> 7;
             state ^= state << 17;
             let length = usize::try_from(state % 140).unwrap();
-            let text: String = (0..length)
-                .map(|at| char::from_u32((state.rotate_left(at as u32 % 64) % 0x250) as u32).unwrap_or('x'))
-                .collect();
+            let letter = |at: usize| {
+                char::from_u32(u32::try_from(state.rotate_left(u32::try_from(at).unwrap()) % 0x250).unwrap())
+            };
+            let text: String = (0..length).map(|at| letter(at).unwrap_or('x')).collect();
             for dialect in &DIALECTS {
                 assert!(!is_proven(dialect, &text, SECRET, &digest), "{text}");
             }

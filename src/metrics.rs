@@ -264,7 +264,7 @@ series! {
     git_frozen: IntGauge = gauge("storekeeper_git_frozen");
     /// Deliveries of webhooks: accepted, ignored, forged, refused.
     hooks: IntCounterVec = counters("storekeeper_hooks_total", "result");
-    /// Tries to tell the forge something: sent, busy, unavailable, login_refused, refused.
+    /// Tries to tell the forge something: sent, busy, unavailable, refused login, refused.
     told: IntCounterVec = counters("storekeeper_forge_deliveries_total", "result");
     /// Time in seconds from the beginning of a pull request's plan until it was made.
     plans: Histogram = histogram("storekeeper_plan_duration_seconds", &PLAN_BUCKETS);

@@ -21,7 +21,7 @@ use fake_bucket::FakeBucket;
 use tempfile::TempDir;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/medusa-store/files");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The user nobody: a server refuses to run as root.
 const NOBODY: u32 = 65534;
 

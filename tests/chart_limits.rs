@@ -65,7 +65,7 @@ fn endless_loops_end_by_a_count_of_steps() {
         "{{ range 100000 }}{{ regexMatch (repeat 2000 \"(a|b)*\") (repeat 20000 \"ab\") }}{{ end }}",
         "",
     );
-    assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_mins(2), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -69,12 +69,16 @@ fn a_removal_over_the_budget_is_refused_on_the_pull_request_and_goes_when_the_sa
     let daemon = forge.start_daemon(&[]);
     forge.hook(&daemon);
     let names = ["acme", "bold", "calm"];
-    names.iter().for_each(|name| forge.world.write_store(name, name));
+    for name in names {
+        forge.world.write_store(name, name);
+    }
     let commit = forge.world.repository.push("three stores");
     forge.until(&commit, ALL, "success");
 
     forge.project.begin("remove");
-    names.iter().for_each(|name| forge.world.repository.remove(&forge.world.file(name)));
+    for name in names {
+        forge.world.repository.remove(&forge.world.file(name));
+    }
     forge.world.write_store("dove", "Dove");
     let refused = forge.project.push("remove", "all three go");
     let number = forge.project.open(&forge.project.owner, "remove", "Remove three");

@@ -111,7 +111,7 @@ fn whatever_a_store_file_holds_its_store_is_there_and_the_others_are_fine() {
     let untouched = read(FLEET.into(), STORE.into(), VALUES.into()).unwrap();
     let (acme, bold): (StoreId, StoreId) = ("acme".parse().unwrap(), "bold".parse().unwrap());
     assert!(untouched.stores[&acme].accepted().is_none(), "an alias inside of itself is refused");
-    let (mut dice, mut accepted) = (Dice(0x00f1_ea5e_ed), 0);
+    let (mut dice, mut accepted) = (Dice(0xf1ea_5eed), 0);
     for round in 0..rounds() {
         let bytes = dice.mutate(&STORE.replace(", *a", ""));
         let began = Instant::now();

@@ -248,7 +248,7 @@ fn a_server_that_drips_does_not_hold_a_fetch() {
     let start = Instant::now();
     let error = scene.error(SourceSettings { timeout, ..scene.settings(server.port) });
     assert!(matches!(error, GitError::TimedOut { limit, .. } if limit == Duration::from_secs(8)), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(60));
+    assert!(start.elapsed() < Duration::from_mins(1));
 }
 
 #[test]

@@ -182,6 +182,6 @@ fn what_is_made_to_be_slow_is_not() {
     assert!(!fuzz::allowed_signers(line.as_bytes()));
     assert!(!fuzz::allowed_signers("\"".repeat(4_000_000).as_bytes()));
     assert!(!fuzz::openpgp_keys(&vec![0xc6; 4_000_000]));
-    assert!(!fuzz::openpgp_keys(&vec![0xca, 0x00].repeat(1_000_000)), "a million markers");
+    assert!(!fuzz::openpgp_keys(&[0xca, 0x00].repeat(1_000_000)), "a million markers");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }

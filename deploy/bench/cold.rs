@@ -124,7 +124,7 @@ fn measure_floor(bench: &Bench<'_>, source: &str, stores: usize) -> Measured {
 fn measure_daemon(bench: &Bench<'_>, source: &str, stores: usize) -> (Measured, Fleet, Daemon) {
     let fleet = Fleet::new(bench.folder, source, bench.chart, &bench.server.cluster.kubeconfig);
     let daemon = fleet.start(&[]);
-    fleet::until_first_pass(&daemon, Duration::from_secs(60));
+    fleet::until_first_pass(&daemon, Duration::from_mins(1));
     for number in 0..stores {
         fleet.write(number, "1");
     }
@@ -158,7 +158,7 @@ fn measure_daemon(bench: &Bench<'_>, source: &str, stores: usize) -> (Measured, 
 
 /// Waits until the server has digested what was done to it.
 fn calm_down(bench: &Bench<'_>) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut before = bench.server.cpu_seconds();
     while Instant::now() < deadline {
         std::thread::sleep(Duration::from_secs(1));

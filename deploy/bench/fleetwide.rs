@@ -26,7 +26,7 @@ pub fn idle(bench: &Bench<'_>, running: &Running, minutes: f64) -> Value {
     let cpu = process::cpu_seconds(pid);
     let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     while let Some(rest) = end.checked_duration_since(Instant::now()) {
-        std::thread::sleep(rest.min(Duration::from_secs(60)));
+        std::thread::sleep(rest.min(Duration::from_mins(1)));
         say(&format!("idle: {:.0} s to go", end.saturating_duration_since(Instant::now()).as_secs_f64()));
     }
     let requests = audit.count("storekeeper/");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ const PUSHES: usize = 100;
 const PLANS: usize = 100;
 
 /// How long one may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A fleet on the forge, and the daemon that follows it there.
 struct Scene<'a> {
@@ -45,7 +45,7 @@ pub fn measure(bench: &Bench<'_>, mut running: Running) -> (Value, Running) {
     let folder = bench.folder.join("forge");
     fs::create_dir_all(&folder).unwrap();
     let (gitea, hook_secret) = (Gitea::start(), secret());
-    let project = bring(&gitea, &running.fleet, folder.join("checkout"));
+    let project = bring(&gitea, &running.fleet, &folder.join("checkout"));
     let write = |name: &str, text: &str| {
         fs::write(folder.join(name), text).unwrap();
         folder.join(name).to_str().unwrap().to_owned()
@@ -93,11 +93,11 @@ pub fn measure(bench: &Bench<'_>, mut running: Running) -> (Value, Running) {
 }
 
 /// Copies the fleet's repository to the forge.
-fn bring(gitea: &Arc<Gitea>, fleet: &Fleet, checkout: PathBuf) -> Project {
+fn bring(gitea: &Arc<Gitea>, fleet: &Fleet, checkout: &Path) -> Project {
     let from = fleet.url();
     git(checkout.parent().unwrap(), &["clone", "--quiet", &from, checkout.to_str().unwrap()]);
     let owner = gitea.account("bench");
-    gitea.project(&owner, "stores", &checkout)
+    gitea.project(&owner, "stores", checkout)
 }
 
 impl Scene<'_> {
@@ -173,7 +173,8 @@ impl Scene<'_> {
         let key = PKey::hmac(self.secret.as_bytes()).unwrap();
         let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
         signer.update(body.as_bytes()).unwrap();
-        let digest: String = signer.sign_to_vec().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = signer.sign_to_vec().unwrap();
+        let digest = digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         let mut stream = TcpStream::connect(&self.daemon.address).unwrap();
         let request = format!(
             "POST /hooks/gitea HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Gitea-Event: push\r\n\

@@ -15,7 +15,7 @@ const DRIFTS: usize = 100;
 const REMOVALS: usize = 50;
 
 /// How long one change may take to be followed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Numbers that look like chance and are the same in each run.
 struct Dice(u64);

@@ -16,7 +16,7 @@ use super::statistics::percentile;
 
 const FILES: usize = 10_000;
 const EDITS: usize = 15;
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The line of the log that a commit gets when the daemon knows which stores to run.
 const IN_FORCE: &str = "a new commit is in force";

@@ -81,7 +81,7 @@ impl Witness {
             runtime.spawn(watch(client.clone(), kind, Arc::clone(&seen)));
         }
         let witness = Self { _runtime: runtime, seen };
-        witness.wait(Duration::from_secs(60), "the witness has listed everything", |seen| {
+        witness.wait(Duration::from_mins(1), "the witness has listed everything", |seen| {
             (seen.synced == watches.len()).then_some(())
         });
         witness

@@ -21,7 +21,7 @@ use crate::git_server::{Identity, Server};
 
 /// How long the cluster may take to become equal to git once faults have stopped: machines are shared, a hanging request
 /// has to time out, and backoff goes up to minutes where stores failed often.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// How long a kill waits for the call it aims at.
 const AIM_PATIENCE: Duration = Duration::from_secs(8);

@@ -40,7 +40,7 @@ const SOURCE: &str = "demo";
 const DOMAIN: &str = "127.0.0.1.nip.io";
 
 /// How long real shops may take on a slow machine: three at once, each with migrations of its own.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// The store that comes, changes and goes.
 const GUEST: &str = "dahlia";

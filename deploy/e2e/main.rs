@@ -36,7 +36,7 @@ use shopper::{Http, Order, Shop};
 const SOURCE: &str = "e2e";
 
 /// How long anything may take before the run gives up: machines are shared, and nothing here is a benchmark.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 #[derive(Parser)]
 struct Arguments {

@@ -41,7 +41,7 @@ impl Answer {
 impl Http {
     pub fn new(ingress: SocketAddr) -> Self {
         let client = Client::builder().dns_resolver(Arc::new(Fixed(ingress))).no_proxy();
-        let client = client.timeout(Duration::from_secs(60)).build().unwrap();
+        let client = client.timeout(Duration::from_mins(1)).build().unwrap();
         Self { runtime: Runtime::new().unwrap(), client }
     }
 

@@ -53,7 +53,7 @@ use watch::Watches;
 
 /// How long one request may take before it counts as failed, the waits that the API server asks for included. (No
 /// answer at all counts as failed sooner: see `pace`.)
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The path of all namespaces.
 const NAMESPACES: &str = "/api/v1/namespaces";

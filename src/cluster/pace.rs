@@ -29,7 +29,7 @@ const PLACE_LIMIT: Duration = Duration::from_secs(1);
 const USUAL_WAIT: Duration = Duration::from_secs(1);
 
 /// The shortest wait, and the longest: after that it is tried whether the server still means it.
-const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_mins(1));
 
 /// How often a refused request is sent again; client-go does it as often.
 const SENT_AGAIN: usize = 10;

@@ -24,7 +24,7 @@ use crate::report::WORKLOAD_KINDS;
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The same at the start, when nothing else is to be done: a large fleet on a slow server takes its time.
-const START_TIMEOUT: Duration = Duration::from_secs(300);
+const START_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How far a watch has come.
 #[derive(Debug, Clone, PartialEq, Eq)]

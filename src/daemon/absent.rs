@@ -10,7 +10,7 @@ use crate::plan::{Fate, Gone, ObservedNamespace, Removed};
 use crate::reconcile::Permit;
 
 /// How long a look at the repository is good enough to delete a store on its word.
-const LOOK_LASTS: Duration = Duration::from_secs(120);
+const LOOK_LASTS: Duration = Duration::from_mins(2);
 
 /// What is known of stores without a file.
 #[derive(Default)]

@@ -254,7 +254,7 @@ mod tests {
         want(&mut gate, &["b"], now);
         gate.sees(&id("a"), None, now);
         assert!(gate.decide(now, CLOCK + 60).is_empty());
-        assert_eq!(gate.next_due(), Some(now + Duration::from_secs(3540)));
+        assert_eq!(gate.next_due(), Some(now + Duration::from_mins(59)));
         assert_eq!(gate.decide(now, CLOCK + 3600), [id("b")]);
     }
 

@@ -17,7 +17,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// How long failures are news. A shop that fails for longer is asked as often as one that answers.
-const NEWS: Duration = Duration::from_secs(300);
+const NEWS: Duration = Duration::from_mins(5);
 
 /// How often a shop is asked that answers while something of it does not run.
 const RESTLESS: Duration = Duration::from_secs(5);
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::report::{ProbeTarget, Step};
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn id(text: &str) -> StoreId {
         text.parse().unwrap()

@@ -12,13 +12,13 @@ use crate::reconcile::LeavingMemory;
 const FIRST_LOOK: Duration = Duration::from_secs(20);
 
 /// The longest time between two such looks at one store.
-const LAST_LOOK: Duration = Duration::from_secs(300);
+const LAST_LOOK: Duration = Duration::from_mins(5);
 
 /// The time between two such looks at any stores: a thousand stuck ones ask no more than this allows.
 const SPACING: Duration = Duration::from_secs(1);
 
 /// How often a store is looked at whose deletion waits for something in the cluster, should its event be missed.
-const RECHECK: Duration = Duration::from_secs(60);
+const RECHECK: Duration = Duration::from_mins(1);
 
 /// How far a store is on its way out. Times are seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,9 +171,9 @@ mod tests {
     fn a_store_in_its_grace_period_is_due_when_that_ends_and_not_under_way_before() {
         let (mut exits, now) = (Exits::default(), Instant::now());
         exits.concluded(&id("a"), Way::Grace { until: CLOCK + 300 }, None, now, CLOCK);
-        assert_eq!(exits.next_due(), Some(now + Duration::from_secs(300)));
+        assert_eq!(exits.next_due(), Some(now + Duration::from_mins(5)));
         assert_eq!(exits.under_way(), (0, None));
-        assert_eq!(exits.take_due(now + Duration::from_secs(300)), [id("a")]);
+        assert_eq!(exits.take_due(now + Duration::from_mins(5)), [id("a")]);
         assert!(!exits.of(&id("a")).look);
         exits.concluded(&id("a"), Way::Due { since: CLOCK + 300 }, None, now, CLOCK + 300);
         assert_eq!(exits.under_way(), (1, Some(CLOCK + 300)));

@@ -9,16 +9,16 @@ use crate::names::StoreId;
 use crate::reconcile::Healed;
 
 /// The time in which heals are counted, and the peace that ends a fight.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// How often one object is put back within [`WINDOW`] before it is a fight.
 const MOST_HEALS: usize = 5;
 
 /// The first pause of a fight; each further heal doubles it.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_mins(1);
 
 /// The longest pause.
-const LAST_PAUSE: Duration = Duration::from_secs(600);
+const LAST_PAUSE: Duration = Duration::from_mins(10);
 
 /// How long what moves during a fight is gathered before it is looked at: whoever fights writes often.
 const GATHERING: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ use crate::names::StoreId;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// The longest wait.
-const LAST_RETRY: Duration = Duration::from_secs(300);
+const LAST_RETRY: Duration = Duration::from_mins(5);
 
 /// For how long after a failed run what moves in its store is taken for its own doing.
 const OWN_DOING: Duration = Duration::from_secs(2);
@@ -516,7 +516,7 @@ mod tests {
         );
         queue.mark_moved(&id("a"), seconds(100));
         assert_eq!(take(&mut queue, seconds(100), ONE), Some(id("a")), "at once, so long after it");
-        queue.failed(&id("a"), seconds(100), Duration::from_secs(60), 0.0);
+        queue.failed(&id("a"), seconds(100), Duration::from_mins(1), 0.0);
         queue.mark_moved(&id("a"), seconds(110));
         assert_eq!(queue.next_due(), Some(seconds(160)), "the server asked for that");
     }

@@ -19,7 +19,7 @@ use crate::reconcile::{self, Conclusion, Context, Memory, RunError, Tally, Wish}
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a run may take at all. A request may take 30 s, and a hanging one fails its wave.
-pub(super) const LONGEST: Duration = Duration::from_secs(120);
+pub(super) const LONGEST: Duration = Duration::from_mins(2);
 
 /// How long a run that a newer commit has overtaken may still take: most end by themselves within this, and a burst
 /// of commits can't keep a store from getting anywhere.

@@ -10,7 +10,7 @@ use crate::git::CommitInfo;
 use crate::names::StoreId;
 use crate::reconcile::Wish;
 use crate::report::{
-    CommitHead, CommitState, Delivery, Moved, NewCommit, Progress, StoreState, changes, status,
+    CommitHead, CommitReport, CommitState, Delivery, Moved, NewCommit, Progress, StoreState, changes, status,
 };
 use crate::store::{Snapshot, StoreEntry};
 
@@ -51,14 +51,14 @@ impl Daemon {
         let commit = NewCommit { head, changes: changes(before, after), broken };
         let now = (self.context.surroundings.clock)();
         let moved = self.board.update(|picture| picture.commits.begin(commit, now));
-        self.publish(moved);
+        self.publish(&moved);
     }
 
     /// A commit is not followed.
     pub(super) fn note_refused(&mut self, revision: &str, reason: &str) {
         let now = (self.context.surroundings.clock)();
         let moved = self.board.update(|picture| picture.commits.refuse(revision, reason, now));
-        self.publish(moved.into_iter().collect());
+        self.publish(moved.as_slice());
     }
 
     /// A run over a store has ended, and this is shown of it.
@@ -93,7 +93,7 @@ impl Daemon {
     fn note_store(&mut self, store: &StoreId, progress: &Progress, now: i64) {
         let moved = self.board.update(|picture| picture.commits.note(store, progress, now));
         if !moved.is_empty() {
-            self.publish(moved);
+            self.publish(&moved);
         }
     }
 
@@ -101,18 +101,18 @@ impl Daemon {
     pub(super) fn end_verdicts(&mut self) {
         let now = (self.context.surroundings.clock)();
         let moved = self.board.update(|picture| picture.commits.end_overdue(now));
-        self.publish(moved);
+        self.publish(&moved);
     }
 
     /// Writes moved verdicts down and has the forge told.
-    fn publish(&mut self, moved: Vec<Moved>) {
+    fn publish(&mut self, moved: &[Moved]) {
         let Verdicts { desk: _, pages, own_statuses, next_check } = &mut self.verdicts;
         let (mut notes, mut deliveries) = (Vec::new(), Vec::new());
         self.board.reader().read(|picture| {
             *next_check = picture.commits.is_any_open().then(|| Instant::now() + CHECK);
             // Where a store stands among those of its commit; each commit is counted through once.
             let mut ranks: BTreeMap<&str, BTreeMap<&StoreId, usize>> = BTreeMap::new();
-            for Moved { revision, store } in &moved {
+            for Moved { revision, store } in moved {
                 let Some(commit) = picture.commits.commit(revision) else { continue };
                 notes.push(commit.excerpt(store.as_ref()));
                 if let Some(store) = store {
@@ -138,7 +138,7 @@ impl Daemon {
 
     fn log_verdict(&self, revision: &str) {
         let found =
-            self.board.reader().read(|picture| picture.commits.commit(revision).map(|it| it.overall()));
+            self.board.reader().read(|picture| picture.commits.commit(revision).map(CommitReport::overall));
         match found {
             Some((CommitState::Success, words)) => tracing::info!(git.commit = revision, "done: {words}"),
             Some((CommitState::Failure, words)) => tracing::warn!(git.commit = revision, "failed: {words}"),

@@ -11,10 +11,10 @@ use crate::report::{Step, Symptom};
 const FIRST_LOOK: Duration = Duration::from_secs(8);
 
 /// The longest time between two such looks.
-const LAST_LOOK: Duration = Duration::from_secs(60);
+const LAST_LOOK: Duration = Duration::from_mins(1);
 
 /// The same once a step has taken too long: whoever reads the reason reads it later.
-const LATE_LOOK: Duration = Duration::from_secs(300);
+const LATE_LOOK: Duration = Duration::from_mins(5);
 
 /// How many stores are looked at closer within this time. After a push that makes a thousand stores they all wait at once,
 /// and two questions for each would keep the server from what they wait for.
@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    const TIMEOUT: Duration = Duration::from_secs(300);
+    const TIMEOUT: Duration = Duration::from_mins(5);
 
     #[test]
     fn of_many_stores_that_wait_a_few_a_second_are_looked_at_but_none_misses_its_deadline() {

@@ -296,6 +296,7 @@ fn common_ancestors(repository: &Repository, one: Oid, other: Oid) -> Result<Vec
 }
 
 /// Returns what needs no merging: both sides have it, or only one of them changed it.
+#[expect(clippy::option_option, reason = "the outer one says whether it is resolved, the inner one to what")]
 fn resolved<T: PartialEq + Copy>([base, ours, theirs]: Sides<T>) -> Option<Option<T>> {
     if ours == theirs || theirs == base {
         Some(ours)

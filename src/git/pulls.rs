@@ -287,7 +287,7 @@ fn advertise(
 /// Refuses commits and folders that are larger than any should be: they are read into memory as a whole, and a pack holds
 /// a thousand times its size.
 fn check_sizes(objects: &Path, listed: &[(&PullRef, Oid)]) -> Result<(), GitError> {
-    let too_large = || {
+    let too_large = || -> Result<bool, git2::Error> {
         let (own, mut ids) = (Odb::new()?, Vec::new());
         own.add_disk_alternate(&objects.to_string_lossy())?;
         own.foreach(|id| {
@@ -303,7 +303,7 @@ fn check_sizes(objects: &Path, listed: &[(&PullRef, Oid)]) -> Result<(), GitErro
         Ok(false)
     };
     // What can't be told is refused too: nothing of it lies with the others yet.
-    if too_large().unwrap_or_else(|_: git2::Error| true) {
+    if too_large().unwrap_or(true) {
         let commit = listed.first().map(|(_, id)| id.to_string()).unwrap_or_default();
         return Err(GitError::Unmergeable {
             commit,

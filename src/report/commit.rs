@@ -176,6 +176,7 @@ impl CommitReport {
     }
 
     /// Returns the same with no more than one store's verdict.
+    #[must_use]
     pub fn excerpt(&self, store: Option<&StoreId>) -> Self {
         let Self { revision, author, subject, seen, refused, stores, counts: _ } = self;
         let head =
@@ -270,7 +271,7 @@ impl CommitBook {
         let NewCommit { head, changes, broken } = commit;
         let revision = head.revision.clone();
         let mut moved = Vec::new();
-        let earlier = self.commit(&revision).filter(|it| it.refused.is_none()).is_some();
+        let earlier = self.commit(&revision).is_some_and(|it| it.refused.is_none());
         if earlier && changes.is_empty() {
             return moved;
         }
@@ -332,10 +333,10 @@ impl CommitBook {
             }
         };
         match (verdict.state, state) {
-            // What was done is done: how the shop fares later is no longer the commit's doing.
-            (CommitState::Success, _) => return Vec::new(),
-            // What failed or took too long is not pending again: a verdict ends once, though it may end better.
-            (CommitState::Failure, CommitState::Failure | CommitState::Pending) => return Vec::new(),
+            // What was done is done: how the shop fares later is no longer the commit's doing. And what failed or took too
+            // long is not pending again: a verdict ends once, though it may end better.
+            (CommitState::Success, _)
+            | (CommitState::Failure, CommitState::Failure | CommitState::Pending) => return Vec::new(),
             (CommitState::Pending, CommitState::Pending) => {
                 verdict.reason.clone_from(reason);
                 return Vec::new();

@@ -155,7 +155,7 @@ mod tests {
         let parse = |text: &str| text.parse::<StepTimeout>();
         assert_eq!(
             parse("database=600"),
-            Ok(StepTimeout { step: Step::Database, timeout: Duration::from_secs(600) })
+            Ok(StepTimeout { step: Step::Database, timeout: Duration::from_mins(10) })
         );
         let message = |text: &str| parse(text).unwrap_err().to_string();
         assert!(message("database").contains("step=seconds"));

@@ -184,7 +184,7 @@ mod tests {
     use super::super::ProbeFailure;
     use super::*;
 
-    const TIMEOUT: Duration = Duration::from_secs(300);
+    const TIMEOUT: Duration = Duration::from_mins(5);
 
     struct Case {
         workloads: Vec<(String, Workload)>,

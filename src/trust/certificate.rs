@@ -3,6 +3,8 @@
 //! A key is what its own signatures say of it. Of these only those count that verify with the primary key and are
 //! over a hash that nobody can forge; revocations count over any hash.
 
+use std::fmt::Write as _;
+
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Packet, PacketParser, PublicKey, PublicSubkey, RevocationCode, Signature, SignatureType};
 use pgp::packet::{SubpacketData, UserId};
@@ -312,7 +314,7 @@ impl Certificate {
 }
 
 fn revokers(statement: &Signature) -> Vec<&[u8]> {
-    let subpackets = statement.config().into_iter().flat_map(|config| config.hashed_subpackets());
+    let subpackets = statement.config().into_iter().flat_map(pgp::packet::SignatureConfig::hashed_subpackets);
     let revokers = subpackets.filter_map(|subpacket| match &subpacket.data {
         SubpacketData::RevocationKey(key) => Some(key.fingerprint.as_slice()),
         _ => None,
@@ -423,7 +425,11 @@ pub(super) fn created(signature: &Signature) -> Option<i64> {
 
 /// Returns a fingerprint as `gpg` prints it.
 pub(super) fn fingerprint(key: &impl KeyDetails) -> String {
-    key.fingerprint().as_bytes().iter().map(|byte| format!("{byte:02X}")).collect()
+    let mut text = String::new();
+    for byte in key.fingerprint().as_bytes() {
+        let _ = write!(text, "{byte:02X}");
+    }
+    text
 }
 
 /// Tells whether a key is one that a signature names as its maker's.

@@ -106,9 +106,8 @@ fn read(armored: &str) -> Result<Signature, Doubt> {
         return Err(Doubt::invalid("carries more than one signature"));
     };
     let mut packets = PacketParser::new(block.as_slice());
-    let signature = match packets.next() {
-        Some(Ok(Packet::Signature(signature))) => signature,
-        _ => return Err(malformed("it is no signature packet")),
+    let Some(Ok(Packet::Signature(signature))) = packets.next() else {
+        return Err(malformed("it is no signature packet"));
     };
     if packets.next().is_some() {
         return Err(Doubt::invalid("carries more than one signature"));

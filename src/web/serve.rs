@@ -37,7 +37,7 @@ impl Limits {
     const DEFAULT: Self = Self {
         connections: 256,
         head: Duration::from_secs(10),
-        age: Duration::from_secs(60),
+        age: Duration::from_mins(1),
         drain: Duration::from_secs(5),
     };
 }
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
     const SHORT: Duration = Duration::from_millis(200);
     const PATIENT: Limits = Limits { connections: 2, head: LONG, age: LONG, drain: LONG };
 

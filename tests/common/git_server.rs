@@ -180,7 +180,7 @@ fn serve(
         return Ok(());
     }
     if matches!(answer, Answer::SilentBeforeTls) {
-        thread::sleep(Duration::from_secs(60));
+        thread::sleep(Duration::from_mins(1));
         return Ok(());
     }
     let Ok(stream) = acceptor.accept(stream) else { return Ok(()) };
@@ -240,7 +240,7 @@ fn respond(stream: &mut SslStream<TcpStream>, request: &Request, answer: &Answer
         }
         Answer::HangUp => Ok(()),
         Answer::SilentBeforeTls | Answer::SilentAfterRequest => {
-            thread::sleep(Duration::from_secs(60));
+            thread::sleep(Duration::from_mins(1));
             Ok(())
         }
         Answer::Dripping => {

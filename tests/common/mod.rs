@@ -27,7 +27,7 @@ use daemon::Daemon;
 use repository::Repository;
 
 /// How long a test waits for what must come. Generous, because machines are shared; never what is measured.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One test's surroundings.
 pub struct World {
