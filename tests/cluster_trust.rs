@@ -65,6 +65,12 @@ fn until_followed(daemon: &Daemon, commit: &str) -> Value {
     })
 }
 
+/// Returns a metric that counts.
+#[expect(clippy::cast_possible_truncation, reason = "a count is whole and small")]
+fn count(daemon: &Daemon, name: &str) -> i64 {
+    daemon.metric(name) as i64
+}
+
 fn uid(world: &World, name: &str) -> Value {
     world.cluster.namespace(&world.namespace(name)).unwrap()["metadata"]["uid"].clone()
 }

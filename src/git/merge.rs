@@ -130,8 +130,8 @@ impl Merger<'_> {
 
     /// Merges folders; none: there is none, or nothing is left in it.
     fn folders(&mut self, sides: Sides<Oid>, path: &str, depth: usize) -> Result<Option<Oid>, Failure> {
-        if let Some(unchanged) = resolved(sides) {
-            return Ok(unchanged);
+        if let Resolved::To(settled) = resolve(sides) {
+            return Ok(settled);
         }
         if depth > DEPTH_MAX {
             return Err(self.unmergeable("its folders lie too deep in each other"));
@@ -161,8 +161,8 @@ impl Merger<'_> {
     }
 
     fn entry(&mut self, sides: Sides<Entry>, path: &str, depth: usize) -> Result<Option<Entry>, Failure> {
-        if let Some(unchanged) = resolved(sides) {
-            return Ok(unchanged);
+        if let Resolved::To(settled) = resolve(sides) {
+            return Ok(settled);
         }
         let folder = |side: Option<Entry>| side.filter(|entry| entry.is(MODE_FOLDER));
         let file = |side: Option<Entry>| side.filter(|entry| !entry.is(MODE_FOLDER));
@@ -181,17 +181,17 @@ impl Merger<'_> {
 
     /// Merges what is no folder.
     fn files(&mut self, sides: Sides<Entry>, path: &str) -> Result<Option<Entry>, Failure> {
-        if let Some(unchanged) = resolved(sides) {
-            return Ok(unchanged);
+        if let Resolved::To(settled) = resolve(sides) {
+            return Ok(settled);
         }
         if let [Some(base), Some(ours), Some(theirs)] = sides
             && ours.is(MODE_FILE)
             && theirs.is(MODE_FILE)
-            && let Some(Some(mode)) = resolved([base, ours, theirs].map(|entry| Some(entry.mode)))
+            && let Resolved::To(Some(mode)) = resolve([base, ours, theirs].map(|entry| Some(entry.mode)))
         {
             let ids = [base, ours, theirs].map(|entry| entry.id);
-            let id = match resolved(ids.map(Some)) {
-                Some(Some(id)) => Some(id),
+            let id = match resolve(ids.map(Some)) {
+                Resolved::To(Some(id)) => Some(id),
                 _ if base.is(MODE_FILE) => self.text(ids)?,
                 _ => None,
             };
@@ -299,10 +299,10 @@ fn common_ancestors(repository: &Repository, one: Oid, other: Oid) -> Result<Vec
 #[expect(clippy::option_option, reason = "the outer one says whether it is resolved, the inner one to what")]
 fn resolved<T: PartialEq + Copy>([base, ours, theirs]: Sides<T>) -> Option<Option<T>> {
     if ours == theirs || theirs == base {
-        Some(ours)
+        Resolved::To(ours)
     } else if ours == base {
-        Some(theirs)
+        Resolved::To(theirs)
     } else {
-        None
+        Resolved::Open
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Packet, PacketParser, PublicKey, PublicSubkey, RevocationCode, Signature, SignatureType};
-use pgp::packet::{SubpacketData, UserId};
+use pgp::packet::{SignatureConfig, SubpacketData, UserId};
 use pgp::ser::Serialize;
 use pgp::types::{KeyDetails, PublicParams, Tag, VerifyingKey};
 
