@@ -633,26 +633,39 @@ fn somebody_elses_subkey_can_not_be_taken_over() {
     scene.is_believed("Bob <bob@example.com>");
     let taken = scene.gnupg.run(&["--export", "Bob"]);
     let taken = SignedPublicKey::from_bytes(taken.as_slice()).unwrap();
-    let taken = &taken.public_subkeys[0].key;
+    let words = |owner: &str, may_sign: bool| {
+        let bytes = rebound(&scene, owner, &taken, may_sign);
+        let keys = Keys { signers: None, openpgp: Some(Certificates::parse(&bytes).unwrap()) };
+        scene.judge(&policy(VerifyRange::Tip), None, &keys).unwrap_err().words
+    };
+    let taken_over = words("Eve", true);
+    assert!(taken_over.contains("does not vouch for it in turn"), "{taken_over}");
+    // What the key itself says last counts: that it is for something else.
+    let other = words("Bob", false);
+    assert!(other.contains("which may not sign (its key flags say so)"), "{other}");
+}
 
-    let eve = scene.gnupg.run(&["--export-secret-keys", "Eve"]);
-    let eve = SignedSecretKey::from_bytes(eve.as_slice()).unwrap().primary_key;
+/// Exports somebody's key, with a newer word of theirs on the subkey of a key.
+fn rebound(scene: &Scene, owner: &str, taken: &SignedPublicKey, may_sign: bool) -> Vec<u8> {
+    let subkey = &taken.public_subkeys[0].key;
+    let secret = scene.gnupg.run(&["--export-secret-keys", owner]);
+    let secret = SignedSecretKey::from_bytes(secret.as_slice()).unwrap().primary_key;
     let mut binding =
-        SignatureConfig::v4(SignatureType::SubkeyBinding, eve.algorithm(), HashAlgorithm::Sha256);
+        SignatureConfig::v4(SignatureType::SubkeyBinding, secret.algorithm(), HashAlgorithm::Sha256);
     let mut flags = KeyFlags::default();
-    flags.set_sign(true);
-    let created = Timestamp::from_secs(u32::try_from(now()).unwrap());
+    flags.set_sign(may_sign);
+    flags.set_encrypt_storage(!may_sign);
+    let created = Timestamp::from_secs(u32::try_from(now() + 60).unwrap());
     binding.hashed_subpackets =
         [SubpacketData::SignatureCreationTime(created), SubpacketData::KeyFlags(flags)]
             .map(|data| Subpacket::regular(data).unwrap())
             .into();
-    let binding = binding.sign_subkey_binding(&eve, eve.public_key(), &Password::empty(), taken).unwrap();
-    let mut bytes = scene.gnupg.run(&["--export", "Eve"]);
-    taken.to_writer_with_header(&mut bytes).unwrap();
+    let binding =
+        binding.sign_subkey_binding(&secret, secret.public_key(), &Password::empty(), subkey).unwrap();
+    let mut bytes = scene.gnupg.run(&["--export", owner]);
+    subkey.to_writer_with_header(&mut bytes).unwrap();
     binding.to_writer_with_header(&mut bytes).unwrap();
-    let keys = Keys { signers: None, openpgp: Some(Certificates::parse(&bytes).unwrap()) };
-    let distrust = scene.judge(&policy(VerifyRange::Tip), None, &keys).unwrap_err();
-    assert!(distrust.words.contains("does not vouch for it in turn"), "{}", distrust.words);
+    bytes
 }
 
 #[test]

@@ -102,8 +102,10 @@ enum On {
     #[default]
     Nothing,
     Primary,
-    User,
-    Subkey,
+    /// The user id at this place.
+    User(usize),
+    /// The subkey at this place.
+    Subkey(usize),
     /// Something that says nothing about signing.
     Aside,
 }
@@ -123,14 +125,8 @@ impl Reading {
                 self.add_signature(signature);
                 self.on
             }
-            Packet::UserId(user) => {
-                self.last()?.users.push((user, Vec::new()));
-                On::User
-            }
-            Packet::PublicSubkey(key) => {
-                self.last()?.subkeys.push(Subkey { key, signatures: Vec::new() });
-                On::Subkey
-            }
+            Packet::UserId(user) => On::User(self.last()?.user(user)),
+            Packet::PublicSubkey(key) => On::Subkey(self.last()?.subkey(key)),
             Packet::UserAttribute(_) => On::Aside,
             Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_) => self.on,
             _ => return Err(format!("packet {} belongs to no public key", self.packets)),
@@ -152,8 +148,8 @@ impl Reading {
         let Some(certificate) = self.certificates.last_mut() else { return };
         let signatures = match self.on {
             On::Primary => Some(&mut certificate.direct),
-            On::User => certificate.users.last_mut().map(|(_, signatures)| signatures),
-            On::Subkey => certificate.subkeys.last_mut().map(|subkey| &mut subkey.signatures),
+            On::User(at) => certificate.users.get_mut(at).map(|(_, signatures)| signatures),
+            On::Subkey(at) => certificate.subkeys.get_mut(at).map(|subkey| &mut subkey.signatures),
             On::Nothing | On::Aside => None,
         };
         if let Some(signatures) = signatures {
@@ -186,13 +182,32 @@ impl Certificate {
     fn absorb(&mut self, other: Self) {
         let Self { primary: _, direct, users, subkeys } = other;
         self.direct.extend(direct);
-        self.users.extend(users);
-        for subkey in subkeys {
-            match self.subkeys.iter_mut().find(|known| known.key.fingerprint() == subkey.key.fingerprint()) {
-                Some(known) => known.signatures.extend(subkey.signatures),
-                None => self.subkeys.push(subkey),
-            }
+        for (user, signatures) in users {
+            let at = self.user(user);
+            self.users[at].1.extend(signatures);
         }
+        for Subkey { key, signatures } in subkeys {
+            let at = self.subkey(key);
+            self.subkeys[at].signatures.extend(signatures);
+        }
+    }
+
+    /// Returns the place of a user id, which is the same however often the file has it.
+    fn user(&mut self, user: UserId) -> usize {
+        let known = self.users.iter().position(|(known, _)| known.id() == user.id());
+        known.unwrap_or_else(|| {
+            self.users.push((user, Vec::new()));
+            self.users.len() - 1
+        })
+    }
+
+    /// Returns the place of a subkey, which is the same however often the file has it.
+    fn subkey(&mut self, key: PublicSubkey) -> usize {
+        let known = self.subkeys.iter().position(|known| known.key.fingerprint() == key.fingerprint());
+        known.unwrap_or_else(|| {
+            self.subkeys.push(Subkey { key, signatures: Vec::new() });
+            self.subkeys.len() - 1
+        })
     }
 
     /// Returns whose key it is: its primary user id, or its fingerprint.
