@@ -241,6 +241,7 @@ impl RunArguments {
         let mut settings = SourceSettings::new(url, &self.branch);
         settings.ca_file.clone_from(&self.git_ca_file);
         settings.auth = self.auth()?;
+        settings.pulls = self.forge.pulls();
         Ok(SourceOptions {
             settings,
             token_file: self.git_token_file.clone(),

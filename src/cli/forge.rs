@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::daemon::{PlanForks, Telling, Trigger};
 use crate::forge::{self, Forge, ForgeKind, ForgeSettings, Login};
-use crate::git::RemoteUrl;
+use crate::git::{PullNames, RemoteUrl};
 use crate::hooks::{self, Hooks};
 use crate::metrics::Metrics;
 use crate::report::Plans;
@@ -63,6 +63,15 @@ enum Forks {
 }
 
 impl ForgeArguments {
+    /// Which refs are pull requests there: people may push to those of other forges.
+    pub(super) fn pulls(&self) -> PullNames {
+        match self.forge {
+            Some(ForgeKind::GitHub | ForgeKind::Gitea) => PullNames::Pull,
+            Some(ForgeKind::GitLab) => PullNames::MergeRequest,
+            Some(ForgeKind::Bitbucket) | None => PullNames::Any,
+        }
+    }
+
     /// What is told, for a source at this URL.
     pub(super) fn telling(
         &self,
