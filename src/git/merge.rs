@@ -295,9 +295,15 @@ fn common_ancestors(repository: &Repository, one: Oid, other: Oid) -> Result<Vec
     }
 }
 
-/// Returns what needs no merging: both sides have it, or only one of them changed it.
-#[expect(clippy::option_option, reason = "the outer one says whether it is resolved, the inner one to what")]
-fn resolved<T: PartialEq + Copy>([base, ours, theirs]: Sides<T>) -> Option<Option<T>> {
+/// What becomes of something without a look inside.
+enum Resolved<T> {
+    /// This, or nothing: both sides have it, or only one of them changed it.
+    To(Option<T>),
+    /// Both sides changed it.
+    Open,
+}
+
+fn resolve<T: PartialEq + Copy>([base, ours, theirs]: Sides<T>) -> Resolved<T> {
     if ours == theirs || theirs == base {
         Resolved::To(ours)
     } else if ours == base {

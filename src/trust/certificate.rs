@@ -3,8 +3,6 @@
 //! A key is what its own signatures say of it. Of these only those count that verify with the primary key and are
 //! over a hash that nobody can forge; revocations count over any hash.
 
-use std::fmt::Write as _;
-
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Packet, PacketParser, PublicKey, PublicSubkey, RevocationCode, Signature, SignatureType};
 use pgp::packet::{SignatureConfig, SubpacketData, UserId};
@@ -329,7 +327,7 @@ impl Certificate {
 }
 
 fn revokers(statement: &Signature) -> Vec<&[u8]> {
-    let subpackets = statement.config().into_iter().flat_map(pgp::packet::SignatureConfig::hashed_subpackets);
+    let subpackets = statement.config().into_iter().flat_map(SignatureConfig::hashed_subpackets);
     let revokers = subpackets.filter_map(|subpacket| match &subpacket.data {
         SubpacketData::RevocationKey(key) => Some(key.fingerprint.as_slice()),
         _ => None,
@@ -440,11 +438,7 @@ pub(super) fn created(signature: &Signature) -> Option<i64> {
 
 /// Returns a fingerprint as `gpg` prints it.
 pub(super) fn fingerprint(key: &impl KeyDetails) -> String {
-    let mut text = String::new();
-    for byte in key.fingerprint().as_bytes() {
-        let _ = write!(text, "{byte:02X}");
-    }
-    text
+    key.fingerprint().to_string().to_uppercase()
 }
 
 /// Tells whether a key is one that a signature names as its maker's.
