@@ -138,6 +138,7 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     cluster.start_watching().await?;
     let incumbents = cluster.incumbents();
     let snapshot = read_folder(&arguments.folder, &chart, &incumbents)?;
+    let base = arguments.base.map(|base| read_folder(&base, &chart, &incumbents)).transpose()?;
     let timeouts = StepTimeouts::default();
     // A folder on disk has no commits to go back to.
     let past = Past::new(Arc::default(), Arc::clone(&chart));
@@ -145,8 +146,9 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let ledger = Ledger::new(std::path::PathBuf::new());
     let context =
         reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts, ledger, past };
-    let plan = preview::proposal(&context, None, &snapshot, &Outlook::new(seconds_now())).await;
-    output::print_plan(&plan)?;
+    let outlook = Outlook { fields: !arguments.fast, ..Outlook::new(seconds_now()) };
+    let plan = preview::proposal(&context, base.as_ref(), &snapshot, &outlook).await;
+    output::print_plan(&plan, arguments.output)?;
     Ok(match plan.verdict {
         PlanVerdict::Nothing => ExitCode::SUCCESS,
         PlanVerdict::Changes => ExitCode::from(1),

@@ -8,6 +8,7 @@ mod backup;
 mod immutable;
 mod inventory;
 mod leaving;
+mod quota;
 mod record;
 mod remaining;
 mod removals;
@@ -31,6 +32,7 @@ pub use backup::{BackupStep, final_backup, wants_final_backup};
 pub use immutable::{Treatment, immutable_field, no_room, refused_size, stand_in, treatment};
 pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use leaving::unfinished_job;
+pub use quota::{Load, shortages};
 pub use record::{Applied, achieved, partly_achieved};
 pub use remaining::{Remaining, remaining};
 pub use removals::{

@@ -2,12 +2,20 @@
 //! acting.
 //!
 //! - `changes`: which stores a change touches
-//! - `one`: what would become of one of them
+//! - `one`: what would become of one of them: `drafts` of its steps, `tries` on the API server, `fields` that differ,
+//!   and what to know before it is merged (`warnings`)
+//! - `curtain`: what nobody may read; `strangers`: plans for whom no Secret is used
 //! - `removals`: what would become of stores without a file
 
 mod changes;
+mod curtain;
+mod drafts;
+mod fields;
 mod one;
 mod removals;
+mod strangers;
+mod tries;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +24,12 @@ use futures::{FutureExt, StreamExt};
 use crate::names::StoreId;
 use crate::plan::{Gone, Recent};
 use crate::reconcile::Context;
-use crate::report::{PlanProblem, PlanReport, PlanVerdict, StoreAction, StorePlanReport, Truncated};
+use crate::report::{
+    FieldChange, PlanProblem, PlanReport, PlanVerdict, StoreAction, StorePlanReport, Truncated,
+};
 use crate::store::{Freeze, Problem, Snapshot};
+
+use tokio::sync::OnceCell;
 
 use changes::{Changes, StoreChange};
 use one::PlannedStore;
@@ -30,6 +42,12 @@ const MOST_OBJECTS: usize = 10_000;
 
 /// How many stores are planned at once: what runs goes first.
 const STORES_AT_ONCE: usize = 4;
+
+/// What is said of a chart that could read Secrets for whoever writes a file.
+const TPL: &str = "the chart passes texts through `tpl`, so that a value could read what Secrets hold: planned without Secrets";
+
+/// How many bytes of fields a plan lists; of objects beyond that only what would be done is.
+const MOST_BYTES: usize = 4 << 20;
 
 /// What a plan is made with besides the cluster and the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +84,16 @@ impl Outlook {
     }
 }
 
+/// A plan being made.
+struct Plan<'a> {
+    context: &'a Context,
+    base: Option<&'a Snapshot>,
+    proposed: &'a Snapshot,
+    outlook: &'a Outlook,
+    /// StorageClasses that keep volumes, once they are asked for.
+    retaining: OnceCell<BTreeSet<String>>,
+}
+
 /// Plans what would happen if `proposed` came into force. Only stores that differ from `base`, which is in force, are
 /// planned; without a base every store is.
 ///
@@ -77,35 +105,51 @@ pub async fn proposal(
     proposed: &Snapshot,
     outlook: &Outlook,
 ) -> PlanReport {
-    let changes = Changes::between(base, proposed);
+    let mut outlook = outlook.clone();
     let mut report = empty(outlook.now);
-    report.base = base.map(|base| base.revision.to_string());
-    report.head = Some(proposed.revision.clone()).filter(|it| !it.is_working_tree()).map(|it| it.to_string());
+    if outlook.lookups && context.chart.calls("tpl") {
+        outlook.lookups = false;
+        report.warnings.push(TPL.to_owned());
+    }
+    let plan = Plan { context, base, proposed, outlook: &outlook, retaining: OnceCell::new() };
+    let changes = Changes::between(base, proposed);
+    let commit = |snapshot: &Snapshot| {
+        Some(&snapshot.revision).filter(|it| !it.is_working_tree()).map(ToString::to_string)
+    };
+    report.base = base.and_then(commit);
+    report.head = commit(proposed);
     report.problems = changes.problems.iter().map(problem).collect();
-    report.warnings.clone_from(&changes.warnings);
-    let (tried, untried) = changes.planned.split_at(changes.planned.len().min(MOST_STORES));
-    // Boxed: the compiler does not see otherwise that the whole may go from thread to thread.
-    let plans: Vec<_> =
-        tried.iter().map(|change| one::plan(context, base, proposed, change, outlook).boxed()).collect();
-    let mut planned: Vec<_> = futures::stream::iter(plans).buffered(STORES_AT_ONCE).collect().await;
-    let quick = Outlook { lookups: false, fields: false, ..outlook.clone() };
-    let plans: Vec<_> =
-        untried.iter().map(|change| one::plan(context, None, proposed, change, &quick).boxed()).collect();
-    let rest: Vec<_> = futures::stream::iter(plans).buffered(STORES_AT_ONCE).collect().await;
-    report.truncated.stores = rest.iter().filter(|it| matches!(it, PlannedStore::Changes(_))).count();
-    planned.extend(rest.into_iter().filter(|it| matches!(it, PlannedStore::Fails(_))));
+    report.warnings.extend(changes.warnings);
     report.unchanged = changes.unchanged;
-    for planned in planned {
+    let (tried, rest) = changes.planned.split_at(changes.planned.len().min(MOST_STORES));
+    for planned in plan_all(&plan, tried).await {
         match planned {
             PlannedStore::Stays => report.unchanged += 1,
             PlannedStore::Changes(store) | PlannedStore::Fails(store) => report.stores.push(store),
         }
     }
-    let removals = removals::plan(context, base, proposed, outlook).await;
-    report.stores.extend(removals.stores);
+    // The rest is rendered all the same: what can't be planned makes the plan wrong, however many there are.
+    let quick = Outlook { lookups: false, fields: false, ..outlook.clone() };
+    let quick = Plan { context, base: None, proposed, outlook: &quick, retaining: OnceCell::new() };
+    let unseen: Vec<_> = rest.iter().map(|change| StoreChange { before: None, ..*change }).collect();
+    for planned in plan_all(&quick, &unseen).await {
+        match planned {
+            PlannedStore::Stays => report.unchanged += 1,
+            PlannedStore::Changes(_) => report.truncated.stores += 1,
+            PlannedStore::Fails(store) => report.stores.push(store),
+        }
+    }
+    let removals = removals::plan(&plan).await;
     report.blocked = removals.blocked;
-    report.warnings.extend(removals.warnings);
+    report.stores.extend(removals.stores);
+    changes::warn_of_renames(&mut report.stores);
     finish(report)
+}
+
+async fn plan_all(plan: &Plan<'_>, changes: &[StoreChange<'_>]) -> Vec<PlannedStore> {
+    // Boxed: the compiler does not see otherwise that all of it may go from thread to thread.
+    let plans: Vec<_> = changes.iter().map(|change| one::plan(plan, change).boxed()).collect();
+    futures::stream::iter(plans).buffered(STORES_AT_ONCE).collect().await
 }
 
 /// Makes the plan of a commit that can't be used as a whole.
@@ -154,12 +198,26 @@ fn empty(now: i64) -> PlanReport {
 fn finish(mut report: PlanReport) -> PlanReport {
     report.stores.sort_by(|one, other| one.store.cmp(&other.store));
     report.verdict = verdict(&report);
-    let mut room = MOST_OBJECTS;
+    let (mut room, mut bytes) = (MOST_OBJECTS, MOST_BYTES);
     for store in &mut report.stores {
         let kept = store.objects.len().min(room);
         report.truncated.objects += store.objects.len() - kept;
         store.objects.truncate(kept);
         room -= kept;
+        for object in &mut store.objects {
+            let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+            let size = |it: &FieldChange| it.path.len() + length(&it.before) + length(&it.after);
+            let taken: usize = object.fields.iter().map(size).sum();
+            if taken > bytes {
+                let words =
+                    format!("{} fields, which are left out: the plan is too large", object.fields.len());
+                object.fields.clear();
+                object.note =
+                    Some(object.note.take().map_or(words.clone(), |note| format!("{note}; {words}")));
+            } else {
+                bytes -= taken;
+            }
+        }
     }
     report
 }

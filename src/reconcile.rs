@@ -28,13 +28,13 @@ use crate::report::{ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Sy
 use crate::store::Store;
 
 use act::Acted;
-pub use act::{StepError, StepsFailed};
+pub use act::{Replacement, StepError, StepsFailed, replacement};
 pub use conclude::Question;
 use conclude::{Wanted, conclude, note_ready};
 pub use past::{Past, PastError};
 pub use prepare::{Planned, inputs, manifests, plan_store};
 pub use remove::{Leaving, LeavingMemory, Permit};
-pub use render::{Answers, LookUps, RenderFailure, Surroundings, render_offline};
+pub use render::{Answers, Entropy, LookUps, RenderFailure, Surroundings, render_offline};
 
 /// What every run needs.
 #[derive(Clone)]

@@ -5,6 +5,7 @@ mod api;
 mod commit;
 mod html;
 mod page;
+mod plan;
 mod problem;
 mod serve;
 mod store;
@@ -12,7 +13,7 @@ mod when;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -26,6 +27,9 @@ pub use api::{Fleet, Store, Stores};
 pub use serve::serve;
 
 use problem::Problem;
+
+/// How many plans are listed.
+const LISTED_PLANS: usize = 100;
 
 /// Everything that the web side knows. It can only read.
 #[derive(Debug, Clone)]
@@ -48,6 +52,8 @@ pub fn router(state: WebState, others: Router) -> Router {
         .route("/stores/{name}", get(show_store_page))
         .route("/api/v1/stores", get(show_stores))
         .route("/api/v1/stores/{name}", get(show_store))
+        .route("/plans", get(show_plans))
+        .route("/plans/{commit}", get(show_plan))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(show_readiness))
         .route("/metrics", get(show_metrics))
@@ -119,6 +125,38 @@ fn unknown_store(state: &WebState, id: &StoreId) -> Problem {
         "no store is named `{id}`: the watched branch has no {STORES_FOLDER}/{id}.yaml and the cluster nothing left of \
          such a store{early}. /api/v1/stores lists all stores"
     ))
+}
+
+async fn show_plans(State(state): State<WebState>) -> Html<String> {
+    let now = (state.clock)();
+    Html(plan::render_list(&state.plans.newest(LISTED_PLANS), now))
+}
+
+/// The plan of a commit: a page, or JSON for those who ask for it by the path or by what they accept.
+async fn show_plan(
+    State(state): State<WebState>,
+    commit: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let unknown = |detail: String| Problem::new(StatusCode::NOT_FOUND, detail);
+    let Path(name) = commit.map_err(|error| unknown(error.body_text()))?;
+    let (commit, by_path) = match name.strip_suffix(".json") {
+        Some(commit) => (commit, true),
+        None => (name.as_str(), false),
+    };
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let wants_json = by_path || accepted.contains("application/json") && !accepted.contains("text/html");
+    let plan = state.plans.get(commit).ok_or_else(|| {
+        unknown(format!(
+            "no plan is known of a commit `{commit}`: only those of the newest commits of pull requests are kept, and 7 \
+             digits name one that no other plan's commit begins with. /plans lists them"
+        ))
+    })?;
+    let vary = [(header::VARY, "accept")];
+    Ok(match wants_json {
+        true => (vary, Json(&*plan)).into_response(),
+        false => (vary, Html(plan::render(&plan, (state.clock)()))).into_response(),
+    })
 }
 
 async fn show_readiness(State(state): State<WebState>) -> (StatusCode, &'static str) {

@@ -78,7 +78,7 @@ fn plan_tells_when_a_store_would_be_deleted_and_exits_3_for_a_protected_one() {
     let (code, printed) = plan();
     assert_eq!(code, Some(1), "{printed}");
     assert!(printed.contains(&format!("- store {}: ", world.store("acme"))), "{printed}");
-    assert!(printed.contains("; at 2") && printed.contains("unless its file comes back before"), "{printed}");
+    assert!(printed.contains("  at 2") && printed.contains("unless its file comes back before"), "{printed}");
 
     world.write_store_with("acme", "protect: true");
     world.repository.push("protect acme");

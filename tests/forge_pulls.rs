@@ -32,6 +32,8 @@ fn a_pull_request_is_planned_planned_again_after_a_push_merged_and_carried_out()
     assert_eq!(status["target_url"], format!("https://keeper.example.com/plans/{first}"));
     assert_eq!(forge.until(&first, ALL, "success")["description"], status["description"]);
     let comment = forge.until_comment(number, &[&store, "Deployment"]);
+    let (code, page) = daemon.get(&format!("/plans/{first}"));
+    assert!(code == 200 && page.contains(&store), "{code} {page}");
 
     forge.world.repository.write(&forge.world.file("acme"), "what is this");
     let second = forge.project.push("add-acme", "break it");

@@ -100,10 +100,42 @@ impl Chart {
         self.files.get(path).map(Vec::as_slice)
     }
 
+    /// Whether a template of the chart, or of a chart in it, calls a function, such as `tpl`. A name in a comment counts
+    /// too.
+    pub fn calls(&self, function: &str) -> bool {
+        let templates = self.files.iter().filter(|(path, _)| path.split('/').any(|part| part == "templates"));
+        templates.into_iter().any(|(_, bytes)| {
+            let text = String::from_utf8_lossy(bytes);
+            let actions = text.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap_or(rest));
+            actions.into_iter().any(|action| calls(action, function))
+        })
+    }
+
     /// Renders the chart.
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendering, RenderError> {
         render::render(&self.root, request)
     }
+}
+
+/// Whether an action names a function, texts in quotes left out.
+fn calls(action: &str, function: &str) -> bool {
+    let mut quote = None;
+    let mut code = String::with_capacity(action.len());
+    let mut escaped = false;
+    for c in action.chars() {
+        match quote {
+            _ if escaped => escaped = false,
+            Some('"') if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '"' | '`') => {
+                quote = Some(c);
+                code.push(' ');
+            }
+            None => code.push(c),
+        }
+    }
+    code.split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '.' | '$')).any(|word| word == function)
 }
 
 impl std::fmt::Debug for Chart {
@@ -159,6 +191,23 @@ mod tests {
         assert_eq!(chart.digest().len(), 64);
         let other = load(&[CHART_YAML, ("values-local.yaml", "a: 2\n")]).unwrap();
         assert_ne!(chart.digest(), other.digest());
+    }
+
+    #[test]
+    fn a_chart_tells_which_functions_its_templates_call() {
+        let calls = |path: &str, text: &str| load(&[CHART_YAML, (path, text)]).unwrap().calls("tpl");
+        for text in [
+            "{{ tpl .Values.a . }}",
+            "{{- $a := (tpl .x $) }}",
+            "{{ .a | tpl }}",
+            "{{ `}}` }}{{ x | tpl . }}",
+        ] {
+            assert!(calls("templates/_a.tpl", text), "{text}");
+        }
+        for text in ["tpl {{ .a }}", "{{ include \"tpl\" . }}", "{{ .Values.tpl }}", "{{ $tpl := 1 }}"] {
+            assert!(!calls("templates/_a.tpl", text), "{text}");
+        }
+        assert!(!calls("files/a.yaml", "{{ tpl .Values.a . }}"));
     }
 
     #[test]

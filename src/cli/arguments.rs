@@ -142,11 +142,31 @@ pub(super) struct ProbeArguments {
     step_timeout: Vec<StepTimeout>,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PlanOutput {
+    /// For people, in colour on a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For a comment on a pull request.
+    Markdown,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
     /// The folder of a watched repository, as it lies on disk.
     #[arg(default_value = ".")]
     pub(super) folder: PathBuf,
+    /// How the plan is printed.
+    #[arg(long, short, value_enum, default_value = "text")]
+    pub(super) output: PlanOutput,
+    /// Another folder, with the files as they are in force: only stores that differ from it are planned.
+    #[arg(long)]
+    pub(super) base: Option<PathBuf>,
+    /// Ask the API server for no dry runs: objects are listed without the fields that would change, and nothing is told of
+    /// what it would refuse.
+    #[arg(long)]
+    pub(super) fast: bool,
     #[arg(long, env = "STOREKEEPER_LOG_FORMAT", value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
     #[command(flatten)]

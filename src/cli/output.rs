@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
-use super::arguments::{LogFormat, SchemaKind};
+use super::arguments::{LogFormat, PlanOutput, SchemaKind};
 use crate::report::PlanReport;
 use crate::store::schema;
 
@@ -21,9 +21,16 @@ pub(super) fn log_to_stderr(format: LogFormat) {
     }
 }
 
-/// Prints a plan.
-pub(super) fn print_plan(plan: &PlanReport) -> io::Result<()> {
-    io::stdout().lock().write_all(plan.text(false).as_bytes())
+/// Prints a plan; in colour on a terminal that wants it.
+pub(super) fn print_plan(plan: &PlanReport, output: PlanOutput) -> anyhow::Result<()> {
+    // It takes the colours out again where nobody wants them.
+    let mut out = anstream::stdout().lock();
+    match output {
+        PlanOutput::Text => out.write_all(plan.text(true).as_bytes())?,
+        PlanOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(plan)?)?,
+        PlanOutput::Markdown => out.write_all(plan.markdown(None).as_bytes())?,
+    }
+    Ok(())
 }
 
 /// Prints objects as a YAML stream with the template of each, as `helm template` does.

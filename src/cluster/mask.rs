@@ -2,13 +2,14 @@
 //! logins in addresses. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 /// What stands in the place of what was taken out.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 
 /// Shorter entries of data are words like `on` and `80`: masking them would only spoil the sentence.
 const SHORTEST_ENTRY: usize = 4;
@@ -16,11 +17,20 @@ const SHORTEST_ENTRY: usize = 4;
 /// The same for variables and arguments, which hold more of such words and fewer secrets.
 const SHORTEST_ARGUMENT: usize = 6;
 
+/// Words that say nothing, whoever holds them.
+const HARMLESS: [&str; 4] = ["true", "false", "null", "none"];
+
 /// The values of an object that nobody may read in a message.
-#[derive(Debug, Default)]
-pub(super) struct Mask {
+#[derive(Default)]
+pub struct Mask {
     /// Longest first, so that a part of one does not leave the rest of it standing.
     values: Vec<String>,
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mask of {} values", self.values.len())
+    }
 }
 
 impl Mask {
@@ -37,9 +47,7 @@ impl Mask {
             for part in ["data", "stringData", "binaryData"] {
                 texts(object.get(part), &mut |text| {
                     entries.push(text.to_owned());
-                    let decoded =
-                        BASE64_STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-                    entries.extend(decoded);
+                    entries.extend(decoded(text));
                 });
             }
             containers(object, &mut |container| {
@@ -64,15 +72,45 @@ impl Mask {
         Self { values }
     }
 
+    /// Collects what Secrets hold, as it is and as Base64. Words that `public` names are made of stay.
+    pub fn of_secrets<'a>(secrets: impl Iterator<Item = &'a Value>, public: &BTreeSet<String>) -> Self {
+        let mut found = BTreeSet::new();
+        for secret in secrets {
+            for (part, is_encoded) in [("data", true), ("stringData", false)] {
+                texts(secret.get(part), &mut |text| {
+                    let other = if is_encoded { decoded(text) } else { Some(BASE64_STANDARD.encode(text)) };
+                    found.extend(other);
+                    found.insert(text.to_owned());
+                });
+            }
+        }
+        let is_public = |value: &String| public.iter().any(|name| name.contains(value.as_str()));
+        let is_hidden = |value: &String| {
+            value.trim().len() >= SHORTEST_ENTRY && !HARMLESS.contains(&value.trim()) && !is_public(value)
+        };
+        let mut values: Vec<_> = found.into_iter().filter(is_hidden).collect();
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Self { values }
+    }
+
+    /// Returns the text without the values and without logins in addresses; unlike [`Mask::clean`] it is no sentence of
+    /// the API server.
+    pub fn hide(&self, text: &str) -> String {
+        without_logins(&self.without_values(text.to_owned()))
+    }
+
     /// Returns the text without them.
     pub(super) fn clean(&self, text: &str) -> String {
-        let mut text = without_dumps(text);
+        without_logins(&self.without_values(without_dumps(text)))
+    }
+
+    fn without_values(&self, mut text: String) -> String {
         for form in self.values.iter().flat_map(|value| forms(value)) {
             if text.contains(&form) {
                 text = text.replace(&form, HIDDEN);
             }
         }
-        without_logins(&text)
+        text
     }
 
     /// Takes them out of every `message` at any depth.
@@ -104,6 +142,10 @@ fn forms(value: &str) -> Vec<String> {
         forms.extend([escaped, quoted, value.to_owned(), one_line]);
     }
     forms
+}
+
+fn decoded(text: &str) -> Option<String> {
+    BASE64_STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok())
 }
 
 fn texts(value: Option<&Value>, found: &mut impl FnMut(&str)) {
@@ -243,6 +285,19 @@ mod tests {
         let words = "denied: canary-1\ncanary-2\n; canary-1\ncanary-2; canary-1 canary-2; \"canary-1\\ncanary-2\\n\"; \
                      <a&b>canary-3; \"\\u003ca\\u0026b\\u003ecanary-3\"";
         assert_eq!(mask.clean(words), "denied: ***; ***; ***; \"***\"; ***; \"***\"");
+    }
+
+    #[test]
+    fn what_secrets_hold_is_hidden_as_it_is_and_encoded_but_for_words_of_public_names() {
+        let secrets = [
+            json!({"data": {"p": "Y2FuYXJ5LWRhdGE=", "user": "bWVkdXNh", "on": "dHJ1ZQ=="}}),
+            json!({"stringData": {"q": "canary-text"}}),
+        ];
+        let mask = Mask::of_secrets(secrets.iter(), &BTreeSet::from(["medusa-server".to_owned()]));
+        let hidden =
+            mask.hide("canary-data Y2FuYXJ5LWRhdGE= xcanary-textx Y2FuYXJ5LXRleHQ= medusa true a://b:c@d/");
+        assert_eq!(hidden, "*** *** x***x *** medusa true a://***@d/");
+        assert!(!format!("{mask:?}").contains("canary"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - `pace`: when requests are sent, and how many at once
 //! - `final_backup`: the Job before a store is deleted; `remains`: what holds a namespace that is being deleted
 //! - `symptoms`: why a store does not come up
+//! - `try_out`: what an apply would do; `volumes`: what a removal loses
 //! - `error`: why the API server did not do what was asked; `mask`: what its sentences must not show
 
 mod apply;
@@ -24,6 +25,8 @@ mod remains;
 mod resources;
 mod seen;
 mod symptoms;
+mod try_out;
+mod volumes;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -45,10 +48,11 @@ use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 pub use changes::Changes;
 pub use error::{ClusterError, RefusalCause};
 use index::Index;
-use mask::Mask;
+pub use mask::Mask;
 pub use pace::{Pace, PaceReport};
 pub use remains::Remains;
 use resources::Kinds;
+pub use volumes::Claim;
 use watch::Watches;
 
 /// How long one request may take before it counts as failed, the waits that the API server asks for included. (No

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::differs;
 use crate::names::StoreId;
 use crate::plan;
+use crate::report::{StoreAction, StorePlanReport};
 use crate::store::{Problem, Snapshot, Store, StoreEntry};
 
 /// What differs between two snapshots.
@@ -104,4 +105,21 @@ fn fleet(base: Option<&Snapshot>, proposed: &Snapshot) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Says of stores that come with the host or the name of one that goes that they are not the same.
+pub(super) fn warn_of_renames(stores: &mut [StorePlanReport]) {
+    let going: Vec<_> = stores.iter().filter(|it| it.action == StoreAction::Remove).cloned().collect();
+    for store in stores.iter_mut().filter(|it| it.action == StoreAction::Add) {
+        let named = |it: &StorePlanReport| it.display_name.clone().filter(|name| *name != it.store);
+        let same = going.iter().find(|it| {
+            it.host.is_some() && it.host == store.host || named(it).is_some() && named(it) == named(store)
+        });
+        if let Some(old) = same {
+            store.warnings.push(format!(
+                "it looks like store {} under another name: that one is deleted with its data, and nothing is moved",
+                old.store
+            ));
+        }
+    }
 }

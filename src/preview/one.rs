@@ -1,11 +1,24 @@
 //! What would become of one store.
 
-use super::Outlook;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::Plan;
 use super::changes::StoreChange;
-use crate::plan::{Cause, Step, StorePlan};
-use crate::reconcile::{self, Context, LookUps, Planned, RunError};
-use crate::report::{ObjectAction, ObjectChange, StoreAction, StorePlanReport};
-use crate::store::{Snapshot, Store};
+use super::curtain::{Curtain, Dependent};
+use super::drafts::{Draft, drafts};
+use super::removals::volume;
+use super::strangers;
+use super::tries::{self, Tried, Verdict};
+use super::warnings::{Facts, Touch, WITH_PODS, warnings};
+use crate::cluster::ClusterError;
+use crate::manifest::{ObjectKey, Owner};
+use crate::plan::{Step, StorePlan};
+use crate::reconcile::{self, Answers, LookUps, Planned, RunError};
+use crate::report::{Lost, ObjectAction, StoreAction, StorePlanReport};
+use crate::store::Store;
 
 /// What a store's plan comes to.
 #[derive(Debug)]
@@ -19,65 +32,253 @@ pub(super) enum PlannedStore {
 }
 
 /// Plans one store.
-pub(super) async fn plan(
-    context: &Context,
-    _base: Option<&Snapshot>,
-    proposed: &Snapshot,
-    change: &StoreChange<'_>,
-    outlook: &Outlook,
-) -> PlannedStore {
-    let look_ups = if outlook.lookups { LookUps::Cluster } else { LookUps::Nowhere };
-    let planned = reconcile::plan_store(context, change.store, proposed.revision.as_str(), &look_ups).await;
-    match planned {
-        Err(error) => fails(change.store, format!("failed to {error}")),
-        Ok(planned) => planned_store(context, change, planned),
-    }
-}
-
-fn planned_store(context: &Context, change: &StoreChange<'_>, planned: Planned) -> PlannedStore {
+pub(super) async fn plan(plan: &Plan<'_>, change: &StoreChange<'_>) -> PlannedStore {
     let store = change.store;
-    let waves = match planned.plan {
-        StorePlan::Converged => return PlannedStore::Stays,
+    let noted = Arc::new(Mutex::new(Answers::new()));
+    let look_ups = if plan.outlook.lookups { LookUps::Noted(Arc::clone(&noted)) } else { LookUps::Nowhere };
+    let planned =
+        reconcile::plan_store(plan.context, store, plan.proposed.revision.as_str(), &look_ups).await;
+    let answers = std::mem::take(&mut *noted.lock().unwrap_or_else(PoisonError::into_inner));
+    let planned = match planned {
+        Ok(planned) => planned,
+        Err(error) => {
+            let words = Curtain::of_answers(&store.id, &answers).text(&format!("failed to {error}"));
+            return fails(store, words);
+        }
+    };
+    match &planned.plan {
+        StorePlan::Converged => PlannedStore::Stays,
         StorePlan::AwaitDeletion => {
             let mut report = of(store, StoreAction::Change);
             report.when =
-                Some("when its namespace, which is being deleted, is gone: it is made anew then".to_owned());
-            return PlannedStore::Changes(report);
+                Some("when its namespace is gone, which is being deleted: it is made anew then".to_owned());
+            PlannedStore::Changes(report)
         }
-        StorePlan::Held(reason) => return fails(store, reason),
+        StorePlan::Held(reason) => fails(store, reason.clone()),
         StorePlan::NotOurs(ownership) => {
-            let owner = crate::manifest::Owner { store: &store.id, source: &context.source };
-            return fails(store, format!("failed to {}", RunError::not_ours(owner, &ownership)));
+            let owner = Owner { store: &store.id, source: &plan.context.source };
+            fails(store, format!("failed to {}", RunError::not_ours(owner, ownership)))
         }
-        StorePlan::Sync(waves) => waves,
-    };
-    let is_new = waves.iter().flatten().any(|step| matches!(step, Step::CreateNamespace(_)));
-    let mut report = of(store, if is_new { StoreAction::Add } else { StoreAction::Change });
-    report.objects = waves.iter().flatten().filter_map(object).collect();
-    if report.objects.is_empty() { PlannedStore::Stays } else { PlannedStore::Changes(report) }
+        StorePlan::Sync(waves) => match sync(plan, change, &planned, waves, &answers).await {
+            Ok(planned) => planned,
+            Err(error) => fails(store, format!("failed to {error}")),
+        },
+    }
 }
 
-fn object(step: &Step) -> Option<ObjectChange> {
-    let (action, kind, name, note) = match step {
-        Step::CreateNamespace(spec) => (ObjectAction::Add, "Namespace", spec.name.as_str(), None),
-        Step::ApplyNamespace { spec, .. } => (ObjectAction::Change, "Namespace", spec.name.as_str(), None),
-        Step::RecordIntent(_) => return None,
-        Step::Apply { manifest, cause } => {
-            let (action, note) = match cause {
-                Cause::New => (ObjectAction::Add, None),
-                Cause::Deleted => (ObjectAction::Add, Some("somebody deleted it")),
-                Cause::Changed => (ObjectAction::Change, None),
-                Cause::Drifted => (ObjectAction::Change, Some("somebody else changed it")),
-            };
-            (action, manifest.key.kind.as_str(), manifest.key.name.as_str(), note)
+/// What is known of the objects of a store that would be made or changed.
+struct Findings {
+    drafts: Vec<Draft>,
+    tried: Vec<Option<Tried>>,
+    curtain: Curtain,
+    /// What there is to say besides.
+    said: Vec<String>,
+}
+
+async fn sync(
+    plan: &Plan<'_>,
+    change: &StoreChange<'_>,
+    planned: &Planned,
+    waves: &[Vec<Step>],
+    answers: &Answers,
+) -> Result<PlannedStore, RunError> {
+    let (store, observed) = (change.store, &planned.observed);
+    let is_new = observed.namespace.is_none();
+    let found = match (is_new || plan.outlook.lookups, change.before) {
+        (false, Some(before)) => {
+            without_secrets(plan, before, planned, drafts(planned, waves), store).await?
         }
-        Step::Prune { key, .. } => (ObjectAction::Remove, key.kind.as_str(), key.name.as_str(), None),
-        Step::PruneLater { key } => {
-            (ObjectAction::Remove, key.kind.as_str(), key.name.as_str(), Some("when the rest runs"))
-        }
+        _ => with_what_there_is(plan, planned, drafts(planned, waves), answers, is_new).await?,
     };
-    let (kind, name, note) = (kind.to_owned(), name.to_owned(), note.map(str::to_owned));
-    Some(ObjectChange { action, kind, name, fields: Vec::new(), note })
+    let Findings { drafts, tried, curtain, said } = found;
+    let touched = touched(&drafts, &tried);
+    let settled = drafts.into_iter().zip(&tried);
+    let drafts: Vec<_> =
+        settled.filter_map(|(draft, tried)| tries::settle(draft, tried.as_ref(), &curtain)).collect();
+    let touched: BTreeMap<_, _> =
+        touched.into_iter().filter(|(key, _)| drafts.iter().any(|draft| draft.key == *key)).collect();
+    if drafts.is_empty() {
+        return Ok(PlannedStore::Stays);
+    }
+    let mut report = of(store, if is_new { StoreAction::Add } else { StoreAction::Change });
+    let (running, limits) = if is_new || !plan.outlook.fields {
+        Default::default()
+    } else {
+        surroundings(plan, planned, &touched).await?
+    };
+    let facts = Facts {
+        before: change.before.map(|it| &**it),
+        after: store,
+        namespace: observed.namespace.as_ref(),
+        manifests: &planned.manifests,
+        touched: &touched,
+        running: &running,
+        limits: &limits,
+    };
+    report.warnings = warnings(&facts).iter().map(|words| curtain.text(words)).collect();
+    report.warnings.extend(said);
+    report.lost = lost(plan, store, &drafts).await?;
+    report.when = waits_for_host(plan, store, is_new);
+    report.objects = drafts.into_iter().map(|draft| draft.shown(&curtain)).collect();
+    Ok(judged(report))
+}
+
+/// A store of which an object would be refused would fail.
+fn judged(mut report: StorePlanReport) -> PlannedStore {
+    let refused: Vec<_> = report.objects.iter().filter(|it| it.action == ObjectAction::Refused).collect();
+    let Some(first) = refused.first() else { return PlannedStore::Changes(report) };
+    let more = if refused.len() > 1 { format!(" (and {} more)", refused.len() - 1) } else { String::new() };
+    let words = first.note.as_deref().unwrap_or_default();
+    report.trouble = Some(format!("{}/{} would be refused: {words}{more}", first.kind, first.name));
+    report.action = StoreAction::Wrong;
+    PlannedStore::Fails(report)
+}
+
+/// Tries the objects out, if that is asked for and there is a namespace to do it in.
+async fn with_what_there_is(
+    plan: &Plan<'_>,
+    planned: &Planned,
+    mut drafts: Vec<Draft>,
+    answers: &Answers,
+    is_new: bool,
+) -> Result<Findings, RunError> {
+    let id = &planned.store().id;
+    let nothing_hidden = || Some(Dependent::default());
+    if is_new || !plan.outlook.fields {
+        let curtain =
+            Curtain::new(id, super::curtain::secrets_in(answers), &planned.manifests, nothing_hidden());
+        let tried = drafts.iter().map(|_| None).collect();
+        return Ok(Findings { drafts, tried, curtain, said: Vec::new() });
+    }
+    let (cluster, namespace) = (&plan.context.cluster, id.namespace());
+    if !plan.outlook.lookups {
+        // What it said before is not known either, so there is nothing to compare with.
+        let is_secret = |draft: &Draft| draft.key.kind == "Secret" && draft.manifest.is_some();
+        let said = drafts.iter().any(is_secret).then(|| NOT_COMPARED.to_owned());
+        drafts.retain(|draft| !is_secret(draft));
+        drafts.iter_mut().for_each(|draft| draft.is_settled = true);
+        let tried = tries::try_all(cluster, &planned.observed, &namespace, &drafts, false).await?;
+        let curtain = Curtain::new(id, std::iter::empty(), &planned.manifests, None);
+        return Ok(Findings { drafts, tried, curtain, said: said.into_iter().collect() });
+    }
+    let tries = tries::try_all(cluster, &planned.observed, &namespace, &drafts, true);
+    let (tried, curtain) = futures::try_join!(tries, tries::curtain(plan.context, planned, answers))?;
+    let said = curtain.is_closed().then(|| CLOSED.to_owned());
+    Ok(Findings { drafts, tried, curtain, said: said.into_iter().collect() })
+}
+
+/// What is said where Secrets may not be used.
+const NOT_COMPARED: &str =
+    "planned without Secrets: what depends on what they hold was not compared, and is left out";
+
+/// What is said where a chart can't be rendered with other Secrets.
+const CLOSED: &str = "no value is shown: the chart can't be rendered with other Secrets, so that nobody knows which values depend \
+                      on what they hold";
+
+async fn without_secrets(
+    plan: &Plan<'_>,
+    before: &Arc<Store>,
+    planned: &Planned,
+    drafts: Vec<Draft>,
+    store: &Arc<Store>,
+) -> Result<Findings, RunError> {
+    let observed = &planned.observed;
+    let compared = strangers::compare(plan.context, before, store, observed).await?;
+    let strangers::Comparison { drafts: compared, curtain, before, is_partial } = compared;
+    let is_namespace = |draft: &Draft| draft.manifest.is_none() && draft.key.kind == "Namespace";
+    let drafts: Vec<_> = drafts.into_iter().filter(is_namespace).chain(compared).collect();
+    let said = is_partial.then(|| NOT_COMPARED.to_owned()).into_iter().collect();
+    let mut tried: Vec<Option<Tried>> = drafts.iter().map(|_| None).collect();
+    if plan.outlook.fields {
+        let namespace = store.id.namespace();
+        tried = tries::try_all(&plan.context.cluster, observed, &namespace, &drafts, false).await?;
+    }
+    for (draft, tried) in drafts.iter().zip(&mut tried) {
+        strangers::keep_to_the_files(draft, tried, before.get(&draft.key));
+    }
+    Ok(Findings { drafts, tried, curtain, said })
+}
+
+/// Collects what warnings are made from: each object that would be made or changed.
+fn touched(drafts: &[Draft], tried: &[Option<Tried>]) -> BTreeMap<ObjectKey, Touch> {
+    let mut touched = BTreeMap::new();
+    for (draft, tried) in drafts.iter().zip(tried) {
+        let Some(manifest) = &draft.manifest else { continue };
+        let versions = tried.as_ref().and_then(|tried| {
+            let then = match &tried.verdict {
+                Verdict::Would(then) => (**then).clone(),
+                _ => (*manifest.body).clone(),
+            };
+            Some((tried.live.clone()?, then))
+        });
+        let is_new = draft.action == ObjectAction::Add;
+        touched.insert(draft.key.clone(), Touch { is_new, versions });
+    }
+    touched
+}
+
+type Running = BTreeMap<String, BTreeSet<String>>;
+
+/// Asks what runs, and which limits there are that the chart did not render; nothing when no pods are concerned.
+async fn surroundings(
+    plan: &Plan<'_>,
+    planned: &Planned,
+    touched: &BTreeMap<ObjectKey, Touch>,
+) -> Result<(Running, Vec<Value>), ClusterError> {
+    if !touched.keys().any(|key| WITH_PODS.contains(&key.kind.as_str())) {
+        return Ok(Default::default());
+    }
+    let (cluster, namespace) = (&plan.context.cluster, planned.store().id.namespace());
+    let (running, quotas, ranges) = futures::try_join!(
+        cluster.running_images(&namespace),
+        cluster.look_up("v1", "ResourceQuota", &namespace, ""),
+        cluster.look_up("v1", "LimitRange", &namespace, ""),
+    )?;
+    let mut limits = Vec::new();
+    for (kind, list) in [("ResourceQuota", quotas), ("LimitRange", ranges)] {
+        let items = list.as_ref().and_then(|list| list.get("items")).and_then(Value::as_array);
+        for item in items.into_iter().flatten() {
+            let name = item.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            let is_rendered = planned.manifests.iter().any(|it| it.key.kind == kind && it.key.name == name);
+            // One of ours that is not rendered any more goes.
+            let goes = planned.observed.objects.contains_key(&ObjectKey::new("", kind, name));
+            if !is_rendered && !goes {
+                let mut item = item.clone();
+                // Lists leave out what their items are.
+                item["kind"] = kind.into();
+                limits.push(item);
+            }
+        }
+    }
+    Ok((running, limits))
+}
+
+/// Finds the claims that would be deleted.
+async fn lost(plan: &Plan<'_>, store: &Store, drafts: &[Draft]) -> Result<Vec<Lost>, ClusterError> {
+    let goes = |name: &str| {
+        drafts.iter().any(|draft| {
+            draft.action == ObjectAction::Remove
+                && draft.key.kind == "PersistentVolumeClaim"
+                && draft.key.name == name
+        })
+    };
+    if !drafts.iter().any(|draft| goes(&draft.key.name)) {
+        return Ok(Vec::new());
+    }
+    let found = plan.context.cluster.claims(&store.id.namespace()).await?;
+    let retaining = plan.retaining().await;
+    let now = plan.outlook.now;
+    Ok(found.iter().filter(|claim| goes(&claim.name)).map(|claim| volume(claim, retaining, now)).collect())
+}
+
+/// A new store waits while another one without a file still holds its host.
+fn waits_for_host(plan: &Plan<'_>, store: &Store, is_new: bool) -> Option<String> {
+    let holders = if is_new { plan.context.cluster.holders(&store.host) } else { Vec::new() };
+    let holder = holders.into_iter().find(|holder| !plan.proposed.stores.contains_key(holder))?;
+    Some(format!(
+        "when store {holder} is gone, whose file is gone and whose namespace holds the host {} still",
+        store.host
+    ))
 }
 
 fn fails(store: &Store, trouble: String) -> PlannedStore {

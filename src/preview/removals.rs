@@ -1,42 +1,47 @@
 //! What would become of stores without a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Outlook;
+use futures::StreamExt;
+
+use super::{Outlook, Plan, STORES_AT_ONCE};
+use crate::cluster::Claim;
 use crate::names::{ANNOTATION_HOST, StoreId};
 use crate::plan::{self, Fate, ObservedNamespace, RemovalRules, Removals, moment};
 use crate::reconcile::Context;
 use crate::report::{Lost, LostKind, StoreAction, StorePlanReport};
 use crate::store::Snapshot;
 
+/// Of how many removed stores the volumes are listed.
+const MOST_LISTED: usize = 100;
+
 /// What a plan says of them.
 #[derive(Debug, Default)]
 pub(super) struct PlannedRemovals {
     pub(super) stores: Vec<StorePlanReport>,
     pub(super) blocked: Vec<String>,
-    pub(super) warnings: Vec<String>,
 }
 
-/// Plans the removal of stores that lose their file, and of those whose removal this change lets happen.
-pub(super) async fn plan(
-    context: &Context,
-    base: Option<&Snapshot>,
-    proposed: &Snapshot,
-    outlook: &Outlook,
-) -> PlannedRemovals {
-    let (mut removals, observed) = decide(context, proposed, outlook);
-    let before = base.map(|base| decide(context, base, outlook).0);
+/// Plans the removal of stores that lose their file, and of those whose removal this change decides otherwise.
+pub(super) async fn plan(plan: &Plan<'_>) -> PlannedRemovals {
+    let (mut removals, observed) = decide(plan.context, plan.proposed, plan.outlook);
+    let before = plan.base.map(|base| decide(plan.context, base, plan.outlook).0);
     removals.fates.retain(|store, fate| {
-        let unchanged =
-            before.as_ref().and_then(|before| before.fates.get(store)).is_some_and(|it| is_same(it, fate));
-        !unchanged && *fate != Fate::Going
+        let known = before.as_ref().and_then(|before| before.fates.get(store));
+        *fate != Fate::Going && !known.is_some_and(|known| is_same(known, fate))
     });
     let mut planned = PlannedRemovals::default();
     planned.blocked.extend(removals.refusal());
-    for (store, fate) in &removals.fates {
-        let Some(namespace) = observed.get(store) else { continue };
-        planned.stores.push(report(store, *fate, namespace, base, outlook));
-    }
+    let fates = removals.fates.iter().filter_map(|(store, fate)| Some((store, *fate, observed.get(store)?)));
+    let mut listed = 0;
+    let reports = fates.map(|(store, fate, namespace)| {
+        let goes = is_removal(fate);
+        listed += usize::from(goes);
+        let lists = goes && listed <= MOST_LISTED;
+        async move { report(plan, store, fate, namespace, lists).await }
+    });
+    let reports: Vec<_> = reports.collect();
+    planned.stores = futures::stream::iter(reports).buffered(STORES_AT_ONCE).collect().await;
     planned
 }
 
@@ -57,6 +62,10 @@ fn decide(
     (plan::removals(&has_file, &observed, &rules), observed)
 }
 
+fn is_removal(fate: Fate) -> bool {
+    matches!(fate, Fate::Grace { .. } | Fate::Due { .. })
+}
+
 /// Whether a store without a file fares as before, but for the time.
 fn is_same(before: &Fate, after: &Fate) -> bool {
     let word = |fate: &Fate| match fate {
@@ -68,39 +77,91 @@ fn is_same(before: &Fate, after: &Fate) -> bool {
     word(before) == word(after)
 }
 
-fn report(
+async fn report(
+    plan: &Plan<'_>,
     store: &StoreId,
     fate: Fate,
     namespace: &ObservedNamespace,
-    base: Option<&Snapshot>,
-    outlook: &Outlook,
+    lists: bool,
 ) -> StorePlanReport {
-    let (action, when) = match fate {
-        Fate::Due { .. } => (StoreAction::Remove, Some("at once".to_owned())),
-        Fate::Grace { until, .. } => {
-            let at = moment::utc(until);
-            (StoreAction::Remove, Some(format!("at {at}, unless its file comes back before")))
-        }
-        Fate::Refused { .. } | Fate::Protected | Fate::Going => (StoreAction::Keep, None),
-    };
-    let before = base.and_then(|base| base.stores.get(store)?.accepted());
-    let lost = Lost {
-        what: LostKind::Namespace,
-        name: store.namespace(),
-        size: None,
-        created: namespace.created.map(moment::utc),
-        age: namespace.created.map(|created| format!("{} s", outlook.now.saturating_sub(created))),
-        note: None,
-    };
-    StorePlanReport {
+    let before = plan.base.and_then(|base| base.stores.get(store)?.accepted());
+    let action = if is_removal(fate) { StoreAction::Remove } else { StoreAction::Keep };
+    let mut report = StorePlanReport {
         store: store.to_string(),
         display_name: before.map(|store| store.display_name.clone()),
         action,
         host: namespace.annotations.get(ANNOTATION_HOST).cloned(),
         objects: Vec::new(),
-        lost: if action == StoreAction::Remove { vec![lost] } else { Vec::new() },
+        lost: Vec::new(),
         warnings: Vec::new(),
         trouble: None,
-        when,
+        when: when(plan, fate),
+    };
+    if action == StoreAction::Keep {
+        return report;
+    }
+    let now = plan.outlook.now;
+    report.lost.push(Lost {
+        what: LostKind::Namespace,
+        name: store.namespace(),
+        size: None,
+        created: namespace.created.map(moment::utc),
+        age: namespace.created.map(|created| moment::span(now.saturating_sub(created))),
+        note: Some("everything in it, volumes included".to_owned()),
+    });
+    if lists {
+        match plan.context.cluster.claims(&store.namespace()).await {
+            Ok(claims) => {
+                let retaining = plan.retaining().await;
+                report.lost.extend(claims.iter().map(|claim| volume(claim, retaining, now)));
+            }
+            Err(error) => report.warnings.push(format!("failed to {error}: its volumes are not known")),
+        }
+    } else {
+        report.warnings.push("its volumes are not listed: too many stores are removed at once".to_owned());
+    }
+    let inventory = plan.context.cluster.observe(store).inventory;
+    if inventory.is_some_and(|inventory| inventory.final_backup.is_some()) {
+        report.warnings.push("a final backup is made before; without it the store is kept".to_owned());
+    }
+    report
+}
+
+/// When a removal is carried out. After a merge its time begins anew; a plan of files on disk counts from now.
+fn when(plan: &Plan<'_>, fate: Fate) -> Option<String> {
+    let unless = "unless its file comes back before";
+    match fate {
+        Fate::Due { .. } => Some("at once".to_owned()),
+        Fate::Grace { since, until } if plan.base.is_some() && since >= plan.outlook.now => {
+            Some(format!("{} after the merge, {unless}", moment::span(until.saturating_sub(since))))
+        }
+        Fate::Grace { until, .. } => Some(format!("at {}, {unless}", moment::utc(until))),
+        Fate::Refused { .. } | Fate::Protected | Fate::Going => None,
+    }
+}
+
+/// Says what is lost with a claim.
+pub(super) fn volume(claim: &Claim, retaining: &BTreeSet<String>, now: i64) -> Lost {
+    let Claim { name, requested, actual, storage_class, created } = claim;
+    let is_retained = storage_class.as_ref().is_some_and(|class| retaining.contains(class));
+    let retained = || {
+        "its StorageClass retains the volume itself, for an administrator to recover or to delete".to_owned()
+    };
+    Lost {
+        what: LostKind::Volume,
+        name: name.clone(),
+        size: actual.clone().or_else(|| requested.clone()),
+        created: created.map(moment::utc),
+        age: created.map(|created| moment::span(now.saturating_sub(created))),
+        note: is_retained.then(retained),
+    }
+}
+
+impl Plan<'_> {
+    /// Returns the StorageClasses whose volumes stay, asked for once a plan. Whoever may not list them takes every volume for
+    /// lost.
+    pub(super) async fn retaining(&self) -> &BTreeSet<String> {
+        let ask = async || self.context.cluster.retaining_classes().await.unwrap_or_default();
+        self.retaining.get_or_init(ask).await
     }
 }

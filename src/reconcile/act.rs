@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use super::{Healed, Tally};
 use crate::cluster::{Cluster, ClusterError};
-use crate::manifest::{Manifest, ObjectKey, Owner};
+use crate::manifest::{Manifest, ObjectKey, Owner, Uid};
 use crate::plan::{self, Applied, Cause, Inventory, ObservedStore, Step, Treatment};
 
 /// How many requests of one store may be under way at once.
@@ -231,6 +231,15 @@ async fn take(
     Ok(taken)
 }
 
+/// An object that has to be made anew, because a field of it can't be changed in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// The identity of the one before.
+    pub uid: Uid,
+    /// The first of the fields.
+    pub field: String,
+}
+
 /// Deletes an object whose change was refused, if it is one that is made anew; its end starts the run that does so.
 async fn replace(
     cluster: &Cluster,
@@ -239,6 +248,19 @@ async fn replace(
     manifest: &Manifest,
     error: ClusterError,
 ) -> Result<String, StepError> {
+    let Replacement { uid, field } = replacement(cluster, namespace, observed, manifest, error).await?;
+    cluster.prune(&manifest.key, namespace, &uid, None).await?;
+    Ok(format!("{} is made anew, because its `{field}` can't be changed in place", manifest.key))
+}
+
+/// Decides about an object whose change was refused with this error. Nothing is changed.
+pub async fn replacement(
+    cluster: &Cluster,
+    namespace: &str,
+    observed: &ObservedStore,
+    manifest: &Manifest,
+    error: ClusterError,
+) -> Result<Replacement, StepError> {
     let key = &manifest.key;
     let fields = || error.invalid_fields().iter().map(|cause| (cause.field.as_str(), cause.message.as_str()));
     let found = plan::immutable_field(fields())
@@ -254,8 +276,7 @@ async fn replace(
                 let advice = plan::no_room(key, namespace, quota);
                 return Err(StepError::Immutable { object, field, words, advice });
             }
-            cluster.prune(key, namespace, &uid, None).await?;
-            Ok(format!("{object} is made anew, because its `{field}` can't be changed in place"))
+            Ok(Replacement { uid, field })
         }
         Treatment::Refuse { advice } => Err(StepError::Immutable { object, field, words, advice }),
     }

@@ -28,6 +28,13 @@ pub struct Planned {
     pub(super) aim: Aim,
 }
 
+impl Planned {
+    /// Returns the store as the objects describe it: as git wants it, or as it was when it last came up.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.aim.store
+    }
+}
+
 /// Plans one store that git wants, without acting: what a run would do now.
 pub async fn plan_store(
     context: &Context,

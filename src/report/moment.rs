@@ -1,4 +1,5 @@
-//! Moments as they are written on namespaces and into reasons: UTC, to the second, as RFC 3339 has it. Pure.
+//! Moments as they are written on namespaces and into reasons: UTC, to the second, as RFC 3339 has it; and spans
+//! between them. Pure.
 
 const DAY: i64 = 86_400;
 
@@ -12,6 +13,23 @@ pub fn utc(seconds: i64) -> String {
     let (year, month, day) = date(days);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Writes a span of seconds with its two largest units, as `3d 4h`. A negative span, from clocks that differ, is
+/// `0s`.
+pub fn span(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    let two = |large: i64, unit: char, small: i64, part: char| {
+        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit} {small}{part}") }
+    };
+    match (days, hours, minutes) {
+        (100.., _, _) => format!("{days}d"),
+        (1.., _, _) => two(days, 'd', hours % 24, 'h'),
+        (_, 1.., _) => two(hours, 'h', minutes % 60, 'm'),
+        (_, _, 1..) => two(minutes, 'm', seconds % 60, 's'),
+        _ => format!("{seconds}s"),
+    }
 }
 
 /// Reads what [`utc`] writes; nothing else.
@@ -74,6 +92,25 @@ mod tests {
             "2026-1é-22T13:45:0Z",
         ] {
             assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn spans_have_at_most_their_two_largest_units() {
+        let cases = [
+            (-5, "0s"),
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (61, "1m 1s"),
+            (3_600, "1h"),
+            (7_320, "2h 2m"),
+            (86_400, "1d"),
+            (90_000, "1d 1h"),
+            (100 * 86_400 + 3_600, "100d"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(span(seconds), expected);
         }
     }
 }

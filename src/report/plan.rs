@@ -4,7 +4,9 @@
 //! - `summary`: the line of a commit status
 //! - `markdown`: the comment on a pull request
 //! - `text`: a terminal
+//! - `lines`: what the last two have in common
 
+mod lines;
 mod markdown;
 mod summary;
 mod text;

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::PlanReport;
+use super::{FieldChange, ObjectChange, PlanProblem, PlanReport, StorePlanReport};
 
 /// How many plans are kept.
 const MOST_PLANS: usize = 200;
 
-/// How many bytes they may take together, as JSON writes them. The newest is kept whatever it takes.
+/// How many bytes of text they may hold together. The newest is kept whatever it takes.
 const MOST_BYTES: usize = 32 << 20;
 
 /// The shortest beginning of a commit id that names a plan.
@@ -45,7 +45,7 @@ impl Plans {
     /// Adds a plan, in place of an earlier one of the same commit. One of files on disk has no commit and is not kept.
     pub fn put(&self, plan: PlanReport) {
         let Some(head) = plan.head.clone() else { return };
-        let bytes = serde_json::to_vec(&plan).map_or(0, |json| json.len());
+        let bytes = bytes(&plan);
         let mut book = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = book.plans.iter().position(|entry| entry.head == head) {
             book.drop_at(at);
@@ -63,6 +63,25 @@ impl Book {
     fn drop_at(&mut self, at: usize) {
         self.bytes -= self.plans.remove(at).map_or(0, |entry| entry.bytes);
     }
+}
+
+/// Counts what of a plan can get large.
+fn bytes(plan: &PlanReport) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let list = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+    let field = |it: &FieldChange| size_of_val(it) + it.path.len() + text(&it.before) + text(&it.after);
+    let object = |it: &ObjectChange| {
+        size_of_val(it) + it.name.len() + text(&it.note) + it.fields.iter().map(field).sum::<usize>()
+    };
+    let store = |it: &StorePlanReport| {
+        let lost: usize = it.lost.iter().map(|it| size_of_val(it) + it.name.len() + text(&it.note)).sum();
+        let objects: usize = it.objects.iter().map(object).sum();
+        size_of_val(it) + lost + objects + list(&it.warnings) + text(&it.trouble) + text(&it.display_name)
+    };
+    let problem = |it: &PlanProblem| size_of_val(it) + it.path.len() + it.message.len();
+    let stores: usize = plan.stores.iter().map(store).sum();
+    let problems: usize = plan.problems.iter().map(problem).sum();
+    stores + problems + list(&plan.blocked) + list(&plan.warnings)
 }
 
 impl PlansReader {

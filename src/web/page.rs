@@ -16,7 +16,7 @@ use crate::report::{FleetReport, Picture, StoreReport, StoreState};
 const STYLE: &str = include_str!("style.css");
 
 /// How much of a revision is shown: what git abbreviates to in a repository of middling size.
-const REVISION_LENGTH: usize = 8;
+pub(super) const REVISION_LENGTH: usize = 8;
 
 /// Allows the page's own style sheet, by its hash, and nothing else.
 pub(super) static CONTENT_SECURITY_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
@@ -58,7 +58,7 @@ pub(super) fn render(picture: &Picture, now: i64) -> String {
         counts(&mut html, picture);
         table(&mut html, picture, now);
     }
-    html.markup("</main>\n<footer>Changes go through git; this page only shows. For programs: ")
+    html.markup("</main>\n<footer>Changes go through git; this page only shows. <a href=\"plans\">plans</a> · For programs: ")
         .markup("<a href=\"api/v1/stores\">stores</a> <a href=\"metrics\">metrics</a> ")
         .markup("<a href=\"metrics/summary\">summary</a></footer>\n</body>\n</html>\n");
     html.into_string()
@@ -74,6 +74,12 @@ pub(super) fn head(html: &mut Html, title: impl Display, refreshes: bool) {
     }
     html.markup("<title>").text(title).markup(" · storekeeper</title>\n<style>");
     html.markup(STYLE).markup("</style>\n</head>\n");
+}
+
+/// Begins a page that does not refresh itself, its body included.
+pub(super) fn begin(html: &mut Html, title: std::fmt::Arguments<'_>) {
+    head(html, title, false);
+    html.markup("<body>\n");
 }
 
 /// Says above everything else what holds the whole fleet back.

@@ -1,5 +1,6 @@
 //! A plan in one line.
 
+use super::lines::{printable, shortened};
 use super::{PlanReport, PlanVerdict, StoreAction, StorePlanReport};
 
 /// How many characters a forge shows of a commit status' description.
@@ -18,7 +19,7 @@ impl PlanReport {
     }
 
     /// Counts what would be done, as `2 to add, 1 to change, 1 to remove`.
-    pub(super) fn counts(&self) -> String {
+    pub fn counts(&self) -> String {
         let count = |action| self.stores.iter().filter(|store| store.action == action).count();
         let more = self.truncated.stores;
         let counted = [
@@ -62,14 +63,5 @@ impl StorePlanReport {
 
 /// Keeps a line within what a status shows.
 fn cut(line: &str) -> String {
-    shortened(&line.replace(char::is_control, " "), MOST)
-}
-
-/// Cuts a text to so many characters and says so.
-pub(super) fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    format!("{}…", kept.trim_end())
+    shortened(&printable(&line.replace('\n', " ")), MOST)
 }
