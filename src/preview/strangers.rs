@@ -52,7 +52,8 @@ pub(super) async fn compare(
         |all: Vec<Manifest>| all.into_iter().map(|it| (it.key.clone(), it)).collect::<BTreeMap<_, _>>();
     let before = by_key(old);
     let (mut drafts, mut is_partial) = (Vec::new(), false);
-    let curtain = Curtain::new(&after.id, std::iter::empty(), &new, Some(Dependent::default()));
+    let secrets = before.values().filter(|it| it.key.kind == "Secret").map(|it| &*it.body);
+    let curtain = Curtain::new(&after.id, secrets, &new, Some(Dependent::default()));
     for manifest in &new {
         let key = &manifest.key;
         if chance.objects.contains(key) {

@@ -66,19 +66,29 @@ async fn try_one(
     manifest: &Manifest,
     reads: bool,
 ) -> Result<Tried, ClusterError> {
-    let read = async {
+    let read = async || {
         if !reads {
             return Ok(None);
         }
         let (version, key) = (manifest.resource.api_version(), &manifest.key);
         cluster.look_up(&version, &key.kind, namespace, &key.name).await
     };
-    let (live, then) = futures::join!(read, cluster.try_apply(manifest, namespace));
+    let (mut live, mut then) = futures::join!(read(), cluster.try_apply(manifest, namespace));
+    // Somebody wrote in between: what that changed would look like a change of ours.
+    if let (Ok(Some(before)), Ok(after)) = (&live, &then)
+        && version(before) != version(after)
+    {
+        (live, then) = futures::join!(read(), cluster.try_apply(manifest, namespace));
+    }
     let verdict = match then {
         Ok(then) => Verdict::Would(Box::new(then)),
         Err(error) => refused(cluster, observed, namespace, manifest, error).await?,
     };
     Ok(Tried { live: live?, verdict })
+}
+
+fn version(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/resourceVersion").and_then(Value::as_str)
 }
 
 /// Tells what a run would make of a refusal.
