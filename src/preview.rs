@@ -248,3 +248,67 @@ fn differs(change: &StoreChange<'_>) -> bool {
         !std::sync::Arc::ptr_eq(before, store) && said(before) != said(store)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{ObjectAction, ObjectChange};
+
+    fn store(objects: usize, text: usize) -> StorePlanReport {
+        let field = FieldChange { path: "a".to_owned(), before: None, after: Some("x".repeat(text)) };
+        let object = ObjectChange {
+            action: ObjectAction::Change,
+            kind: "ConfigMap".to_owned(),
+            name: "a".to_owned(),
+            fields: vec![field],
+            note: Some("known".to_owned()),
+        };
+        StorePlanReport {
+            store: "acme".to_owned(),
+            display_name: None,
+            action: StoreAction::Change,
+            host: None,
+            objects: vec![object; objects],
+            lost: Vec::new(),
+            warnings: Vec::new(),
+            trouble: None,
+            when: None,
+        }
+    }
+
+    #[test]
+    fn a_plan_lists_so_many_objects_and_bytes_and_says_what_it_leaves_out() {
+        let plan = finish(PlanReport { stores: vec![store(6000, 1), store(6000, 1)], ..empty(0) });
+        assert_eq!(plan.truncated, Truncated { stores: 0, objects: 2000 });
+        assert_eq!(plan.stores[1].objects.len(), 4000);
+        let plan = finish(PlanReport { stores: vec![store(3, MOST_BYTES / 2 - 9)], ..empty(0) });
+        let fields: Vec<_> = plan.stores[0].objects.iter().map(|it| it.fields.len()).collect();
+        assert_eq!(fields, [1, 1, 0]);
+        let note = plan.stores[0].objects[2].note.as_deref();
+        assert_eq!(note, Some("known; 1 fields, which are left out: the plan is too large"));
+    }
+
+    #[test]
+    fn the_worst_decides() {
+        let of = |action| StorePlanReport { action, ..store(0, 0) };
+        let verdict = |stores: &[StoreAction], blocked: &[&str]| {
+            let stores = stores.iter().map(|action| of(*action)).collect();
+            let blocked = blocked.iter().map(ToString::to_string).collect();
+            finish(PlanReport { stores, blocked, ..empty(0) }).verdict
+        };
+        assert_eq!(verdict(&[], &[]), PlanVerdict::Nothing);
+        assert_eq!(verdict(&[StoreAction::Remove], &[]), PlanVerdict::Changes);
+        assert_eq!(verdict(&[StoreAction::Remove, StoreAction::Keep], &["no"]), PlanVerdict::Blocked);
+        assert_eq!(verdict(&[StoreAction::Wrong, StoreAction::Keep], &["no"]), PlanVerdict::Wrong);
+        let more = Truncated { stores: 1, objects: 0 };
+        assert_eq!(finish(PlanReport { truncated: more, ..empty(0) }).verdict, PlanVerdict::Changes);
+    }
+
+    #[test]
+    fn a_commit_that_cant_be_used_is_wrong_and_says_why() {
+        let plan = unusable(&Freeze::EmptyTree, 7);
+        assert_eq!((plan.verdict, plan.made), (PlanVerdict::Wrong, 7));
+        assert!(plan.summary().starts_with("wrong: the commit holds neither"), "{}", plan.summary());
+        assert!(plan.annotations().is_empty());
+    }
+}

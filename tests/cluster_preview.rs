@@ -628,3 +628,26 @@ fn a_new_store_waits_for_a_host_that_one_without_a_file_holds_and_looks_renamed(
     assert!(bonsai.when.as_ref().unwrap().contains(&format!("when store {} is gone", world.store("acme"))));
     assert!(says(&bonsai.warnings, "under another name"), "{bonsai:?}");
 }
+
+#[test]
+fn stores_beyond_the_limit_are_counted_and_what_is_wrong_with_them_counts() {
+    let (world, _daemon) = World::with_small(&["acme"], "deletionBudget: {maxStores: 2}");
+    let proxy = ApiProxy::start(&world.cluster.kubeconfig, world.folder.path(), 1);
+    let planner = Planner::on(&world, &world.folder.path().join("small-chart"), &proxy.kubeconfig);
+    let base = planner.snapshot(&world);
+    for number in 0..510 {
+        world.write_store(&format!("s{number:03}"), "Shop");
+    }
+    proxy.forget();
+    let plan = planner.plan(Some(&base), &planner.snapshot(&world));
+    assert_eq!((plan.stores.len(), plan.truncated.stores, plan.unchanged), (500, 10, 1));
+    assert_eq!(plan.verdict, PlanVerdict::Changes);
+    assert!(plan.summary().starts_with("500 to add, 10 to change: "), "{}", plan.summary());
+    let calls: Vec<_> = proxy.seen().into_iter().filter(|seen| !seen.call.is_watch()).collect();
+    assert_eq!(calls.len(), 0, "new stores have nothing to ask about: {calls:?}");
+    write(&world, "s509", "{wrong: 'not so'}");
+    let plan = planner.plan(Some(&base), &planner.snapshot(&world));
+    assert_eq!((plan.verdict, plan.truncated.stores), (PlanVerdict::Wrong, 9));
+    assert!(store(&plan, &world, "s509").trouble.as_ref().unwrap().contains("not so"));
+    assert!(plan.markdown(None).chars().count() <= 60_000);
+}

@@ -90,6 +90,47 @@ fn plan_tells_when_a_store_would_be_deleted_and_exits_3_for_a_protected_one() {
 }
 
 #[test]
+fn plan_prints_fields_as_text_json_and_markdown_and_without_them_when_it_shall_be_fast() {
+    let (world, _daemon) = World::with_small(&["acme", "bonsai"], "deletionGracePeriodSeconds: 600");
+    let chart = world.folder.path().join("small-chart");
+    let (folder, chart) = (world.repository.checkout.to_str().unwrap(), chart.to_str().unwrap());
+    let kubeconfig = world.cluster.kubeconfig.to_str().unwrap();
+    let plan = |more: &[&str]| {
+        let fixed = ["plan", folder, "--kubeconfig", kubeconfig, "--source", &world.source, "--chart", chart];
+        let (code, printed, _) = storekeeper(&[&fixed, more].concat());
+        assert_eq!(code, Some(1), "{printed}");
+        printed
+    };
+    let copied =
+        Command::new("cp").args(["-r", folder]).arg(world.folder.path().join("base")).status().unwrap();
+    assert!(copied.success());
+    world.write_store("acme", "Renamed");
+    world.write_store("chocolate", "chocolate");
+    let text = plan(&[]);
+    assert!(
+        text.contains("    ~ ConfigMap/settings\n      - data.name: acme\n      + data.name: Renamed\n"),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'), "colours are for terminals: {text}");
+    let json: serde_json::Value = serde_json::from_str(&plan(&["--output", "json"])).unwrap();
+    assert_eq!((&json["verdict"], &json["unchanged"]), (&"changes".into(), &1.into()), "{json}");
+    let markdown = plan(&["-o", "markdown"]);
+    assert!(markdown.starts_with("### storekeeper plan: 1 to add, 1 to change\n"), "{markdown}");
+    assert!(markdown.contains("-   data.name: acme\n+   data.name: Renamed\n"), "{markdown}");
+    let fast = plan(&["--fast"]);
+    assert!(fast.contains("~ ConfigMap/settings") && !fast.contains("data.name"), "{fast}");
+
+    // What is in force needs no look when only the difference is asked for.
+    world.repository.remove(&world.file("bonsai"));
+    let base = world.folder.path().join("base");
+    let json = plan(&["-o", "json", "--base", base.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let actions: Vec<_> = json["stores"].as_array().unwrap().iter().map(|it| &it["action"]).collect();
+    assert_eq!(actions, ["change", "remove", "add"], "{json}");
+    assert_eq!(json["stores"][1]["when"], "10m after the merge, unless its file comes back before");
+}
+
+#[test]
 fn plan_says_that_a_chart_asks_a_shop_for_what_nobody_knows_and_a_run_applies_nothing_of_it() {
     let world = World::new();
     let chart = world.folder.path().join("chart");

@@ -196,12 +196,9 @@ mod tests {
     #[test]
     fn a_chart_tells_which_functions_its_templates_call() {
         let calls = |path: &str, text: &str| load(&[CHART_YAML, (path, text)]).unwrap().calls("tpl");
-        for text in [
-            "{{ tpl .Values.a . }}",
-            "{{- $a := (tpl .x $) }}",
-            "{{ .a | tpl }}",
-            "{{ `}}` }}{{ x | tpl . }}",
-        ] {
+        for text in
+            ["{{ tpl .Values.a . }}", "{{- $a := (tpl .x $) }}", "{{ .a | tpl }}", "{{ `}}` }}{{ .x | tpl }}"]
+        {
             assert!(calls("templates/_a.tpl", text), "{text}");
         }
         for text in ["tpl {{ .a }}", "{{ include \"tpl\" . }}", "{{ .Values.tpl }}", "{{ $tpl := 1 }}"] {

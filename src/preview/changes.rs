@@ -123,3 +123,82 @@ pub(super) fn warn_of_renames(stores: &mut [StorePlanReport]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::store::{FileContent, Limits, RepositoryTree, Revision};
+
+    const FLEET: &str = "domain: example.com";
+
+    fn snapshot(fleet: &str, stores: &[(&str, &str)]) -> Snapshot {
+        let head = |kind: &str| format!("apiVersion: storekeeper.dev/v1\nkind: {kind}\n");
+        let mut files = BTreeMap::from([(
+            "storekeeper.yaml".to_owned(),
+            format!("{}spec: {{{fleet}}}\n", head("Fleet")),
+        )]);
+        for (name, spec) in stores {
+            let text = format!("{}metadata: {{name: {name}}}\nspec: {{{spec}}}\n", head("Store"));
+            files.insert(format!("stores/{name}.yaml"), text);
+        }
+        let files =
+            files.into_iter().map(|(path, text)| (path, FileContent::Bytes(text.into_bytes()))).collect();
+        let tree = RepositoryTree { revision: Revision::working_tree(), files };
+        crate::store::read(&tree, &|_| None, &BTreeMap::new(), &Limits::default()).unwrap()
+    }
+
+    fn planned(changes: &Changes<'_>) -> Vec<(String, bool)> {
+        let name = |it: &StoreChange<'_>| (it.store.id.to_string(), it.before.is_some());
+        changes.planned.iter().map(name).collect()
+    }
+
+    #[test]
+    fn only_stores_that_say_something_else_are_planned() {
+        let base = snapshot(FLEET, &[("acme", ""), ("bonsai", ""), ("daisy", "nonsense: 1"), ("elm", "")]);
+        let proposed = snapshot(
+            FLEET,
+            &[
+                ("acme", "protect: true"),
+                ("bonsai", ""),
+                ("chocolate", ""),
+                ("daisy", ""),
+                ("elm", "rollback: lastGood"),
+            ],
+        );
+        let changes = Changes::between(Some(&base), &proposed);
+        let of = |name: &str, was_there| (name.to_owned(), was_there);
+        let expected = [of("acme", true), of("chocolate", false), of("daisy", false), of("elm", true)];
+        assert_eq!(planned(&changes), expected);
+        assert_eq!(changes.unchanged, 1);
+        assert_eq!(Changes::between(None, &proposed).planned.len(), 5);
+    }
+
+    #[test]
+    fn what_was_wrong_before_is_no_problem_of_the_change() {
+        let base = snapshot(FLEET, &[("acme", "nonsense: 1"), ("Bad", "")]);
+        let proposed = snapshot(FLEET, &[("acme", "nonsense: 1"), ("Bad", ""), ("bonsai", "folly: 1")]);
+        let changes = Changes::between(Some(&base), &proposed);
+        let files: Vec<_> = changes.problems.iter().map(|it| it.file.as_str()).collect();
+        assert_eq!(files, ["stores/bonsai.yaml"]);
+        assert_eq!(changes.warnings, ["wrong before and not mended here: stores/Bad.yaml, stores/acme.yaml"]);
+        let worse = snapshot(FLEET, &[("acme", "nonsense: 1, folly: 1"), ("Bad", "")]);
+        assert!(!Changes::between(Some(&base), &worse).problems.is_empty());
+        assert_eq!(Changes::between(None, &base).problems.len(), 2);
+    }
+
+    #[test]
+    fn a_fleet_that_gets_less_safe_is_told() {
+        let base = snapshot("domain: example.com, deletionBudget: {maxStores: 2}", &[("acme", "")]);
+        let more = "domain: example.org, deletionGracePeriodSeconds: 10, deletionBudget: {maxStores: 9, approved: [acme]}";
+        let said = Changes::between(Some(&base), &snapshot(more, &[("acme", "")])).warnings;
+        assert_eq!(said.len(), 4, "{said:?}");
+        assert!(said[0].contains("so their next removal is approved already") && said[0].contains("(acme)"));
+        assert!(said[1].contains("example.org (it was example.com)"));
+        assert!(said[2].contains("maxStores is raised from 2 to 9"));
+        assert!(said[3].contains("kept for 10 s only (it was 300 s)"));
+        let again = snapshot(more, &[("acme", "")]);
+        assert_eq!(Changes::between(Some(&again), &again).warnings, [""; 0]);
+    }
+}

@@ -17,7 +17,7 @@ use crate::cluster::ClusterError;
 use crate::manifest::{ObjectKey, Owner};
 use crate::plan::{Step, StorePlan};
 use crate::reconcile::{self, Answers, LookUps, Planned, RunError};
-use crate::report::{Lost, ObjectAction, StoreAction, StorePlanReport};
+use crate::report::{ObjectAction, StoreAction, StorePlanReport};
 use crate::store::Store;
 
 /// What a store's plan comes to.
@@ -117,7 +117,7 @@ async fn sync(
     };
     report.warnings = warnings(&facts).iter().map(|words| curtain.text(words)).collect();
     report.warnings.extend(said);
-    report.lost = lost(plan, store, &drafts).await?;
+    lost(plan, &mut report, store, &drafts).await?;
     report.when = waits_for_host(plan, store, is_new);
     report.objects = drafts.into_iter().map(|draft| draft.shown(&curtain)).collect();
     Ok(judged(report))
@@ -253,22 +253,46 @@ async fn surroundings(
     Ok((running, limits))
 }
 
-/// Finds the claims that would be deleted.
-async fn lost(plan: &Plan<'_>, store: &Store, drafts: &[Draft]) -> Result<Vec<Lost>, ClusterError> {
-    let goes = |name: &str| {
-        drafts.iter().any(|draft| {
-            draft.action == ObjectAction::Remove
-                && draft.key.kind == "PersistentVolumeClaim"
-                && draft.key.name == name
-        })
+/// Finds the claims that would be deleted, and says what becomes of those of StatefulSets that go.
+async fn lost(
+    plan: &Plan<'_>,
+    report: &mut StorePlanReport,
+    store: &Store,
+    drafts: &[Draft],
+) -> Result<(), ClusterError> {
+    let removed = |kind: &'static str| {
+        let removed = drafts.iter().filter(|draft| draft.action == ObjectAction::Remove);
+        removed.filter(move |draft| draft.key.kind == kind).map(|draft| draft.key.name.as_str())
     };
-    if !drafts.iter().any(|draft| goes(&draft.key.name)) {
-        return Ok(Vec::new());
+    let (cluster, namespace) = (&plan.context.cluster, store.id.namespace());
+    let mut prefixes = Vec::new();
+    for name in removed("StatefulSet") {
+        let live = cluster.look_up("apps/v1", "StatefulSet", &namespace, name).await?.unwrap_or_default();
+        if live["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete" {
+            let templates = live["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten();
+            let names = templates.filter_map(|it| it["metadata"]["name"].as_str());
+            prefixes.extend(names.map(|template| format!("{template}-{name}-")));
+        } else {
+            report.warnings.push(format!(
+                "StatefulSet/{name} goes: what it served is gone, its claims and their volumes stay in the namespace"
+            ));
+        }
     }
-    let found = plan.context.cluster.claims(&store.id.namespace()).await?;
-    let retaining = plan.retaining().await;
-    let now = plan.outlook.now;
-    Ok(found.iter().filter(|claim| goes(&claim.name)).map(|claim| volume(claim, retaining, now)).collect())
+    if prefixes.is_empty() && removed("PersistentVolumeClaim").next().is_none() {
+        return Ok(());
+    }
+    let is_of_set = |name: &str| {
+        let ordinal =
+            |prefix: &String| name.strip_prefix(prefix.as_str()).is_some_and(|it| it.parse::<u32>().is_ok());
+        prefixes.iter().any(ordinal)
+    };
+    let found = cluster.claims(&namespace).await?;
+    let goes = found
+        .iter()
+        .filter(|it| is_of_set(&it.name) || removed("PersistentVolumeClaim").any(|name| name == it.name));
+    let (retaining, now) = (plan.retaining().await, plan.outlook.now);
+    report.lost.extend(goes.map(|claim| volume(claim, retaining, now)));
+    Ok(())
 }
 
 /// A new store waits while another one without a file still holds its host.

@@ -212,3 +212,117 @@ fn room(facts: &Facts<'_>) -> Vec<String> {
     };
     plan::shortages(&loads, &of_kind("ResourceQuota"), &of_kind("LimitRange"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::manifest::{Fingerprint, Resource};
+    use crate::store::{FileContent, Limits, RepositoryTree, Revision};
+
+    fn store(spec: &str) -> Arc<Store> {
+        let fleet = "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec: {domain: example.com}\n";
+        let file =
+            format!("apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata: {{name: acme}}\nspec: {spec}\n");
+        let files = [("storekeeper.yaml", fleet.to_owned()), ("stores/acme.yaml", file)];
+        let files = files.map(|(path, text)| (path.to_owned(), FileContent::Bytes(text.into_bytes()))).into();
+        let tree = RepositoryTree { revision: Revision::working_tree(), files };
+        let snapshot = crate::store::read(&tree, &|_| None, &BTreeMap::new(), &Limits::default()).unwrap();
+        Arc::clone(snapshot.stores.values().next().unwrap().accepted().unwrap())
+    }
+
+    fn manifest(kind: &str, component: &str, image: &str, replicas: i64) -> Manifest {
+        let template = json!({"spec": {"containers": [{"name": "c", "image": image}]}});
+        let body = json!({"kind": kind, "metadata": {"name": "x", "labels": {LABEL_COMPONENT: component}},
+            "spec": {"replicas": replicas, "template": template}});
+        let resource = Resource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            kind: kind.to_owned(),
+            plural: String::new(),
+            namespaced: true,
+        };
+        let fingerprint = Fingerprint::of(&body);
+        Manifest { key: ObjectKey::new("", kind, "x"), resource, fingerprint, body: Arc::new(body) }
+    }
+
+    /// What is said when this object, which was like that, becomes this; none: it is new.
+    fn said(before: Option<&Manifest>, after: &Manifest) -> Vec<String> {
+        let versions = before.map(|before| ((*before.body).clone(), (*after.body).clone()));
+        let touched = BTreeMap::from([(after.key.clone(), Touch { is_new: before.is_none(), versions })]);
+        let namespace = ObservedNamespace::default();
+        let running = ["1", "2"].map(str::to_owned).into();
+        warnings(&Facts {
+            before: None,
+            after: &store("{}"),
+            namespace: Some(&namespace),
+            manifests: std::slice::from_ref(after),
+            touched: &touched,
+            running: &BTreeMap::from([("moved:1".to_owned(), running)]),
+            limits: &[],
+        })
+    }
+
+    #[test]
+    fn a_tag_that_moves_is_told_by_its_name_where_it_is_new() {
+        for (image, expected) in [
+            ("a", true),
+            ("r.example.com:5000/a", true),
+            ("r.example.com:5000/a:Latest", true),
+            ("a:edge", true),
+            ("a:1.2.3", false),
+            ("r.example.com:5000/a:v2", false),
+            ("a:latest@sha256:12", false),
+        ] {
+            assert_eq!(is_moving(image), expected, "{image}");
+        }
+        let of = |image| manifest("Deployment", "medusa", image, 1);
+        assert!(
+            said(Some(&of("a:1")), &of("a:latest"))[0]
+                .contains("image a:latest is named by a tag that moves")
+        );
+        assert_eq!(said(Some(&of("a:latest")), &of("a:latest")), [""; 0], "it was so before");
+        assert!(said(Some(&of("moved:1")), &of("moved:1"))[0].contains("run 2 different images"));
+    }
+
+    #[test]
+    fn a_new_job_is_told_and_a_migration_as_such() {
+        let job = |component| manifest("Job", component, "a:1", 1);
+        assert!(said(None, &job("bootstrap"))[0].starts_with("a migration will run: Job/x may"));
+        assert_eq!(said(None, &job("report")), ["Job/x will run once"]);
+        assert_eq!(said(Some(&job("bootstrap")), &job("bootstrap")), [""; 0]);
+    }
+
+    #[test]
+    fn nothing_runs_any_more_with_0_replicas() {
+        let of = |replicas| manifest("Deployment", "medusa", "a:1", replicas);
+        assert!(said(Some(&of(2)), &of(0))[0].starts_with("Deployment/x is set to 0 replicas"));
+        assert_eq!(said(Some(&of(0)), &of(0)), [""; 0]);
+        assert_eq!(said(Some(&of(2)), &of(1)), [""; 0]);
+    }
+
+    #[test]
+    fn another_address_and_a_protection_taken_off_are_told() {
+        let of = |before: &str, after: &str| {
+            let (before, after) = (store(before), store(after));
+            file(&Facts {
+                before: Some(&before),
+                after: &after,
+                namespace: None,
+                manifests: &[],
+                touched: &BTreeMap::new(),
+                running: &BTreeMap::new(),
+                limits: &[],
+            })
+        };
+        assert!(
+            of("{host: a.example.com}", "{host: b.example.com}")[0]
+                .contains("b.example.com (it was a.example.com)")
+        );
+        assert!(of("{protect: true}", "{}")[0].starts_with("its protection is taken off"));
+        assert_eq!(of("{}", "{protect: true}"), [""; 0]);
+    }
+}

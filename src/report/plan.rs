@@ -76,7 +76,7 @@ pub struct Truncated {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanProblem {
-    /// The file's path in the repository.
+    /// The file's path in the repository; empty when it is about the repository as a whole.
     pub path: String,
     /// The line, from 1.
     pub line: Option<usize>,
@@ -208,6 +208,9 @@ impl PlanVerdict {
 impl fmt::Display for PlanProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, line, column, message } = self;
+        if path.is_empty() {
+            return f.write_str(message);
+        }
         f.write_str(path)?;
         for place in [line, column].into_iter().map_while(Option::as_ref) {
             write!(f, ":{place}")?;
