@@ -16,6 +16,7 @@ mod planning;
 mod pulls;
 mod queue;
 mod runs;
+mod said;
 mod snapshots;
 mod source;
 mod telling;

@@ -90,7 +90,7 @@ struct Plan<'a> {
     base: Option<&'a Snapshot>,
     proposed: &'a Snapshot,
     outlook: &'a Outlook,
-    /// StorageClasses that keep volumes, once they are asked for.
+    /// `StorageClasses` that keep volumes, once they are asked for.
     retaining: OnceCell<BTreeSet<String>>,
 }
 

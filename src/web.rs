@@ -153,9 +153,10 @@ async fn show_plan(
         ))
     })?;
     let vary = [(header::VARY, "accept")];
-    Ok(match wants_json {
-        true => (vary, Json(&*plan)).into_response(),
-        false => (vary, Html(plan::render(&plan, (state.clock)()))).into_response(),
+    Ok(if wants_json {
+        (vary, Json(&*plan)).into_response()
+    } else {
+        (vary, Html(plan::render(&plan, (state.clock)()))).into_response()
     })
 }
 

@@ -12,7 +12,9 @@ mod git_server;
 mod gitea;
 
 use common::repository::git;
+use common::until;
 use forge_world::ForgeWorld;
+use serde_json::json;
 
 const ALL: &str = "storekeeper/all";
 const PLAN: &str = "storekeeper/plan";
@@ -42,6 +44,12 @@ fn a_pull_request_is_planned_planned_again_after_a_push_merged_and_carried_out()
     assert!(status["description"].as_str().unwrap().contains(&path), "{status}");
     let edited = forge.until_comment(number, &[&format!("{path}:1")]);
     assert_eq!(edited["id"], comment["id"], "one comment, kept up to date");
+    let line = until("the problem stands at its line", || {
+        let reviews = forge.project.reviews(number);
+        let lines = reviews.iter().flat_map(|it| it["lines"].as_array().unwrap().clone());
+        lines.into_iter().find(|line| line["path"] == path.as_str())
+    });
+    assert_eq!((&line["position"], &line["commit_id"]), (&json!(1), &json!(second)), "{line}");
     forge.world.write_store("acme", "Acme Outdoor");
     let third = forge.project.push("add-acme", "mend it");
     forge.until(&third, PLAN, "success");

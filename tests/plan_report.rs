@@ -207,9 +207,6 @@ fn a_long_plan_is_cut_and_says_where_the_rest_is() {
             note: None,
         }
     };
-    fn chance_length(at: usize) -> usize {
-        at * 37 % 900
-    }
     let mut plan = rich();
     let store = plan.stores[0].clone();
     for count in [1, 3, 30, 300] {
@@ -287,4 +284,8 @@ fn the_book_holds_the_newest_200_plans_and_not_more_bytes_than_it_may() {
     assert!(plans.reader().get(&commit(309)).is_some());
     plans.put(of_commit(&commit(400), &"z".repeat(40 << 20)));
     assert_eq!(plans.reader().newest(1000).len(), 1, "the newest is kept whatever it takes");
+}
+
+fn chance_length(at: usize) -> usize {
+    at * 37 % 900
 }

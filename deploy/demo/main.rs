@@ -6,10 +6,13 @@
 //! Without `--check` it stays until Ctrl-C, for people to push to. With it, it adds, changes and removes a store
 //! itself, looks at each effect on the API server from outside the daemon, and prints how long each took.
 //!
+//! First `storekeeper plan` says what a branch would do that nobody has pushed.
+//!
 //! With `--forge-pages` the repository is on a Gitea, and stores come and go by pull requests there.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod branch;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod forge;
@@ -167,9 +170,11 @@ impl Demo {
     fn show(&self, folder: &Path) {
         println!("\nThe page: http://{}/", self.daemon.address);
         self.show_shops();
-        match &self.forge {
-            Some(forge) => forge.show(),
-            None => Self::show_pushes(folder),
+        if let Some(forge) = &self.forge {
+            forge.show();
+        } else {
+            self.show_branch(folder);
+            Self::show_pushes(folder);
         }
         println!("Ctrl-C ends the demo and removes everything it made.");
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -223,13 +228,14 @@ impl Demo {
         let kinds =
             [("v1", "Namespace"), ("v1", "ConfigMap"), ("apps/v1", "Deployment"), ("batch/v1", "Job")];
         let witness = self.cluster.witness(&kinds, &format!("storekeeper.dev/store={GUEST}"));
+        let planned = self.check_branch();
         let added = self.add(&witness, &namespace);
         let changed = self.change(&witness, &namespace);
         let removed = self.remove(&witness, &namespace);
         for line in [&added, &changed, &removed] {
             println!("{line}");
         }
-        format!("{GUEST} {added}; {changed}; {removed}")
+        format!("{planned}; {GUEST} {added}; {changed}; {removed}")
     }
 
     fn add(&self, witness: &Witness, namespace: &str) -> String {

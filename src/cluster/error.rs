@@ -125,6 +125,26 @@ impl ClusterError {
         }
     }
 
+    /// Returns the sentence of a policy or webhook that denied something.
+    pub fn denied(&self) -> Option<&str> {
+        match self {
+            Self::Refused { message, .. } => denier(message).map(|_| message.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Returns the API server's sentence when an object is wrong by itself, wherever it would be.
+    pub fn malformed(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, reason, message, .. } if denier(message).is_none() => {
+                let is_its_own =
+                    reason == "Invalid" || *code == 400 || message.contains("typed patch object");
+                is_its_own.then_some(message)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the API server's sentence when it forbade something, as admission does.
     pub fn forbidden(&self) -> Option<&str> {
         match self {

@@ -21,7 +21,7 @@ pub struct Claim {
     pub requested: Option<String>,
     /// How much its volume has; none before there is one.
     pub actual: Option<String>,
-    /// The StorageClass that its volume is made by.
+    /// The `StorageClass` that its volume is made by.
     pub storage_class: Option<String>,
     /// When it was made, in seconds since 1970.
     pub created: Option<i64>,
@@ -36,7 +36,7 @@ impl Cluster {
         Ok(list.items.into_iter().map(claim).collect())
     }
 
-    /// Returns the StorageClasses whose volumes stay when their claims go.
+    /// Returns the `StorageClasses` whose volumes stay when their claims go.
     pub async fn retaining_classes(&self) -> Result<BTreeSet<String>, ClusterError> {
         let api = Api::<StorageClass>::all(self.client.clone());
         let list = bounded("list the StorageClasses", api.list(&ListParams::default().limit(MOST))).await?;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::Chance;
 use super::clerk::Desk;
+use super::said::Said;
 use super::source::{Incumbents, PullHeads, SourceOptions, current_auth, snapshot_of_tree};
 use crate::forge::{Forge, ForgeError, ForgeKind, Pull};
 use crate::git::{GitError, Merge, PullRef, Pulls};
@@ -110,8 +111,7 @@ struct Work {
     /// The heads when they were asked for, and when that was.
     asked: Option<(PullHeads, Instant)>,
     planned: BTreeMap<u64, Planned>,
-    /// Pull requests on which there is a comment of ours.
-    commented: BTreeSet<u64>,
+    said: Said,
     /// Pull requests that could not be planned: how often, and when to try again.
     failing: BTreeMap<u64, (u32, Instant)>,
     /// How often in a row the forge could not be asked, and when to ask again.
@@ -140,17 +140,14 @@ impl Planner {
 
 impl Work {
     fn new(planner: Planner) -> Self {
-        let (mut planned, mut commented) = (BTreeMap::new(), BTreeSet::new());
+        let (mut planned, mut said) = (BTreeMap::new(), Said::default());
         // From the oldest to the newest, so that the newest counts.
         for plan in planner.plans.reader().newest(usize::MAX).iter().rev() {
-            let PlanReport { pull: Some(pull), head: Some(head), base: Some(base), verdict, .. } = &**plan
-            else {
+            let PlanReport { pull: Some(pull), head: Some(head), base: Some(base), .. } = &**plan else {
                 continue;
             };
             planned.insert(*pull, Planned { head: head.clone(), base: base.clone() });
-            if *verdict != PlanVerdict::Nothing {
-                commented.insert(*pull);
-            }
+            said.note(*pull, plan);
         }
         Self {
             planner,
@@ -158,7 +155,7 @@ impl Work {
             open: Vec::new(),
             asked: None,
             planned,
-            commented,
+            said,
             failing: BTreeMap::new(),
             unasked: (0, None),
             ask_again: None,
@@ -220,7 +217,7 @@ impl Work {
                 let numbers: BTreeSet<_> = open.iter().map(|pull| pull.number).collect();
                 self.planned.retain(|number, _| numbers.contains(number));
                 self.failing.retain(|number, _| numbers.contains(number));
-                self.commented.retain(|number| numbers.contains(number));
+                self.said.keep_only(&numbers);
                 self.forget_closed(numbers);
                 (self.open, self.asked) = (open, Some((Arc::clone(&scene.heads), now)));
             }
@@ -408,19 +405,7 @@ impl Work {
             report.summary()
         );
         let mut deliveries = self.statuses(&pull.head, state, &report.summary());
-        // Where there was nothing to say and is nothing, nothing is said.
-        if report.verdict != PlanVerdict::Nothing || self.commented.contains(&pull.number) {
-            self.commented.insert(pull.number);
-            deliveries.push(Delivery::Comment { pull: pull.number, text: report.markdown(page.as_deref()) });
-        }
-        let annotations = report.annotations();
-        if !annotations.is_empty() {
-            deliveries.push(Delivery::Annotations {
-                pull: pull.number,
-                head: pull.head.clone(),
-                annotations,
-            });
-        }
+        deliveries.extend(self.said.deliveries(pull.number, &pull.head, &report, page.as_deref()));
         self.planner.desk.tell(deliveries);
         self.planner.desk.keep(&pull.head, report.made, serde_json::to_string(&report).unwrap_or_default());
         self.planner.plans.put(report);

@@ -388,10 +388,11 @@ mod tests {
             "scaleTargetRef": {"kind": "Deployment", "name": "web"}}});
         let (web, quota) = (deployment(1, "1Gi"), quota(&json!({"pods": "4"})));
         let loads = [&web, &scaler].map(|object| Load { object, rolls_out: false });
-        assert!(shortages(&loads, &[quota.clone()], &[])[0].contains("5 of pods needed"));
+        assert!(shortages(&loads, std::slice::from_ref(&quota), &[])[0].contains("5 of pods needed"));
         let job = json!({"kind": "Job", "metadata": {"name": "j"}, "spec": {"parallelism": 5,
             "template": {"spec": {"containers": []}}}});
-        let of = |rolls_out| shortages(&[Load { object: &job, rolls_out }], &[quota.clone()], &[]);
+        let of =
+            |rolls_out| shortages(&[Load { object: &job, rolls_out }], std::slice::from_ref(&quota), &[]);
         assert!(of(true)[0].contains("(5 more of Job/j)"), "{:?}", of(true));
         assert!(of(false).is_empty());
         let scoped =

@@ -147,7 +147,11 @@ async fn with_what_there_is(
     if is_new || !plan.outlook.fields {
         let curtain =
             Curtain::new(id, super::curtain::secrets_in(answers), &planned.manifests, nothing_hidden());
-        let tried = drafts.iter().map(|_| None).collect();
+        let tried = if plan.outlook.fields {
+            tries::try_elsewhere(&plan.context.cluster, &drafts).await?
+        } else {
+            drafts.iter().map(|_| None).collect()
+        };
         return Ok(Findings { drafts, tried, curtain, said: Vec::new() });
     }
     let (cluster, namespace) = (&plan.context.cluster, id.namespace());
@@ -156,7 +160,9 @@ async fn with_what_there_is(
         let is_secret = |draft: &Draft| draft.key.kind == "Secret" && draft.manifest.is_some();
         let said = drafts.iter().any(is_secret).then(|| NOT_COMPARED.to_owned());
         drafts.retain(|draft| !is_secret(draft));
-        drafts.iter_mut().for_each(|draft| draft.is_settled = true);
+        for draft in &mut drafts {
+            draft.is_settled = true;
+        }
         let tried = tries::try_all(cluster, &planned.observed, &namespace, &drafts, false).await?;
         let curtain = Curtain::new(id, std::iter::empty(), &planned.manifests, None);
         return Ok(Findings { drafts, tried, curtain, said: said.into_iter().collect() });

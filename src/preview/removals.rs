@@ -158,7 +158,7 @@ pub(super) fn volume(claim: &Claim, retaining: &BTreeSet<String>, now: i64) -> L
 }
 
 impl Plan<'_> {
-    /// Returns the StorageClasses whose volumes stay, asked for once a plan. Whoever may not list them takes every volume for
+    /// Returns the `StorageClasses` whose volumes stay, asked for once a plan. Whoever may not list them takes every volume for
     /// lost.
     pub(super) async fn retaining(&self) -> &BTreeSet<String> {
         let ask = async || self.context.cluster.retaining_classes().await.unwrap_or_default();

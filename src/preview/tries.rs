@@ -9,13 +9,19 @@ use super::curtain::{Curtain, Dependent, disguised, secrets_in};
 use super::drafts::Draft;
 use super::fields::differences;
 use crate::cluster::{Cluster, ClusterError};
-use crate::manifest::{Manifest, Owner};
-use crate::plan::{Cause, ObservedStore};
+use crate::manifest::{Manifest, ObjectKey, Owner};
+use crate::plan::{self, Cause, ObservedStore};
 use crate::reconcile::{self, Answers, Context, LookUps, Planned, Replacement, StepError};
 use crate::report::ObjectAction;
 
 /// How many objects of one store are tried at once.
 const OBJECTS_AT_ONCE: usize = 8;
+
+/// Where objects of a new store are tried, whose own namespace is not there yet: this one always is.
+const ELSEWHERE: &str = "default";
+
+/// The name that they are tried under, so that what has their name there is not compared with them.
+const NOBODYS_NAME: &str = "storekeeper-tries-this-out";
 
 /// What the API server says of an object.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub(super) enum Verdict {
     Refused(String),
     /// It can't be told, for this reason.
     Untold(String),
+    /// It may be refused: in another namespace it was, in these words.
+    Doubtful(String),
 }
 
 /// An object that was tried.
@@ -57,6 +65,52 @@ pub(super) async fn try_all(
     let tries: Vec<_> = drafts.iter().map(|draft| try_draft(draft).boxed()).collect();
     let tried: Vec<_> = futures::stream::iter(tries).buffered(OBJECTS_AT_ONCE).collect().await;
     tried.into_iter().collect()
+}
+
+/// Tries the objects of a store whose namespace is not there yet, in another one; none for those that nothing can be said
+/// of that holds for their own. Secrets are not sent: what they would hold is made up.
+pub(super) async fn try_elsewhere(
+    cluster: &Cluster,
+    drafts: &[Draft],
+) -> Result<Vec<Option<Tried>>, ClusterError> {
+    let tries = drafts.iter().map(|draft| {
+        let manifest = draft.manifest.as_ref().filter(|it| draft.cause.is_some() && it.key.kind != "Secret");
+        async move {
+            match manifest {
+                Some(manifest) => try_stand_in(cluster, manifest).await,
+                None => Ok(None),
+            }
+        }
+        .boxed()
+    });
+    let tries: Vec<_> = tries.collect();
+    let tried: Vec<_> = futures::stream::iter(tries).buffered(OBJECTS_AT_ONCE).collect().await;
+    tried.into_iter().collect()
+}
+
+async fn try_stand_in(cluster: &Cluster, manifest: &Manifest) -> Result<Option<Tried>, ClusterError> {
+    let mut body = plan::stand_in(&manifest.body);
+    if let Some(metadata) = body.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        metadata.remove("generateName");
+        metadata.insert("name".to_owned(), NOBODYS_NAME.into());
+        metadata.insert("namespace".to_owned(), ELSEWHERE.into());
+    }
+    let key = ObjectKey::new(&manifest.key.group, &manifest.key.kind, NOBODYS_NAME);
+    let stand_in = Manifest { key, body: Arc::new(body), ..manifest.clone() };
+    let error = match cluster.try_apply(&stand_in, ELSEWHERE).await {
+        // What the API server fills in is of no interest where all of it is new.
+        Ok(_) => return Ok(None),
+        Err(error @ ClusterError::Refused { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    let own = |words: &str| words.replace(NOBODYS_NAME, &manifest.key.name);
+    let verdict = match (error.malformed(), error.denied()) {
+        (Some(words), _) => Verdict::Refused(own(words)),
+        (None, Some(words)) => Verdict::Doubtful(own(words)),
+        // Its quota, who may write there: that is said of the other namespace.
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Tried { live: None, verdict }))
 }
 
 async fn try_one(
@@ -166,6 +220,9 @@ pub(super) fn settle(mut draft: Draft, tried: Option<&Tried>, curtain: &Curtain)
         (Verdict::Refused(words), _) => {
             draft.action = ObjectAction::Refused;
             draft.note(words.clone());
+        }
+        (Verdict::Doubtful(words), _) => {
+            draft.note(format!("may be refused, as it would be in namespace {ELSEWHERE}: {words}"));
         }
         (Verdict::Untold(words), _) => {
             draft.note(format!("what would change can't be told: {words}"));

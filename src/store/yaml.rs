@@ -78,6 +78,9 @@ impl<'a> Source<'a> {
 
     /// Makes a problem of one place in the file, with its line as the snippet.
     pub(super) fn problem(&self, at: Position, message: &str) -> Problem {
+        // Behind the last line end is no line that a forge could show.
+        let at =
+            if at.byte < self.text.len() { at } else { end_of(self.text.trim_end_matches(['\n', '\r'])) };
         // Of a very long line only the neighbourhood is looked at: a file may have thousands of problems on it.
         let byte = boundary(self.text, at.byte);
         let before = &self.text[boundary(self.text, byte.saturating_sub(SNIPPET_REACH))..byte];

@@ -45,7 +45,9 @@ pub(super) fn render_list(plans: &[impl AsRef<PlanReport>], now: i64) -> String 
     } else {
         html.markup("<table>\n<caption>The newest plans</caption>\n<thead><tr><th scope=\"col\">Commit</th>")
             .markup("<th scope=\"col\">Verdict</th><th scope=\"col\">What</th><th scope=\"col\">Made</th></tr></thead>\n<tbody>\n");
-        plans.iter().for_each(|plan| row(&mut html, plan.as_ref(), now));
+        for plan in plans {
+            row(&mut html, plan.as_ref(), now);
+        }
         html.markup("</tbody>\n</table>\n");
     }
     html.markup(
@@ -170,7 +172,9 @@ fn one_store(html: &mut Html, store: &StorePlanReport) {
     losses(html, lost);
     if !objects.is_empty() {
         html.markup("<ul class=\"objects\">\n");
-        objects.iter().for_each(|object| one_object(html, object));
+        for object in objects {
+            one_object(html, object);
+        }
         html.markup("</ul>\n");
     }
     html.markup("</details>\n");
@@ -216,7 +220,9 @@ fn one_object(html: &mut Html, object: &ObjectChange) {
     }
     if !fields.is_empty() {
         html.markup("<ul class=\"fields\">");
-        fields.iter().for_each(|field| one_field(html, field));
+        for field in fields {
+            one_field(html, field);
+        }
         html.markup("</ul>");
     }
     html.markup("</li>\n");

@@ -7,8 +7,8 @@ use storekeeper::report::{
     StoreAction, StorePlanReport, Truncated,
 };
 
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
+fn text(words: &str) -> String {
+    words.to_owned()
 }
 
 fn field(path: &str, before: Option<&str>, after: Option<&str>) -> FieldChange {
@@ -23,7 +23,7 @@ fn object(action: ObjectAction, kind: &str, name: &str) -> ObjectChange {
 fn store(name: &str, action: StoreAction) -> StorePlanReport {
     StorePlanReport {
         store: name.to_owned(),
-        display_name: some("A Shop"),
+        display_name: Some(text("A Shop")),
         action,
         host: Some(format!("{name}.shops.example.com")),
         objects: Vec::new(),
@@ -38,9 +38,9 @@ fn store(name: &str, action: StoreAction) -> StorePlanReport {
 pub fn rich() -> PlanReport {
     PlanReport {
         verdict: PlanVerdict::Wrong,
-        base: some("5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f80"),
-        branch: some("main"),
-        head: some("1a2b3c4d5e6f7081920a1b2c3d4e5f6071829304"),
+        base: Some(text("5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f80")),
+        branch: Some(text("main")),
+        head: Some(text("1a2b3c4d5e6f7081920a1b2c3d4e5f6071829304")),
         pull: Some(17),
         made: 1_795_354_496,
         stores: vec![added(), changed(), removed(), kept(), refused()],
@@ -82,7 +82,7 @@ fn added() -> StorePlanReport {
 fn changed() -> StorePlanReport {
     let mut bonsai = store("bonsai", StoreAction::Change);
     let mut deployment = object(ObjectAction::Change, "Deployment", "medusa");
-    deployment.note = some("somebody else changed it, and it is put back");
+    deployment.note = Some(text("somebody else changed it, and it is put back"));
     deployment.fields = vec![
         field("spec.replicas", Some("1"), Some("2")),
         field("spec.template.spec.containers[medusa].image", Some("medusa:1"), Some("medusa:2")),
@@ -92,9 +92,9 @@ fn changed() -> StorePlanReport {
     let mut config = object(ObjectAction::Change, "ConfigMap", "scripts");
     config.fields = vec![field("data[run.sh]", Some("…\nold\n…"), Some("…\nnew\nnewer\n…"))];
     let mut service = object(ObjectAction::Recreate, "Service", "web");
-    service.note = some("`spec.clusterIP` can't be changed in place: it is deleted and made anew");
+    service.note = Some(text("`spec.clusterIP` can't be changed in place: it is deleted and made anew"));
     let mut job = object(ObjectAction::Remove, "Job", "bootstrap-1");
-    job.note = some("when the rest runs");
+    job.note = Some(text("when the rest runs"));
     bonsai.objects = vec![deployment, config, service, job];
     bonsai.warnings = vec!["a migration will run: Job/bootstrap-2 may change the database".to_owned()];
     bonsai
@@ -106,18 +106,18 @@ fn removed() -> StorePlanReport {
         what,
         name: name.to_owned(),
         size: size.map(str::to_owned),
-        created: some("2026-08-01T10:00:00Z"),
-        age: some("113d"),
+        created: Some(text("2026-08-01T10:00:00Z")),
+        age: Some(text("113d")),
         note: None,
     };
     let mut uploads = lost(LostKind::Volume, "uploads", Some("100Gi"));
-    uploads.note = some("its StorageClass retains the volume itself");
+    uploads.note = Some(text("its StorageClass retains the volume itself"));
     chocolate.lost = vec![
         lost(LostKind::Namespace, "store-chocolate", None),
         lost(LostKind::Volume, "data-postgres-0", Some("8Gi")),
         uploads,
     ];
-    chocolate.when = some("5m after the merge, unless its file comes back before");
+    chocolate.when = Some(text("5m after the merge, unless its file comes back before"));
     chocolate
 }
 
@@ -127,8 +127,9 @@ fn kept() -> StorePlanReport {
 
 fn refused() -> StorePlanReport {
     let mut elm = store("elm", StoreAction::Wrong);
-    elm.trouble =
-        some("Ingress/web would be refused: admission webhook \"policy.example.com\" denied the request");
+    elm.trouble = Some(text(
+        "Ingress/web would be refused: admission webhook \"policy.example.com\" denied the request",
+    ));
     elm.objects = vec![object(ObjectAction::Refused, "Ingress", "web")];
     elm
 }

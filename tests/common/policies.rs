@@ -30,9 +30,21 @@ impl Drop for ClusterScoped<'_> {
 /// expression makes.
 pub fn refuse<'a>(
     world: &'a World,
+    what: (&str, &str),
+    operations: &[&str],
+    test: (&str, &str),
+) -> (ClusterScoped<'a>, ClusterScoped<'a>) {
+    let ours = json!({"matchLabels": {"storekeeper.dev/source": world.source}});
+    refuse_where(world, what, operations, test, &json!({"namespaceSelector": ours}))
+}
+
+/// The same for what selectors match, in whatever namespace.
+pub fn refuse_where<'a>(
+    world: &'a World,
     (group, resource): (&str, &str),
     operations: &[&str],
     (unless, words): (&str, &str),
+    selectors: &Value,
 ) -> (ClusterScoped<'a>, ClusterScoped<'a>) {
     let (api, name) = ("admissionregistration.k8s.io/v1", format!("{}-{resource}", world.prefix));
     let rule = json!({"apiGroups": [group], "apiVersions": ["*"], "operations": operations,
@@ -42,9 +54,7 @@ pub fn refuse<'a>(
     let meta = json!({"name": name});
     let policy =
         ClusterScoped::new(world, api, "ValidatingAdmissionPolicy", json!({"metadata": meta, "spec": spec}));
-    let ours = json!({"matchLabels": {"storekeeper.dev/source": world.source}});
-    let spec = json!({"policyName": name, "validationActions": ["Deny"],
-        "matchResources": {"namespaceSelector": ours}});
+    let spec = json!({"policyName": name, "validationActions": ["Deny"], "matchResources": selectors});
     let body = json!({"metadata": meta, "spec": spec});
     (policy, ClusterScoped::new(world, api, "ValidatingAdmissionPolicyBinding", body))
 }
