@@ -31,7 +31,7 @@ pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
 pub use immutable::{Treatment, immutable_field, no_room, refused_size, stand_in, treatment};
 pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
-pub use leaving::unfinished_job;
+pub use leaving::{spared_jobs, unfinished_job};
 pub use quota::{Load, shortages};
 pub use record::{Applied, achieved, partly_achieved};
 pub use remaining::{Remaining, remaining};

@@ -211,6 +211,9 @@ fn a_migration_and_a_quota_that_is_too_small_are_told_before() {
     let acme = store(&plan, &world, "acme");
     assert!(says(&acme.warnings, "a migration will run: Job/bootstrap-"), "{acme:?}");
     assert!(!says(&acme.warnings, "quota"), "{acme:?}");
+    let jobs =
+        |sign: &str| lines(acme).iter().filter(|line| line.starts_with(&format!("{sign} Job/"))).count();
+    assert_eq!((jobs("+"), jobs("-")), (1, 1), "the one before goes with its version: {acme:?}");
 
     world.write_store("acme", "acme");
     write(&world, "acme", "{storefront: {replicas: 20}}");

@@ -88,6 +88,19 @@ pub(super) fn doubtful_job<'a>(
     jobs.find(|(key, job)| has_not_succeeded(key, job)).map(|(key, _)| key)
 }
 
+/// Finds the Jobs that this version's run spares, because the version before has to be READY again should this one fail:
+/// they go when this one is READY.
+pub fn spared_jobs(
+    is_wanted: impl Fn(&ObjectKey) -> bool,
+    observed: &ObservedStore,
+) -> impl Iterator<Item = &ObjectKey> {
+    let jobs = unwanted_jobs(is_wanted, observed);
+    let goes = |(key, job): &(&ObjectKey, &ObservedObject)| {
+        !job.keep && !job.deleting && !has_not_succeeded(key, job)
+    };
+    jobs.filter(goes).map(|(key, _)| key)
+}
+
 /// Finds the Jobs of ours that are not rendered.
 fn unwanted_jobs(
     is_wanted: impl Fn(&ObjectKey) -> bool,

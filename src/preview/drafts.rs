@@ -59,7 +59,21 @@ pub(super) fn drafts(planned: &Planned, waves: &[Vec<Step>]) -> Vec<Draft> {
     let observed = &planned.observed;
     let mut drafts: Vec<_> = waves.iter().flatten().filter_map(|step| draft(step, observed)).collect();
     drafts.extend(later_jobs(planned, &drafts));
+    drafts.extend(former_jobs(planned, &drafts));
     drafts
+}
+
+/// Jobs of the version before, which stay until this one is READY.
+fn former_jobs(planned: &Planned, drafts: &[Draft]) -> Vec<Draft> {
+    let is_wanted = |key: &ObjectKey| planned.manifests.iter().any(|manifest| manifest.key == *key);
+    let spared = plan::spared_jobs(is_wanted, &planned.observed);
+    let spared = spared.filter(|key| !drafts.iter().any(|draft| draft.key == **key));
+    let later = spared.map(|key| {
+        let mut draft = Draft::new(key.clone(), ObjectAction::Remove);
+        draft.note("when the rest runs");
+        draft
+    });
+    later.collect()
 }
 
 fn draft(step: &Step, observed: &ObservedStore) -> Option<Draft> {
