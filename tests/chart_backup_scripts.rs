@@ -205,6 +205,11 @@ fn a_restore_waits_for_its_file_and_says_what_to_do() {
     assert_eq!(shop.orders("medusa"), ["1"]);
 }
 
+/// A backup is called by the second in which it begins.
+fn until_the_next_second() {
+    std::thread::sleep(Duration::from_millis(1000));
+}
+
 #[test]
 fn rotation_removes_the_oldest_of_its_own_and_nothing_else() {
     let shop = shop!();
@@ -228,6 +233,7 @@ fn rotation_removes_the_oldest_of_its_own_and_nothing_else() {
         fs::write(shop.backups().join(name), "x").unwrap();
     }
     let before = shop.files();
+    until_the_next_second();
     let (good, printed) = shop.backup(&[("BACKUP_KEEP", "1")]);
     assert!(good, "{printed}");
     let new: Vec<_> = shop.files().into_iter().filter(|name| !before.contains(name)).collect();
@@ -250,6 +256,7 @@ fn the_final_backup_of_a_removed_store_outlives_every_backup_of_a_new_one_of_its
     assert!(last.starts_with("acme-20") && last.ends_with("Z-final.dump"), "{last}");
 
     shop.order(2);
+    until_the_next_second();
     let (good, printed) = shop.backup(&[("BACKUP_JOB", "backup-29"), ("BACKUP_KEEP", "1")]);
     assert!(good, "{printed}");
     let dumps = shop.dumps();
