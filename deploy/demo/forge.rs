@@ -16,6 +16,9 @@ use crate::{GUEST, guest};
 /// The user that storekeeper is on the forge.
 pub const MACHINE: &str = "storekeeper";
 
+/// The check that a merge into `main` requires.
+const REQUIRED: &str = "storekeeper/all";
+
 /// What a demo with a forge has besides.
 pub struct Forge {
     pub project: Project,
@@ -41,6 +44,7 @@ impl Forge {
         let project = gitea.project(&person, "stores", checkout);
         git(checkout, &["branch", "--quiet", "--set-upstream-to=origin/main"]);
         project.admit(&machine);
+        project.protect(&[REQUIRED]);
         let hook_secret = secret();
         project.hook(&format!("http://{daemon}/hooks/gitea"), &hook_secret, &["push", "pull_request"]);
         let token = gitea.token(&machine, &DAEMON_SCOPES);
@@ -64,7 +68,8 @@ impl Forge {
         println!(
             "\n  Below it choose \"Create a new branch\", propose the change, and create the pull request. Within a second\n  \
              or two it has the status storekeeper/plan and a comment that says what would happen. Merge it: the commit on\n  \
-             main gets a status for each store that it changes, pending until the shop is READY, and storekeeper/all."
+             main gets a status for each store that it changes, pending until the shop is READY, and {REQUIRED}. The branch\n  \
+             is protected: what {REQUIRED} does not agree with can't be merged. Try a field that does not exist."
         );
         println!("\n  # change or remove it: {repository}/src/branch/main/stores/{GUEST}.yaml");
         println!("  the pencil or the bin, a new branch again, a pull request, the plan, the merge.\n");

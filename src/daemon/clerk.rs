@@ -1,7 +1,7 @@
 //! Keeps the journal and tells the forge what it shall show, beside the daemon: nothing that either of them does slows a run
 //! down, and what the forge was not told yet is told after a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,13 @@ const REFUSALS: u32 = 12;
 
 /// The most errands that are taken at once.
 const BATCH: usize = 512;
+
+/// How long notes of a commit that is in the journal wait for further ones: while a thousand stores come up, each of them
+/// moves several times a second, and what a restart would have missed it sees again.
+const NOTES_WAIT: Duration = Duration::from_millis(250);
+
+/// After so many commits the clerk forgets which ones it has written down, and writes the next note of each at once.
+const NOTED_MOST: usize = 1000;
 
 /// What the clerk does for the daemon.
 #[derive(Debug)]
@@ -93,6 +100,11 @@ type Tried = (String, String, Result<(), ForgeError>);
 
 struct Work {
     clerk: Clerk,
+    /// What is to be written down of commits, and when.
+    notes: Vec<CommitReport>,
+    notes_due: Option<Instant>,
+    /// The commits that are in the journal already.
+    noted: BTreeSet<String>,
     waiting: BTreeMap<String, Waiting>,
     /// Under way: one at a time, because forges ask for that.
     trying: JoinSet<Tried>,
@@ -111,18 +123,31 @@ impl Clerk {
 
     /// Works until nobody can leave errands any more, and writes down what was left until then.
     pub(super) async fn work(self, mut errands: UnboundedReceiver<Errand>) {
-        let mut work =
-            Work { clerk: self, waiting: BTreeMap::new(), trying: JoinSet::new(), pause: None, failures: 0 };
+        let mut work = Work {
+            clerk: self,
+            notes: Vec::new(),
+            notes_due: None,
+            noted: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            trying: JoinSet::new(),
+            pause: None,
+            failures: 0,
+        };
         work.resume().await;
         let mut batch = Vec::new();
         loop {
-            work.try_next(Instant::now());
+            let now = Instant::now();
+            if work.notes_due.is_some_and(|due| due <= now) {
+                work.write_notes().await;
+            }
+            work.try_next(now);
             work.show();
-            let due = work.next_due().map(tokio::time::Instant::from_std);
+            let due = work.next_due().into_iter().chain(work.notes_due).min();
+            let due = due.map(tokio::time::Instant::from_std);
             tokio::select! {
                 count = errands.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
-                        return;
+                        return work.write_notes().await;
                     }
                     work.take(std::mem::take(&mut batch)).await;
                 }
@@ -150,10 +175,10 @@ impl Work {
     }
 
     async fn take(&mut self, errands: Vec<Errand>) {
-        let (mut commits, mut deliveries) = (Vec::new(), Vec::new());
+        let mut deliveries = Vec::new();
         for errand in errands {
             match errand {
-                Errand::Note(more) => commits.extend(more),
+                Errand::Note(commits) => self.collect(commits, Instant::now()),
                 Errand::Tell(more) => deliveries.extend(more),
                 Errand::Keep(head, made, report) => {
                     if let Some(journal) = &self.clerk.journal {
@@ -163,12 +188,33 @@ impl Work {
                 }
             }
         }
-        if let Some(journal) = self.clerk.journal.as_ref().filter(|_| !commits.is_empty()) {
-            let noted = journal.note_commits(&commits).await;
-            self.checked(noted);
-        }
         if !deliveries.is_empty() {
             self.accept(deliveries).await;
+        }
+    }
+
+    /// Collects notes of commits; that there is a new one is written down at once.
+    fn collect(&mut self, commits: Vec<CommitReport>, now: Instant) {
+        if self.noted.len() > NOTED_MOST {
+            self.noted.clear();
+        }
+        for commit in commits {
+            let wait = if self.noted.insert(commit.revision.clone()) { Duration::ZERO } else { NOTES_WAIT };
+            let due = now + wait;
+            self.notes_due = Some(self.notes_due.map_or(due, |earlier| earlier.min(due)));
+            match self.notes.iter_mut().find(|known| known.revision == commit.revision) {
+                Some(known) => known.absorb(commit),
+                None => self.notes.push(commit),
+            }
+        }
+    }
+
+    async fn write_notes(&mut self) {
+        self.notes_due = None;
+        let notes = std::mem::take(&mut self.notes);
+        if let Some(journal) = self.clerk.journal.as_ref().filter(|_| !notes.is_empty()) {
+            let noted = journal.note_commits(&notes).await;
+            self.checked(noted);
         }
     }
 

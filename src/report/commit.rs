@@ -186,6 +186,20 @@ impl CommitReport {
         Self::new(head, *seen, refused.clone(), stores)
     }
 
+    /// Takes over what a later report of the same commit says; verdicts that it does not have stay.
+    pub fn absorb(&mut self, later: Self) {
+        let Self { revision, author, subject, seen, refused, stores, counts: _ } = later;
+        (self.revision, self.author, self.subject) = (revision, author, subject);
+        (self.seen, self.refused) = (seen, refused);
+        for (store, verdict) in stores {
+            let state = verdict.state;
+            // One that was not counted counts like a success: not at all.
+            let before =
+                self.stores.insert(store, verdict).map_or(CommitState::Success, |before| before.state);
+            self.moves(before, state);
+        }
+    }
+
     /// Returns the state of the commit as a whole: the first failure decides, then whoever is not done.
     pub fn state(&self) -> CommitState {
         match self.counts {
@@ -514,6 +528,25 @@ mod tests {
             (state(&book, "a", "bold"), state(&book, "b", "acme")),
             (CommitState::Success, CommitState::Success)
         );
+    }
+
+    #[test]
+    fn excerpts_put_together_are_the_whole_again() {
+        let mut book = CommitBook::default();
+        book.begin(commit("a", &[("acme", Change::Added), ("bold", Change::Added)]), NOW);
+        let excerpt = |book: &CommitBook, store: Option<&str>| {
+            let store = store.map(id);
+            book.commit(&"a".repeat(40)).unwrap().excerpt(store.as_ref())
+        };
+        let mut notes = excerpt(&book, None);
+        for store in ["acme", "bold"] {
+            notes.absorb(excerpt(&book, Some(store)));
+        }
+        assert_eq!(&notes, book.commit(&"a".repeat(40)).unwrap());
+        book.note(&id("acme"), &failed("no quota"), NOW);
+        notes.absorb(excerpt(&book, Some("acme")));
+        assert_eq!(&notes, book.commit(&"a".repeat(40)).unwrap());
+        assert_eq!(notes.state(), CommitState::Failure);
     }
 
     #[test]
