@@ -11,6 +11,7 @@ mod git_server;
 #[path = "common/gitea.rs"]
 mod gitea;
 
+use common::api_proxy::ApiProxy;
 use common::repository::git;
 use common::until;
 use forge_world::ForgeWorld;
@@ -113,7 +114,13 @@ fn a_removal_over_the_budget_is_refused_on_the_pull_request_and_goes_when_the_sa
 
 #[test]
 fn a_strangers_fork_is_planned_without_secrets_and_only_maintainers_are_where_that_is_set() {
-    let forge = ForgeWorld::new();
+    let mut forge = ForgeWorld::new();
+    let proxy = ApiProxy::start(&forge.kubeconfig, forge.world.folder.path(), 1);
+    forge.kubeconfig.clone_from(&proxy.kubeconfig);
+    let asks_for_secrets = || {
+        let calls = proxy.seen().into_iter().map(|seen| seen.call);
+        calls.filter(|call| !call.is_watch() && call.path.contains("/secrets")).count() > 0
+    };
     let daemon = forge.start_daemon(&[]);
     forge.hook(&daemon);
     forge.world.write_store("acme", "Acme");
@@ -131,8 +138,10 @@ fn a_strangers_fork_is_planned_without_secrets_and_only_maintainers_are_where_th
         let head = fork.push(branch, name);
         (forge.project.open(&stranger, &format!("{}:{branch}", stranger.name), name), head)
     };
+    proxy.forget();
     let (number, head) = propose("first", "\"@everyone <b>``` #1\"");
     let status = forge.until(&head, PLAN, "success");
+    assert!(!asks_for_secrets(), "a stranger's plan asked for Secrets");
     assert_eq!(status["description"], format!("1 to change: {}", forge.world.store("acme")));
     let comment = forge.until_comment(number, &[&forge.world.store("acme")]);
     let body = comment["body"].as_str().unwrap();
@@ -151,6 +160,13 @@ fn a_strangers_fork_is_planned_without_secrets_and_only_maintainers_are_where_th
     for active in ["class=\"mention\"", "<b>", "issues/1\""] {
         assert!(!rendered.contains(active), "{active} in {rendered}");
     }
+    // A branch of the repository itself is planned with them.
+    forge.project.begin("own");
+    forge.world.write_store("acme", "Acme of our own");
+    let own = forge.project.push("own", "own");
+    forge.project.open(&forge.project.owner, "own", "Own");
+    forge.until(&own, PLAN, "success");
+    assert!(asks_for_secrets());
     let address = daemon.address.clone();
     daemon.kill();
     let _daemon =

@@ -123,16 +123,7 @@ impl Clerk {
 
     /// Works until nobody can leave errands any more, and writes down what was left until then.
     pub(super) async fn work(self, mut errands: UnboundedReceiver<Errand>) {
-        let mut work = Work {
-            clerk: self,
-            notes: Vec::new(),
-            notes_due: None,
-            noted: BTreeSet::new(),
-            waiting: BTreeMap::new(),
-            trying: JoinSet::new(),
-            pause: None,
-            failures: 0,
-        };
+        let mut work = Work::new(self);
         work.resume().await;
         let mut batch = Vec::new();
         loop {
@@ -163,6 +154,19 @@ impl Clerk {
 }
 
 impl Work {
+    fn new(clerk: Clerk) -> Self {
+        Self {
+            clerk,
+            notes: Vec::new(),
+            notes_due: None,
+            noted: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            trying: JoinSet::new(),
+            pause: None,
+            failures: 0,
+        }
+    }
+
     /// Takes up what an earlier process was still to tell the forge.
     async fn resume(&mut self) {
         let Some(journal) = &self.clerk.journal else { return };
@@ -379,5 +383,41 @@ async fn tell(forge: &Forge, delivery: &Delivery) -> Result<(), ForgeError> {
                 None => Ok(()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::scratch;
+    use crate::report::{CommitState, CommitStatus};
+
+    fn status(words: &str) -> Vec<Delivery> {
+        let status = CommitStatus::new("storekeeper/all", CommitState::Success, words, None);
+        vec![Delivery::Status { commit: "1a2b".to_owned(), status }]
+    }
+
+    #[tokio::test]
+    async fn what_was_told_is_not_told_again_and_what_is_told_otherwise_is() {
+        let (_folder, journal) = scratch().await;
+        let clerk = Clerk {
+            journal: Some(journal),
+            forge: None,
+            metrics: Metrics::new(),
+            board: Board::default(),
+            clock: Arc::new(|| 7),
+            chance: Arc::new(|| 0.0),
+        };
+        let mut work = Work::new(clerk);
+        work.accept(status("one")).await;
+        let sent: Vec<_> = work.waiting.iter().map(|(name, it)| (name.clone(), it.content.clone())).collect();
+        assert_eq!(sent.len(), 1);
+        work.done(&sent[0].0, &sent[0].1).await;
+        work.accept(status("one")).await;
+        assert!(work.waiting.is_empty(), "it was told");
+        work.accept(status("other")).await;
+        assert_eq!(work.waiting.len(), 1);
+        work.accept(status("one")).await;
+        assert!(work.waiting.is_empty(), "what the forge shows already is true again");
     }
 }

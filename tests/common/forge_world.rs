@@ -18,6 +18,8 @@ pub struct ForgeWorld {
     pub world: World,
     pub gitea: Arc<Gitea>,
     pub project: Project,
+    /// Of the API server that daemons talk to.
+    pub kubeconfig: PathBuf,
     hook_secret: String,
 }
 
@@ -36,7 +38,8 @@ impl ForgeWorld {
         fs::write(world.folder.path().join("token"), token).unwrap();
         let hook_secret = secret();
         fs::write(world.folder.path().join("hook-secret"), &hook_secret).unwrap();
-        Self { world, gitea, project, hook_secret }
+        let kubeconfig = world.cluster.kubeconfig.clone();
+        Self { world, gitea, project, kubeconfig, hook_secret }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -69,7 +72,7 @@ impl ForgeWorld {
         let arguments = [&forge.concat()[..], polling, more].concat();
         let (world, url) = (&self.world, self.project.url());
         let folder = world.folder.path();
-        Daemon::start_on(listen, folder, &url, &world.source, &world.cluster.kubeconfig, &arguments)
+        Daemon::start_on(listen, folder, &url, &world.source, &self.kubeconfig, &arguments)
     }
 
     /// Has the forge deliver pushes and pull requests to a daemon.
