@@ -261,6 +261,8 @@ struct Daemon {
     verdicts: Verdicts,
     /// What the planner of pull requests is shown, if there is one.
     scenes: Option<watch::Sender<Option<Scene>>>,
+    /// How many looks somebody asked for.
+    nudges: u64,
     /// What people last wrote on namespaces to have their stores looked at.
     requests: BTreeMap<StoreId, String>,
 }
@@ -299,6 +301,7 @@ impl Daemon {
             look,
             verdicts,
             scenes: None,
+            nudges: 0,
             requests: BTreeMap::new(),
             chance,
         }

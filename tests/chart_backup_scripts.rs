@@ -207,7 +207,7 @@ fn a_restore_waits_for_its_file_and_says_what_to_do() {
 
 /// A backup is called by the second in which it begins.
 fn until_the_next_second() {
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
 }
 
 #[test]

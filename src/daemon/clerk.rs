@@ -397,18 +397,32 @@ mod tests {
         vec![Delivery::Status { commit: "1a2b".to_owned(), status }]
     }
 
-    #[tokio::test]
-    async fn what_was_told_is_not_told_again_and_what_is_told_otherwise_is() {
-        let (_folder, journal) = scratch().await;
-        let clerk = Clerk {
+    fn work(journal: Journal) -> Work {
+        Work::new(Clerk {
             journal: Some(journal),
             forge: None,
             metrics: Metrics::new(),
             board: Board::default(),
             clock: Arc::new(|| 7),
             chance: Arc::new(|| 0.0),
-        };
-        let mut work = Work::new(clerk);
+        })
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_process_could_not_tell_is_taken_up() {
+        let (_folder, journal) = scratch().await;
+        let mut before = work(journal);
+        before.accept(status("one")).await;
+        let mut after = work(before.clerk.journal.take().unwrap());
+        after.resume().await;
+        let waiting: Vec<_> = after.waiting.values().map(|it| (it.content.clone(), it.since)).collect();
+        assert_eq!(waiting, [(serde_json::to_string(&status("one")[0]).unwrap(), 7)]);
+    }
+
+    #[tokio::test]
+    async fn what_was_told_is_not_told_again_and_what_is_told_otherwise_is() {
+        let (_folder, journal) = scratch().await;
+        let mut work = work(journal);
         work.accept(status("one")).await;
         let sent: Vec<_> = work.waiting.iter().map(|(name, it)| (name.clone(), it.content.clone())).collect();
         assert_eq!(sent.len(), 1);

@@ -54,6 +54,9 @@ pub(super) struct Scene {
     pub(super) heads: PullHeads,
     /// What this process knows of stores without a file.
     pub(super) outlook: Outlook,
+    /// How many looks somebody asked for so far: a webhook may tell what no ref does, that a pull request was opened again
+    /// or goes to another branch now.
+    pub(super) nudges: u64,
 }
 
 /// What the planner works with.
@@ -116,6 +119,8 @@ struct Work {
     failing: BTreeMap<u64, (u32, Instant)>,
     /// How often in a row the forge could not be asked, and when to ask again.
     unasked: (u32, Option<Instant>),
+    /// How many nudges there had been when the forge was asked.
+    heard: u64,
     /// When to ask once more: a forge may list a pull request a moment later than its ref.
     ask_again: Option<Instant>,
 }
@@ -158,6 +163,7 @@ impl Work {
             said,
             failing: BTreeMap::new(),
             unasked: (0, None),
+            heard: 0,
             ask_again: None,
         }
     }
@@ -171,10 +177,15 @@ impl Work {
         let waiting: Vec<_> =
             self.open.iter().filter(|pull| self.is_due(pull, scene, now)).cloned().collect();
         for pull in waiting {
-            let mut planned = self.plan(&pull, scene).await;
-            if let Err(Trouble::Moved { .. }) = planned {
-                planned = self.plan_anew(&pull, scene).await;
-            }
+            // Of one that was opened again Gitea's list names the head that its ref has, and not the one that it merges.
+            let planned = if self.planned.contains_key(&pull.number) {
+                match self.plan(&pull, scene).await {
+                    Err(Trouble::Moved { .. }) => self.plan_anew(&pull, scene).await,
+                    planned => planned,
+                }
+            } else {
+                self.plan_anew(&pull, scene).await
+            };
             match planned {
                 Ok(()) => _ = self.failing.remove(&pull.number),
                 Err(trouble) => self.note_trouble(&pull, &trouble),
@@ -191,7 +202,7 @@ impl Work {
             return false;
         }
         let Some((heads, asked)) = &self.asked else { return true };
-        if self.ask_again.is_some_and(|again| again <= now) {
+        if self.heard != scene.nudges || self.ask_again.is_some_and(|again| again <= now) {
             return true;
         }
         let patience = match self.planner.forge.kind() {
@@ -206,6 +217,7 @@ impl Work {
     async fn ask(&mut self, scene: &Scene, now: Instant) {
         let moved = self.asked.as_ref().is_none_or(|(heads, _)| *heads != scene.heads);
         self.ask_again = moved.then(|| now + REFRESH_WITHOUT_REFS);
+        self.heard = scene.nudges;
         let branch = &self.planner.source.settings.branch;
         match self.planner.forge.open_pulls(branch).await {
             Ok(mut open) => {

@@ -15,7 +15,7 @@ use crate::store::{Snapshot, StoreEntry};
 impl Daemon {
     /// A look at the repository has ended.
     pub(super) fn on_sighting(&mut self, looked: Looked) {
-        let Looked { began, sighting, pulls, belief } = looked;
+        let Looked { began, sighting, pulls, belief, nudged } = looked;
         if matches!(sighting, Sighting::Unchanged | Sighting::Snapshot(..)) {
             self.show_belief(belief);
         }
@@ -49,7 +49,7 @@ impl Daemon {
                 );
             }
         }
-        self.show_scene(pulls);
+        self.show_scene(pulls, nudged);
     }
 
     /// The newest state of the repository can't be used.

@@ -35,6 +35,8 @@ pub(super) struct Looked {
     pub(super) pulls: Option<PullHeads>,
     /// Who made the newest commit; none when that was not found out.
     pub(super) belief: Option<Belief>,
+    /// Whether somebody asked for it, as a webhook does.
+    pub(super) nudged: bool,
 }
 
 /// The heads of pull requests, by number.
@@ -155,17 +157,17 @@ impl Follower {
     /// Who asks by `nudges` gets a look that begins after that; `nudge` is their other end.
     pub(super) async fn follow(self, nudge: UnboundedSender<()>, mut nudges: UnboundedReceiver<()>) {
         let _watch = self.watch_local(nudge);
-        let (mut told, mut failures) = (None, 0);
+        let (mut told, mut failures, mut nudged) = (None, 0, false);
         let reading = Arc::new(Mutex::new(self.reading()));
         loop {
             let began = Instant::now();
             let (sighting, pulls, belief) = self.look(&reading, &mut told).await;
             let failed = matches!(sighting, Sighting::Frozen(_) | Sighting::LastGood(..));
             failures = if failed { failures + 1 } else { 0 };
-            if self.sightings.send(Looked { began, sighting, pulls, belief }).is_err() {
+            if self.sightings.send(Looked { began, sighting, pulls, belief, nudged }).is_err() {
                 return;
             }
-            self.pause(failures, &mut nudges).await;
+            nudged = self.pause(failures, &mut nudges).await;
         }
     }
 
@@ -194,7 +196,8 @@ impl Follower {
             .ok()
     }
 
-    async fn pause(&self, failures: u32, nudges: &mut UnboundedReceiver<()>) {
+    /// Waits until the next look; returns whether somebody asked for it.
+    async fn pause(&self, failures: u32, nudges: &mut UnboundedReceiver<()>) -> bool {
         let poll = self.options.poll;
         let wait = match failures {
             0 => poll,
@@ -202,8 +205,9 @@ impl Follower {
         };
         let wait = wait.mul_f64(1.0 + JITTER * (2.0 * (self.chance)() - 1.0));
         // The daemon may nudge for as long as it runs.
-        let _ = tokio::time::timeout(wait, nudges.recv()).await;
+        let nudged = tokio::time::timeout(wait, nudges.recv()).await.is_ok();
         while nudges.try_recv().is_ok() {}
+        nudged
     }
 
     /// Looks once, on a thread where blocking is allowed.

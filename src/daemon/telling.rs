@@ -111,8 +111,10 @@ impl Daemon {
         self.scenes = Some(scenes);
     }
 
-    /// Shows the planner what is in force and where the pull requests are, as of a look that has just ended.
-    pub(super) fn show_scene(&mut self, heads: Option<PullHeads>) {
+    /// Shows the planner what is in force and where the pull requests are, as of a look that has just ended, and whether
+    /// somebody asked for that look.
+    pub(super) fn show_scene(&mut self, heads: Option<PullHeads>, nudged: bool) {
+        self.nudges += u64::from(nudged);
         let (Some(heads), Some(snapshot)) = (heads, self.snapshot.clone()) else { return };
         if self.scenes.is_none() {
             return;
@@ -126,7 +128,7 @@ impl Daemon {
             ..Outlook::new(now)
         };
         if let Some(scenes) = &self.scenes {
-            scenes.send_replace(Some(Scene { snapshot, heads, outlook }));
+            scenes.send_replace(Some(Scene { snapshot, heads, outlook, nudges: self.nudges }));
         }
     }
 }
