@@ -17,7 +17,7 @@ use crate::{GUEST, guest};
 pub const MACHINE: &str = "storekeeper";
 
 /// The check that a merge into `main` requires.
-const REQUIRED: &str = "storekeeper/all";
+pub const REQUIRED: &str = "storekeeper/all";
 
 /// What a demo with a forge has besides.
 pub struct Forge {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::common::cluster::Witness;
 use crate::common::{until, until_within};
-use crate::forge::{Forge, MACHINE};
+use crate::forge::{Forge, MACHINE, REQUIRED};
 use crate::{Demo, GUEST, PATIENCE, guest, latencies};
 
 /// A pull request whose plan is there.
@@ -92,6 +92,7 @@ impl Demo {
         assert_ne!(plan["target_url"], "", "the plan has no page: {plan}");
         let comment = until("the plan is a comment too", || Self::comment(forge, number));
         assert!(comment.contains(GUEST), "{comment}");
+        project.until_status(&head, REQUIRED, "success");
         Proposal { number, comment, pushed, planned }
     }
 
