@@ -11,6 +11,8 @@ mod git_server;
 #[path = "common/gitea.rs"]
 mod gitea;
 
+use std::time::{Duration, Instant};
+
 use forge_world::ForgeWorld;
 
 const ALL: &str = "storekeeper/all";
@@ -126,6 +128,7 @@ fn while_the_forge_is_away_stores_go_on_and_it_is_told_the_end_when_it_is_back()
     let commit = forge.world.repository.push("acme");
     forge.until(&commit, &forge.context("acme"), "pending");
     forge.gitea.stop();
+    let away = Instant::now();
     drop(held);
     forge.world.until_state(&daemon, "acme", "READY");
     common::until("the page says that the forge is not told", || {
@@ -134,8 +137,11 @@ fn while_the_forge_is_away_stores_go_on_and_it_is_told_the_end_when_it_is_back()
     });
     assert!(daemon.metric("storekeeper_forge_outbox") >= 2.0);
     let address = daemon.address.clone();
+    // By then all of it is written down, and what is left to be told stands in the outbox only.
+    std::thread::sleep(Duration::from_secs(30).saturating_sub(away.elapsed()));
     daemon.kill();
     let daemon = forge.start_daemon_on(&address, &["--poll-seconds", "1"], &[]);
+    std::thread::sleep(Duration::from_mins(1).saturating_sub(away.elapsed()));
     forge.gitea.resume();
     forge.until(&commit, &forge.context("acme"), "success");
     forge.until(&commit, ALL, "success");
