@@ -17,10 +17,8 @@ fn a_broken_file_is_explained_and_its_running_store_is_left_alone() {
     world.write_store("bonsai", "Bonsai II");
     let commit = world.repository.push("break acme, change bonsai");
 
-    let shown = world.until_state(&daemon, "acme", "FAILED");
-    let reason = shown["reason"].as_str().unwrap();
-    assert!(reason.contains(&format!("{}:6:", world.file("acme"))), "names file and line: {reason}");
-    assert!(reason.contains("hots"), "names the offending text: {reason}");
+    // File and line, and the text that is wrong.
+    world.until_failed(&daemon, "acme", &[&format!("{}:6:", world.file("acme")), "hots"]);
     assert!(world.cluster.namespace(&world.namespace("acme")).is_some());
     until("the other store's change is applied", || {
         let shown = daemon.store(&world.store("bonsai"))?;
@@ -69,8 +67,7 @@ fn of_two_files_that_claim_one_host_the_running_store_keeps_it() {
     world.until_state(&daemon, "second", "READY");
     world.repository.write(&world.file("first"), &file("first"));
     world.repository.push("the second to come");
-    let shown = world.until_state(&daemon, "first", "FAILED");
-    assert!(shown["reason"].as_str().unwrap().contains(&world.store("second")), "{shown}");
+    world.until_failed(&daemon, "first", &[&world.store("second")]);
     assert_eq!(daemon.store(&world.store("second")).unwrap()["state"], "READY");
     assert!(world.cluster.namespace(&world.namespace("first")).is_none());
 }

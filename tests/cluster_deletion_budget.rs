@@ -20,8 +20,7 @@ fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name()
         until("the refusal is shown", || daemon.fleet()["removalsRefused"].as_str().map(str::to_owned));
     assert!(refusal.contains("3 stores") && refusal.contains("budget is 2"), "{refusal}");
     for name in names {
-        let shown = world.until_state(&daemon, name, "FAILED");
-        assert!(shown["reason"].as_str().unwrap().contains("deletion budget"), "{shown}");
+        world.until_failed(&daemon, name, &["deletion budget"]);
         assert!(
             world.cluster.namespace(&world.namespace(name)).unwrap()["metadata"]["deletionTimestamp"]
                 .is_null()
@@ -48,8 +47,7 @@ fn removals_over_the_budget_are_refused_said_so_and_done_once_approved_by_name()
     std::fs::rename(&world.repository.bare, &aside).unwrap();
     daemon = world.start_small();
     for name in ["acme", "bonsai"] {
-        let shown = world.until_state(&daemon, name, "FAILED");
-        assert!(shown["reason"].as_str().unwrap().contains("nothing is removed for now"), "{shown}");
+        world.until_failed(&daemon, name, &["nothing is removed for now"]);
         assert!(
             world.cluster.namespace(&world.namespace(name)).unwrap()["metadata"]["deletionTimestamp"]
                 .is_null()

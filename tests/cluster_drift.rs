@@ -79,9 +79,7 @@ fn a_deleted_secret_is_not_replaced_by_another_one_unless_asked_for() {
     let (world, daemon) = World::with_ready(&["acme"]);
     let namespace = world.namespace("acme");
     world.cluster.delete("v1", "Secret", &namespace, "postgres");
-    let shown = world.until_state(&daemon, "acme", "FAILED");
-    let reason = shown["reason"].as_str().unwrap();
-    assert!(reason.contains("Secret/postgres") && reason.contains("backup"), "{reason}");
+    world.until_failed(&daemon, "acme", &["Secret/postgres", "backup"]);
     assert!(world.cluster.get("v1", "Secret", &namespace, "postgres").is_none());
 
     world.cluster.delete("v1", "ConfigMap", &namespace, "storekeeper-inventory");

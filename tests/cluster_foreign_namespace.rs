@@ -16,8 +16,7 @@ fn a_namespace_made_by_somebody_else_is_neither_taken_over_nor_removed() {
     let daemon = world.start_daemon();
     world.write_store("acme", "Acme");
     world.repository.push("add acme");
-    let shown = world.until_state(&daemon, "acme", "FAILED");
-    assert!(shown["reason"].as_str().unwrap().contains("storekeeper did not make it"), "{shown}");
+    world.until_failed(&daemon, "acme", &["storekeeper did not make it"]);
     assert!(world.cluster.list("v1", "Secret", &namespace).is_empty());
 
     world.repository.remove(&world.file("acme"));
@@ -42,8 +41,7 @@ fn the_store_of_another_source_is_not_ours() {
     let daemon = world.start_daemon();
     world.write_store("acme", "Acme");
     world.repository.push("add acme");
-    let shown = world.until_state(&daemon, "acme", "FAILED");
-    assert!(shown["reason"].as_str().unwrap().contains("source another"), "{shown}");
+    world.until_failed(&daemon, "acme", &["source another"]);
     world.cluster.delete_namespace(&namespace);
 }
 

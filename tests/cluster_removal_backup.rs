@@ -43,10 +43,8 @@ fn a_backup_that_fails_keeps_the_store_until_it_is_approved_and_a_restart_makes_
     let job = || world.cluster.get("batch/v1", "Job", &namespace, "final-backup");
     world.remove_store("acme");
     let failed = |daemon: &common::daemon::Daemon| {
-        let shown = world.until_state(daemon, "acme", "FAILED");
-        let reason = shown["reason"].as_str().unwrap();
-        assert!(reason.contains("Job/final-backup failed (DeadlineExceeded"), "{shown}");
-        assert!(reason.contains("spec.deletionBudget.approved"), "{shown}");
+        let words = ["Job/final-backup failed (DeadlineExceeded", "spec.deletionBudget.approved"];
+        world.until_failed(daemon, "acme", &words);
         assert!(world.stays("acme"));
     };
     failed(&daemon);

@@ -74,8 +74,7 @@ fn a_commit_that_can_not_be_used_calls_it_off() {
     scene.world.write_fleet("domian: wrong");
     scene.world.repository.push("a fleet file that is wrong");
     scene.was_called_off();
-    let shown = scene.world.until_state(&scene.daemon, "acme", "FAILED");
-    assert!(shown["reason"].as_str().unwrap().contains("nothing is removed for now"), "{shown}");
+    scene.world.until_failed(&scene.daemon, "acme", &["nothing is removed for now"]);
     scene.world.write_fleet(BUDGET);
     scene.world.repository.push("mended");
     scene.world.until_gone("acme");
@@ -87,7 +86,6 @@ fn a_commit_that_exceeds_the_budget_calls_it_off() {
     scene.world.remove_store("bonsai");
     scene.was_called_off();
     for name in ["acme", "bonsai"] {
-        let shown = scene.world.until_state(&scene.daemon, name, "FAILED");
-        assert!(shown["reason"].as_str().unwrap().contains("deletion budget"), "{shown}");
+        scene.world.until_failed(&scene.daemon, name, &["deletion budget"]);
     }
 }

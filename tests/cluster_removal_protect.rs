@@ -38,11 +38,7 @@ fn a_protected_store_outlives_its_file_and_every_approval_until_a_commit_takes_t
     world.repository.remove(&world.file("acme"));
     world.remove_store("bonsai");
     let said = |daemon: &common::daemon::Daemon, name: &str| {
-        let shown = world.until_state(daemon, name, "FAILED");
-        assert!(
-            shown["reason"].as_str().unwrap().contains("bring the file back with `protect: false`"),
-            "{shown}"
-        );
+        world.until_failed(daemon, name, &["bring the file back with `protect: false`"]);
         assert!(world.stays(name));
     };
     said(&daemon, "acme");
@@ -73,8 +69,8 @@ fn a_protection_that_was_read_and_not_written_yet_counts() {
     };
     label("elsewhere".into());
     world.write_store_with("acme", "protect: true");
-    world.repository.push("protect acme");
-    world.until_state(&daemon, "acme", "FAILED");
+    let protecting = world.repository.push("protect acme");
+    until("the protection is read", || (daemon.fleet()["revision"] == protecting).then_some(()));
     // Another store that goes by the same commit is none of its business.
     world.repository.remove(&world.file("bonsai"));
     let commit = world.remove_store("acme");
@@ -82,8 +78,7 @@ fn a_protection_that_was_read_and_not_written_yet_counts() {
     world.until_gone("bonsai");
     assert_eq!(world.mark("acme", "protect"), None);
     label(world.source.clone().into());
-    let shown = world.until_state(&daemon, "acme", "FAILED");
-    assert!(shown["reason"].as_str().unwrap().contains("protect: true"), "{shown}");
+    world.until_failed(&daemon, "acme", &["protect: true"]);
     until("it is written down for the next start", || world.mark("acme", "protect"));
     assert!(world.stays("acme"));
 }
@@ -93,14 +88,12 @@ fn a_protection_counts_though_the_version_that_brings_it_does_not_render() {
     let (world, daemon) = World::with_small(&["acme"], "deletionBudget: {maxPercent: 100}");
     world.write_store_with("acme", "protect: true\n  values: {wrong: not today}");
     world.repository.push("protect acme, with a mistake");
-    let shown = world.until_state(&daemon, "acme", "FAILED");
-    assert!(shown["reason"].as_str().unwrap().contains("not today"), "{shown}");
+    world.until_failed(&daemon, "acme", &["not today"]);
     assert_eq!(world.mark("acme", "protect").as_deref(), Some("true"));
     // Nobody runs while the file goes.
     daemon.kill();
     world.remove_store("acme");
     let daemon = world.start_small();
-    let shown = world.until_state(&daemon, "acme", "FAILED");
-    assert!(shown["reason"].as_str().unwrap().contains("protect: true"), "{shown}");
+    world.until_failed(&daemon, "acme", &["protect: true"]);
     assert!(world.stays("acme"));
 }

@@ -16,12 +16,8 @@ fn what_was_deleted_within_the_window_counts_after_a_kill_too() {
     let daemon = world.start_small();
     world.until_state(&daemon, "bonsai", "READY");
     world.remove_store("bonsai");
-    let shown = world.until_state(&daemon, "bonsai", "FAILED");
-    let reason = shown["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("2 stores would be removed within 60 min (1 of them are gone already)"),
-        "{shown}"
-    );
+    let words = ["2 stores would be removed within 60 min (1 of them are gone already)"];
+    world.until_failed(&daemon, "bonsai", &words);
     assert!(world.stays("bonsai"));
 
     // A memory that is broken is no empty one, and is said.
@@ -34,11 +30,7 @@ fn what_was_deleted_within_the_window_counts_after_a_kill_too() {
     let daemon = world.start_small();
     world.until_state(&daemon, "bonsai", "READY");
     world.remove_store("bonsai");
-    let shown = world.until_state(&daemon, "bonsai", "FAILED");
-    assert!(
-        shown["reason"].as_str().unwrap().contains("record of what was removed before was broken"),
-        "{shown}"
-    );
+    world.until_failed(&daemon, "bonsai", &["record of what was removed before was broken"]);
     daemon.until_logged("the broken record is said", |line| {
         line["message"].as_str().is_some_and(|words| words.contains("record of removals can't be read"))
     });

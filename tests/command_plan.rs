@@ -159,8 +159,7 @@ fn plan_says_that_a_chart_asks_a_shop_for_what_nobody_knows_and_a_run_applies_no
 
     let daemon = world.start_probing("127.0.0.1:1", &["--chart", chart]);
     world.repository.push("add acme");
-    let shown = world.until_state(&daemon, "acme", "FAILED");
-    assert!(shown["reason"].as_str().unwrap().contains("`store-apo`"), "{shown}");
+    world.until_failed(&daemon, "acme", &["`store-apo`"]);
     assert!(world.cluster.namespace(&world.namespace("acme")).is_none());
 }
 
