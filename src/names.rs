@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The API version of store and fleet files.
 pub const API_VERSION: &str = "storekeeper.dev/v1";
@@ -177,8 +177,8 @@ pub enum NameError {
 }
 
 /// Names a store: an RFC 1123 label of at most [`STORE_ID_MAX`] characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct StoreId(String);
 
 impl StoreId {
@@ -190,6 +190,14 @@ impl StoreId {
     /// Returns the name of the namespace that holds this store.
     pub fn namespace(&self) -> String {
         format!("{NAMESPACE_PREFIX}{}", self.0)
+    }
+}
+
+impl TryFrom<String> for StoreId {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
     }
 }
 

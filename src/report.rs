@@ -10,10 +10,16 @@
 //! - `commit`: what becomes of a commit, store by store
 //! - `delivery`: everything that a forge is told
 //! - `plan`: what a change in git would do, and `plans` the newest of these
+//! - `event`: what happened, and `history` the newest of it
+//! - `board`: all of that in one picture, and `bell` rings when it changes
 //! - `moment`: times as they are written
 
+mod bell;
+mod board;
 mod commit;
 mod delivery;
+mod event;
+mod history;
 pub mod moment;
 mod plan;
 mod plans;
@@ -25,17 +31,18 @@ mod step;
 mod symptoms;
 mod verdict;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
-
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::names::StoreId;
 
+pub use bell::Bell;
+pub use board::{Board, BoardReader, Picture, Stores};
 pub use commit::{
     Change, CommitBook, CommitHead, CommitReport, Moved, NewCommit, Progress, StoreVerdict, changes, status,
 };
 pub use delivery::Delivery;
+pub use event::{Event, EventKind, Origin};
+pub use history::{History, HistoryReader, Remembered};
 pub use plan::{
     FieldChange, Lost, LostKind, ObjectAction, ObjectChange, PlanProblem, PlanReport, PlanVerdict,
     StoreAction, StorePlanReport, Truncated,
@@ -50,7 +57,7 @@ pub use symptoms::{Symptom, explain, symptoms};
 pub use verdict::{Evidence, Verdict, judge};
 
 /// The state of a store, as people read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum StoreState {
     /// Git wants the store; nothing of it is in the cluster yet.
@@ -143,44 +150,6 @@ pub struct FleetReport {
     pub admission: Option<String>,
     /// Why the forge is not told what there is to tell, if it is not.
     pub forge: Option<String>,
-}
-
-/// Everything that is shown, in one consistent picture.
-#[derive(Debug, Clone, Default)]
-pub struct Picture {
-    /// The fleet.
-    pub fleet: FleetReport,
-    /// Its stores.
-    pub stores: BTreeMap<StoreId, StoreReport>,
-    /// The newest commits and what became of them.
-    pub commits: CommitBook,
-}
-
-/// Holds the newest [`Picture`]. Cloned handles share it.
-#[derive(Debug, Clone, Default)]
-pub struct Board(Arc<RwLock<Picture>>);
-
-/// A handle on a [`Board`] that can only read.
-#[derive(Debug, Clone)]
-pub struct BoardReader(Board);
-
-impl Board {
-    /// Returns a handle for those who only show.
-    pub fn reader(&self) -> BoardReader {
-        BoardReader(self.clone())
-    }
-
-    /// Changes the picture; readers see all of the change or none.
-    pub fn update<T>(&self, change: impl FnOnce(&mut Picture) -> T) -> T {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl BoardReader {
-    /// Looks at the picture.
-    pub fn read<T>(&self, look: impl FnOnce(&Picture) -> T) -> T {
-        look(&self.0.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 impl StoreReport {

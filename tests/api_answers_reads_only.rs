@@ -71,7 +71,7 @@ fn fleet() -> Board {
             deletes_at: Some(NOW + 300),
         };
         let fresh = StoreReport::new("fresh".parse().unwrap(), NOW);
-        picture.stores = BTreeMap::from([(acme.name.clone(), acme), (fresh.name.clone(), fresh)]);
+        picture.stores = [acme, fresh].into_iter().collect();
     });
     board
 }

@@ -5,7 +5,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use storekeeper::metrics::Metrics;
-use storekeeper::report::{Board, CommitBook, FleetReport, Picture, Plans, Step, StoreReport, StoreState};
+use storekeeper::report::{Board, FleetReport, Picture, Plans, Step, StoreReport, StoreState};
 use storekeeper::web::{WebState, router};
 use tower::ServiceExt;
 
@@ -65,8 +65,13 @@ fn marked(mark: &str) -> Picture {
         admission: some("admission"),
         forge: Some(format!("3 to be told: {HOSTILE}")),
     };
-    let stores = [store, other].into_iter().map(|store| (store.name.clone(), store)).collect();
-    Picture { fleet, stores, commits: CommitBook::default() }
+    picture(fleet, [store, other])
+}
+
+fn picture(fleet: FleetReport, stores: impl IntoIterator<Item = StoreReport>) -> Picture {
+    let mut picture = Picture::default();
+    (picture.fleet, picture.stores) = (fleet, stores.into_iter().collect());
+    picture
 }
 
 fn count(page: &str, character: char) -> usize {
@@ -118,7 +123,9 @@ async fn only_http_addresses_become_links() {
         ("ä", false),
     ] {
         let mut picture = marked("");
-        picture.stores.values_mut().for_each(|store| store.url = Some(url.to_owned()));
+        for name in ["acme", "other"] {
+            picture.stores.get_mut(&name.parse().unwrap()).unwrap().url = Some(url.to_owned());
+        }
         let page = page(picture).await;
         assert!(page.contains(url));
         assert_eq!(page.contains(&format!("href=\"{url}\"")), is_link, "{url}");
@@ -138,7 +145,7 @@ async fn the_page_of_a_busy_fleet_is_as_reviewed() {
 #[tokio::test]
 async fn the_page_without_stores_says_what_to_do() {
     let fleet = FleetReport { ready: true, ..FleetReport::default() };
-    insta::assert_snapshot!(without_style(&page(Picture { fleet, ..Picture::default() }).await));
+    insta::assert_snapshot!(without_style(&page(picture(fleet, [])).await));
     let starting = page(Picture::default()).await;
     assert!(starting.contains("No stores seen yet") && !starting.contains("watched branch"));
 }

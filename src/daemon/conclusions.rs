@@ -187,8 +187,7 @@ impl Daemon {
         let created = observed.namespace.and_then(|namespace| namespace.created);
         let (was, left, failed_anew) = self.board.update(|picture| {
             let was = picture.stores.get(store).map(|report| report.state);
-            let report =
-                picture.stores.entry(store.clone()).or_insert_with(|| StoreReport::new(store.clone(), now));
+            let report = picture.stores.get_or_insert_with(store, || StoreReport::new(store.clone(), now));
             report.created = created;
             if let Some(inventory) = &observed.inventory {
                 report.url.clone_from(&inventory.url);

@@ -215,12 +215,15 @@ impl Daemon {
                     census.moves(None, Some(StoreState::Requested));
                     picture.stores.insert(id.clone(), StoreReport::new(id.clone(), now));
                 }
-                let Some(report) = picture.stores.get_mut(id) else { continue };
+                picture.stores.follow(id, &snapshot.revision.to_string());
                 let name = entry.accepted().map(|store| &store.display_name);
-                if name.is_some() && name != report.display_name.as_ref() {
+                let shown = picture.stores.get(id).and_then(|report| report.display_name.as_ref());
+                if name.is_some()
+                    && name != shown
+                    && let Some(report) = picture.stores.get_mut(id)
+                {
                     report.display_name = name.cloned();
                 }
-                report.revision = Some(snapshot.revision.to_string());
             }
         });
         self.metrics.set_states(&self.census.0);

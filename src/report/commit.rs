@@ -123,6 +123,8 @@ pub struct CommitBook {
     newest: BTreeMap<StoreId, String>,
     /// Until when nothing happens to stores that wait for that.
     until: BTreeMap<StoreId, i64>,
+    /// Counts the changes.
+    moves: u64,
 }
 
 /// Finds what a commit changes: `before` is what was in force; without it everything is new.
@@ -266,8 +268,14 @@ impl CommitBook {
                 book.newest.insert(store.clone(), commit.revision.clone());
             }
             book.commits.push_back(commit);
+            book.moves += 1;
         }
         book
+    }
+
+    /// Counts the changes: it grows with each.
+    pub fn moves(&self) -> u64 {
+        self.moves
     }
 
     /// Returns the commits from the newest to the oldest.
@@ -319,6 +327,7 @@ impl CommitBook {
             let is_news = known.refused.as_ref().is_some_and(|before| before != reason);
             if is_news {
                 known.refused = Some(reason.to_owned());
+                self.moves += 1;
             }
             return is_news.then_some(moved);
         }
@@ -352,11 +361,15 @@ impl CommitBook {
             (CommitState::Success, _)
             | (CommitState::Failure, CommitState::Failure | CommitState::Pending) => return Vec::new(),
             (CommitState::Pending, CommitState::Pending) => {
-                verdict.reason.clone_from(reason);
+                if verdict.reason != *reason {
+                    verdict.reason.clone_from(reason);
+                    self.moves += 1;
+                }
                 return Vec::new();
             }
             (CommitState::Pending | CommitState::Failure, _) => {}
         }
+        self.moves += 1;
         let from = verdict.state;
         (verdict.state, verdict.since) = (state, now);
         verdict.reason.clone_from(reason);
@@ -413,6 +426,7 @@ impl CommitBook {
     }
 
     fn push(&mut self, commit: CommitReport) {
+        self.moves += 1;
         self.commits.push_back(commit);
         if self.commits.len() <= COMMITS_REMEMBERED {
             return;

@@ -83,7 +83,7 @@ pub struct Store {
 impl Stores {
     /// Takes a picture over.
     pub(super) fn of(picture: &Picture) -> Self {
-        let Picture { fleet, stores, commits: _ } = picture;
+        let Picture { fleet, stores, .. } = picture;
         Self { fleet: Fleet::of(fleet), stores: stores.values().map(Store::of).collect() }
     }
 }

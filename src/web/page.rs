@@ -30,7 +30,7 @@ pub(super) static CONTENT_SECURITY_POLICY: LazyLock<HeaderValue> = LazyLock::new
 
 /// Renders the picture as of `now`, in seconds since 1970.
 pub(super) fn render(picture: &Picture, now: i64) -> String {
-    let Picture { fleet, stores, commits: _ } = picture;
+    let Picture { fleet, stores, .. } = picture;
     let mut html = Html::default();
     // First what a narrow browser tab should tell.
     let all = plural(picture.stores.len(), "store");

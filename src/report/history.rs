@@ -1,0 +1,173 @@
+//! The newest events in memory: what the page, the API and its streams show without asking the journal. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::Event;
+use crate::names::StoreId;
+
+/// How many events are remembered: with some 300 bytes each, a few megabytes.
+const REMEMBERED: usize = 20_000;
+
+/// The newest events. Cloned handles share them.
+#[derive(Debug, Clone, Default)]
+pub struct History(Arc<RwLock<Book>>);
+
+/// A handle on [`History`] that can only read.
+#[derive(Debug, Clone)]
+pub struct HistoryReader(History);
+
+/// Oldest first, in the order of their numbers.
+#[derive(Debug, Default)]
+struct Book {
+    events: VecDeque<Arc<Event>>,
+    by_store: BTreeMap<StoreId, VecDeque<Arc<Event>>>,
+    /// The highest number that was ever given.
+    last: i64,
+    /// The number of the newest event that was forgotten here; older ones may be in the journal.
+    forgotten: i64,
+}
+
+/// Events, newest first, and whether memory has all of them that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The events.
+    pub events: Vec<Arc<Event>>,
+    /// Whether older ones of the kind asked for may have been forgotten here.
+    pub partial: bool,
+}
+
+impl History {
+    /// Returns a handle for those who only show.
+    pub fn reader(&self) -> HistoryReader {
+        HistoryReader(self.clone())
+    }
+
+    /// Takes up what the journal holds, before anything is pushed. `complete` says whether that is all it has.
+    pub fn resume(&self, mut events: Vec<Event>, complete: bool) {
+        events.sort_by_key(|event| event.id);
+        let mut book = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if !complete {
+            book.forgotten = events.first().map_or(0, |first| first.id - 1);
+        }
+        for event in events {
+            book.last = book.last.max(event.id);
+            book.keep(Arc::new(event));
+        }
+    }
+
+    /// Numbers an event and remembers it.
+    pub fn push(&self, mut event: Event) -> Arc<Event> {
+        let mut book = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        event.id = event.at.saturating_mul(1_000_000).max(book.last + 1);
+        book.last = event.id;
+        let event = Arc::new(event);
+        book.keep(Arc::clone(&event));
+        event
+    }
+}
+
+impl Book {
+    fn keep(&mut self, event: Arc<Event>) {
+        if let Some(store) = &event.store {
+            self.by_store.entry(store.clone()).or_default().push_back(Arc::clone(&event));
+        }
+        self.events.push_back(event);
+        if self.events.len() > REMEMBERED
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.forgotten = oldest.id;
+            if let Some(store) = &oldest.store
+                && let Some(of_store) = self.by_store.get_mut(store)
+            {
+                of_store.pop_front();
+                if of_store.is_empty() {
+                    self.by_store.remove(store);
+                }
+            }
+        }
+    }
+}
+
+impl HistoryReader {
+    /// Returns the newest events, of one store if one is given, older than `before` if that is given.
+    pub fn newest(&self, store: Option<&StoreId>, before: Option<i64>, most: usize) -> Remembered {
+        let book = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
+        let empty = VecDeque::new();
+        let all = match store {
+            Some(store) => book.by_store.get(store).unwrap_or(&empty),
+            None => &book.events,
+        };
+        let end = before.map_or(all.len(), |before| all.partition_point(|event| event.id < before));
+        let events: Vec<_> = all.range(..end).rev().take(most).map(Arc::clone).collect();
+        let partial = events.len() < most && book.forgotten > 0;
+        Remembered { events, partial }
+    }
+
+    /// Returns the events after a number, oldest first; none when some of them are forgotten already.
+    pub fn since(&self, id: i64, most: usize) -> Option<Vec<Arc<Event>>> {
+        let book = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
+        if id < book.forgotten {
+            return None;
+        }
+        let begin = book.events.partition_point(|event| event.id <= id);
+        Some(book.events.range(begin..).take(most).map(Arc::clone).collect())
+    }
+
+    /// Returns the number of the newest event; 0 before the first.
+    pub fn last(&self) -> i64 {
+        self.0.0.read().unwrap_or_else(PoisonError::into_inner).last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EventKind;
+    use super::*;
+
+    fn event(at: i64, store: &str) -> Event {
+        Event::new(at, EventKind::Applied, Some(store.parse().unwrap()), format!("{store} at {at}"))
+    }
+
+    fn words(remembered: &Remembered) -> Vec<&str> {
+        remembered.events.iter().map(|event| event.words.as_str()).collect()
+    }
+
+    #[test]
+    fn numbers_grow_whatever_the_clock_says_and_over_restarts() {
+        let history = History::default();
+        history.resume(vec![Event { id: 9_000_000, ..event(9, "a") }], true);
+        let ids: Vec<_> = [8, 9, 9, 20].map(|at| history.push(event(at, "a")).id).to_vec();
+        assert_eq!(ids, [9_000_001, 9_000_002, 9_000_003, 20_000_000]);
+    }
+
+    #[test]
+    fn a_store_has_its_own_events_and_pages_go_back() {
+        let history = History::default();
+        for at in 1..=3 {
+            history.push(event(at, "a"));
+            history.push(event(at, "b"));
+        }
+        let reader = history.reader();
+        let b = "b".parse().unwrap();
+        let first = reader.newest(Some(&b), None, 2);
+        assert_eq!(words(&first), ["b at 3", "b at 2"]);
+        let rest = reader.newest(Some(&b), Some(first.events[1].id), 2);
+        assert_eq!((words(&rest), rest.partial), (vec!["b at 1"], false));
+        assert_eq!(reader.newest(None, None, 9).events.len(), 6);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_said_and_a_stream_can_not_resume_there() {
+        let history = History::default();
+        for at in 0..i64::try_from(REMEMBERED).unwrap() + 5 {
+            history.push(event(at, if at < 5 { "old" } else { "new" }));
+        }
+        let reader = history.reader();
+        let old = reader.newest(Some(&"old".parse().unwrap()), None, 9);
+        assert_eq!((old.events.len(), old.partial), (0, true));
+        assert_eq!(reader.since(1, 9), None);
+        assert_eq!(reader.since(reader.last() - 1, 9).unwrap().len(), 1);
+        assert_eq!(reader.since(reader.last(), 9), Some(Vec::new()));
+    }
+}
