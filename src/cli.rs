@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::preview::{self, Outlook};
 use crate::reconcile::{self, Past, Surroundings};
-use crate::report::{Board, PlanVerdict, Plans, StepTimeouts};
+use crate::report::{Bell, Board, History, PlanVerdict, Plans, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, WebState};
 
@@ -73,7 +73,8 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         repository = %source.settings.url, branch = %source.settings.branch, chart = chart.name(),
         "storekeeper {} starts", env!("CARGO_PKG_VERSION")
     );
-    let (board, metrics) = (Board::default(), Metrics::new());
+    let (bell, metrics) = (Bell::default(), Metrics::new());
+    let (board, history) = (Board::new(bell.clone()), History::new(bell));
     let (trigger, triggers) = Triggers::new();
     let plans = Plans::default();
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
@@ -101,6 +102,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         caps,
         removals,
         journal,
+        history,
         telling,
         triggers,
     };

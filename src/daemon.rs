@@ -7,6 +7,7 @@ mod admission;
 mod agenda;
 mod asking;
 mod checks;
+mod chronicle;
 mod clerk;
 mod conclusions;
 mod exits;
@@ -42,13 +43,14 @@ use crate::metrics::Metrics;
 use crate::names::{Host, StoreId};
 use crate::plan::{Caps, Removals};
 use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
-use crate::report::{Board, Step, StepTimeouts, StoreState};
+use crate::report::{Board, History, Step, StepTimeouts, StoreState};
 use crate::store::{self, KnownFiles, Snapshot, Store};
 
 use absent::Absent;
 use admission::Gate;
 use asking::Asking;
 pub use asking::AskingOptions;
+use chronicle::{Chronicle, Finding};
 use conclusions::Census;
 use fights::Fights;
 pub use pulls::PlanForks;
@@ -101,6 +103,8 @@ pub struct Settings {
     pub removals: PathBuf,
     /// The file of the journal.
     pub journal: PathBuf,
+    /// What happens, for whoever shows it.
+    pub history: History,
     /// What tells people outside how their commits fare.
     pub telling: Telling,
     /// What makes the daemon look and run out of turn.
@@ -125,7 +129,7 @@ pub async fn run(
     };
     let (sightings, sighted) = unbounded_channel();
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
-    let (verdicts, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
+    let (verdicts, chronicle, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
     let Triggers { trigger: Trigger { look, .. }, looks, mut retries } = settings.triggers;
     let (mirror, known) = (Arc::default(), Arc::new(Mutex::new(KnownFiles::new(store::Limits::default()))));
     let follower = Follower {
@@ -148,7 +152,7 @@ pub async fn run(
         places: Places { fast: settings.concurrency, slow: SLOW_PLACES },
         asking: Asking::new(settings.asking, Arc::clone(&chance)),
         gate: Gate::new(settings.caps),
-        ..Daemon::new(context, board, metrics, chance, look, verdicts)
+        ..Daemon::new(context, board, metrics, chance, look, verdicts, chronicle)
     };
     daemon.board.update(|picture| picture.fleet.not_asked = daemon.asking.not_asked());
     daemon.employ_planner(settings.telling, settings.source, known);
@@ -259,6 +263,8 @@ struct Daemon {
     look: UnboundedSender<()>,
     /// What becomes of commits.
     verdicts: Verdicts,
+    /// Tells what happens.
+    chronicle: Chronicle,
     /// What the planner of pull requests is shown, if there is one.
     scenes: Option<watch::Sender<Option<Scene>>>,
     /// How many looks somebody asked for.
@@ -276,6 +282,7 @@ impl Daemon {
         chance: Chance,
         look: UnboundedSender<()>,
         verdicts: Verdicts,
+        chronicle: Chronicle,
     ) -> Self {
         Self {
             context,
@@ -300,6 +307,7 @@ impl Daemon {
             absent: Absent::default(),
             look,
             verdicts,
+            chronicle,
             scenes: None,
             nudges: 0,
             requests: BTreeMap::new(),
@@ -465,14 +473,20 @@ impl Daemon {
         let new = matches!(wish, Wish::Present { .. }) && self.context.cluster.namespace(store).is_none();
         let now = (self.context.surroundings.clock)();
         let census = &mut self.census;
-        self.board.update(|picture| {
+        let reason = "namespace: applying its objects";
+        let (state, step) = (StoreState::Provisioning, Some(Step::Namespace));
+        let begins = self.board.update(|picture| {
             let report = picture.stores.get_mut(store).filter(|it| new && it.state == StoreState::Requested);
-            if let Some(report) = report {
-                census.moves(Some(report.state), Some(StoreState::Provisioning));
-                report.enter(StoreState::Provisioning, "namespace: applying its objects".to_owned(), now);
-                report.step = Some(Step::Namespace);
-            }
+            let Some(report) = report else { return false };
+            census.moves(Some(report.state), Some(state));
+            report.enter(state, reason.to_owned(), now);
+            report.step = step;
+            true
         });
+        if begins {
+            let finding = Finding { state, step, reason, is_new: true, was_ready: false, took: None };
+            self.tell_finding(store, wish, &finding);
+        }
     }
 
     fn on_change(&mut self, store: &StoreId) {

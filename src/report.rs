@@ -10,7 +10,7 @@
 //! - `commit`: what becomes of a commit, store by store
 //! - `delivery`: everything that a forge is told
 //! - `plan`: what a change in git would do, and `plans` the newest of these
-//! - `event`: what happened, and `history` the newest of it
+//! - `event`: what happened, `history` the newest of it, and `origin` which pull request brought a commit
 //! - `board`: all of that in one picture, and `bell` rings when it changes
 //! - `moment`: times as they are written
 
@@ -21,6 +21,7 @@ mod delivery;
 mod event;
 mod history;
 pub mod moment;
+mod origin;
 mod plan;
 mod plans;
 mod probe;
@@ -42,7 +43,8 @@ pub use commit::{
 };
 pub use delivery::Delivery;
 pub use event::{Event, EventKind, Origin};
-pub use history::{History, HistoryReader, Remembered};
+pub use history::{EventsWanted, History, HistoryReader, Remembered};
+pub use origin::pull_request_in;
 pub use plan::{
     FieldChange, Lost, LostKind, ObjectAction, ObjectChange, PlanProblem, PlanReport, PlanVerdict,
     StoreAction, StorePlanReport, Truncated,
@@ -150,6 +152,8 @@ pub struct FleetReport {
     pub admission: Option<String>,
     /// Why the forge is not told what there is to tell, if it is not.
     pub forge: Option<String>,
+    /// Why what happens is not written into the journal, if it is not.
+    pub journal: Option<String>,
 }
 
 impl StoreReport {

@@ -13,7 +13,7 @@ use crate::forge::{Forge, ForgeError};
 use crate::journal::{Journal, JournalError, Letter};
 use crate::metrics::{Metrics, Told};
 use crate::names::COMMENT_MARKER;
-use crate::report::{Board, CommitReport, Delivery};
+use crate::report::{Board, CommitReport, Delivery, Event};
 
 /// The wait after the first failure of the forge as a whole; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ pub(super) enum Errand {
     Tell(Vec<Delivery>),
     /// Keep a plan: its head commit, when it was made, and all of it as JSON.
     Keep(String, i64, String),
+    /// Write down what happened.
+    Record(Arc<Event>),
 }
 
 /// Where the daemon leaves errands. Leaving one never waits.
@@ -65,6 +67,10 @@ impl Desk {
         if self.has_forge && !deliveries.is_empty() {
             let _ = self.errands.send(Errand::Tell(deliveries));
         }
+    }
+
+    pub(super) fn record(&self, event: Arc<Event>) {
+        let _ = self.errands.send(Errand::Record(event));
     }
 
     pub(super) fn keep(&self, head: &str, made: i64, report: String) {
@@ -184,6 +190,7 @@ impl Work {
             match errand {
                 Errand::Note(commits) => self.collect(commits, Instant::now()),
                 Errand::Tell(more) => deliveries.extend(more),
+                Errand::Record(event) => drop(event),
                 Errand::Keep(head, made, report) => {
                     if let Some(journal) = &self.clerk.journal {
                         let kept = journal.put_plan(&head, made, &report).await;

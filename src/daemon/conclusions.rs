@@ -7,19 +7,20 @@ use super::asking::Asked;
 use super::exits::Way;
 use super::fights::{Fight, News};
 use super::runs::{Cut, End, Finished, LONGEST};
-use super::{Daemon, Shown};
+use super::{Daemon, Finding, Shown};
 use crate::metrics::Outcome;
 use crate::names::StoreId;
 use crate::plan::moment;
 use crate::reconcile::{Conclusion, Done, RunError, Tally, Wish};
-use crate::report::{Step, StoreReport, StoreState};
+use crate::report::{EventKind, Step, StoreReport, StoreState};
 use crate::store::StoreEntry;
 
 impl Daemon {
     pub(super) fn on_finished(&mut self, finished: Finished) {
         let Finished { store, wish, tally, end, took, quick } = finished;
         self.note_done(&store, &wish, &tally, took);
-        self.note_fight(&store, &tally);
+        self.tell_done(&store, &wish, &tally, took);
+        self.note_fight(&store, &wish, &tally);
         let result = match end {
             End::Ended(result) => result,
             End::Cut(Cut::TooLong) => Err(RunError::TooLong { seconds: LONGEST.as_secs() }),
@@ -43,6 +44,8 @@ impl Daemon {
                 }
                 if conclusion.done == Done::Deleted {
                     tracing::info!(store.id = %store, "deletion of the namespace begun");
+                    let words = format!("the deletion of namespace {} was asked for", store.namespace());
+                    self.tell_of(EventKind::DeletionBegun, &store, Some(&wish), &words);
                 }
                 let Conclusion { done: _, state, step, reason, ask, symptoms, leaving } = conclusion;
                 // Of a rollout that waits the version before is asked, which nothing has shaken.
@@ -151,15 +154,20 @@ impl Daemon {
     }
 
     /// Notes whether somebody else undoes what runs put back, and says once that it begins and once that it ends.
-    fn note_fight(&mut self, store: &StoreId, tally: &Tally) {
+    fn note_fight(&mut self, store: &StoreId, wish: &Wish, tally: &Tally) {
         let healed: Vec<_> = tally.healed.iter().chain(&tally.marked).cloned().collect();
         match self.fights.ran(store, &healed, tally.withheld, Instant::now()) {
             Some(News::Begun) => {
                 self.metrics.fight_begun();
                 let reason = self.fights.fight(store).map(Fight::reason).unwrap_or_default();
                 tracing::warn!(store.id = %store, "{reason}");
+                self.tell_of(EventKind::FightBegun, store, Some(wish), &reason);
             }
-            Some(News::Ended) => tracing::info!(store.id = %store, "nobody undoes what is put back any more"),
+            Some(News::Ended) => {
+                let words = "nobody undoes what is put back any more";
+                tracing::info!(store.id = %store, "{words}");
+                self.tell_of(EventKind::FightEnded, store, Some(wish), words);
+            }
             None => return,
         }
         self.metrics.set_stores_fighting(self.fights.count());
@@ -203,6 +211,7 @@ impl Daemon {
             (was, left, failed_anew)
         });
         self.census.moves(was, Some(state));
+        let is_new = self.requested.contains_key(store);
         let duration_ms = milliseconds(took);
         if failed_anew {
             let commit = wish.revision();
@@ -216,8 +225,11 @@ impl Daemon {
                     was = left.as_str(), duration_ms, "{reason}"
                 );
             }
-            self.count_transition(store, state);
         }
+        let took = left.and_then(|_| self.count_transition(store, state));
+        let was_ready = observed.inventory.as_ref().is_some_and(|inventory| inventory.was_ready());
+        let finding = Finding { state, step, reason: &reason, is_new, was_ready, took };
+        self.tell_finding(store, wish, &finding);
         self.metrics.set_states(&self.census.0);
         let url = observed.inventory.as_ref().and_then(|inventory| inventory.url.as_deref());
         let shown = Shown { state: Some(state), step, reason, next_retry, deletes_at };
@@ -230,6 +242,7 @@ impl Daemon {
         self.waits.remove(store);
         let Some(report) = self.board.update(|picture| picture.stores.remove(store)) else {
             // It went before this process came to show it.
+            self.tell_gone(store, false);
             return self.note_gone(store);
         };
         let cluster = &self.context.cluster;
@@ -245,6 +258,7 @@ impl Daemon {
         }
         self.census.moves(Some(report.state), None);
         self.metrics.set_states(&self.census.0);
+        self.tell_gone(store, true);
         self.note_gone(store);
     }
 
@@ -264,12 +278,13 @@ impl Daemon {
         format!("{all} ({meanwhile})")
     }
 
-    pub(super) fn count_transition(&mut self, store: &StoreId, state: StoreState) {
+    /// Counts that a store entered a state; returns how long a first READY took.
+    pub(super) fn count_transition(&mut self, store: &StoreId, state: StoreState) -> Option<Duration> {
         match state {
             StoreState::Ready => {
-                if let Some(requested) = self.requested.remove(store) {
-                    self.metrics.provisioned(requested.since.elapsed());
-                }
+                let took = self.requested.remove(store)?.since.elapsed();
+                self.metrics.provisioned(took);
+                return Some(took);
             }
             StoreState::Failed => {
                 if let Some(requested) = self.requested.get_mut(store).filter(|it| !it.failed) {
@@ -279,6 +294,7 @@ impl Daemon {
             }
             _ => {}
         }
+        None
     }
 }
 

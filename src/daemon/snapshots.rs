@@ -16,6 +16,10 @@ impl Daemon {
     /// A look at the repository has ended.
     pub(super) fn on_sighting(&mut self, looked: Looked) {
         let Looked { began, sighting, pulls, belief, nudged } = looked;
+        let signer = match &belief {
+            Some(Belief::Signed(signer)) => Some(signer.to_string()),
+            _ => None,
+        };
         if matches!(sighting, Sighting::Unchanged | Sighting::Snapshot(..)) {
             self.show_belief(belief);
         }
@@ -37,6 +41,7 @@ impl Daemon {
                 let (commit, stores) = (snapshot.revision.to_string(), snapshot.stores.len());
                 let before = self.snapshot.clone().or_else(|| arrival.before.clone());
                 self.note_commit(before.as_deref(), &snapshot, &arrival.info);
+                self.tell_commit(before.as_deref(), &snapshot, &arrival.info, signer);
                 let touched = self.on_snapshot(snapshot);
                 let Arrival { fetched, read, info, forced, parsed, before: _ } = arrival;
                 let took = fetched.elapsed();
@@ -54,11 +59,12 @@ impl Daemon {
 
     /// The newest state of the repository can't be used.
     fn on_frozen(&mut self, frozen: Frozen) {
-        let Frozen { commit, reason } = frozen;
-        if let Some(commit) = commit {
-            self.note_refused(&commit, &reason);
+        if let Some(commit) = &frozen.commit
+            && self.note_refused(commit, &frozen.reason)
+        {
+            self.tell_refused(&frozen);
         }
-        self.set_frozen(Some(reason));
+        self.set_frozen(Some(frozen.reason));
     }
 
     /// Shows who made the commit that is in force.
@@ -78,6 +84,7 @@ impl Daemon {
     pub(super) fn set_frozen(&mut self, reason: Option<String>) {
         let before =
             self.board.update(|picture| std::mem::replace(&mut picture.fleet.frozen, reason.clone()));
+        self.tell_frozen(reason.as_deref());
         if reason.is_some() {
             self.withdraw_permits(|_, _| true);
         }
@@ -98,6 +105,7 @@ impl Daemon {
 
     /// Puts a snapshot in force and returns how many stores it touches.
     pub(super) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> usize {
+        self.tell_departed(&snapshot);
         let mut touched = self.compare(&snapshot);
         let has_file = |id: &StoreId| snapshot.stores.contains_key(id);
         let left = self.accepted.iter().filter(|(id, _)| !has_file(id));
@@ -122,6 +130,7 @@ impl Daemon {
         for store in touched {
             self.waits.remove(&store);
             self.fights.forget(&store);
+            self.chronicle.begin_anew(&store);
             self.runs.overtake(&store);
             self.queue.mark_fresh(&store);
         }

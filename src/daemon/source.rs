@@ -63,16 +63,18 @@ pub(super) struct Frozen {
     pub(super) commit: Option<String>,
     /// Why, and what to do.
     pub(super) reason: String,
+    /// Who made that commit and why, as far as it can be read.
+    pub(super) info: Option<Box<CommitInfo>>,
 }
 
 impl Frozen {
     /// No commit is at fault.
-    fn without_commit(reason: String) -> Self {
-        Self { commit: None, reason }
+    pub(super) fn without_commit(reason: String) -> Self {
+        Self { commit: None, reason, info: None }
     }
 
-    fn by(commit: &str, reason: String) -> Self {
-        Self { commit: Some(commit.to_owned()), reason }
+    pub(super) fn by(commit: &str, reason: String) -> Self {
+        Self { commit: Some(commit.to_owned()), reason, info: None }
     }
 }
 
@@ -276,7 +278,11 @@ impl Reading {
         (self.pulls, self.belief) = (None, None);
         let mirror = Arc::clone(&self.mirror);
         let mirror = open(&mirror, &self.options)?;
-        match self.fetch_and_read(mirror, before) {
+        let found = self.fetch_and_read(mirror, before).map_err(|frozen| {
+            let info = frozen.commit.as_deref().and_then(|commit| mirror.commit_info(commit).ok());
+            Frozen { info: info.map(Box::new), ..frozen }
+        });
+        match found {
             Ok(look) => Ok(look),
             Err(frozen) if before.is_some() => Err(frozen),
             Err(frozen) => match self.last_good(mirror) {

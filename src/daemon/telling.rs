@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
+use super::chronicle::Chronicle;
 use super::clerk::Clerk;
 use super::pulls::{Planner, Scene};
 use super::source::{PullHeads, SourceOptions};
@@ -47,7 +48,7 @@ pub(super) async fn employ(
     board: &Board,
     metrics: &Metrics,
     chance: &Chance,
-) -> (Verdicts, Option<String>, JoinHandle<()>) {
+) -> (Verdicts, Chronicle, Option<String>, JoinHandle<()>) {
     let journal = Journal::open(&settings.journal).await;
     let commits = match &journal {
         Ok(journal) => journal.commits(COMMITS_RESUMED).await,
@@ -80,7 +81,8 @@ pub(super) async fn employ(
         chance: Arc::clone(chance),
     };
     let working = tokio::spawn(clerk.work(errands).instrument(tracing::info_span!("clerk")));
-    (Verdicts { desk, pages, own_statuses, next_check: Some(Instant::now()) }, base, working)
+    let chronicle = Chronicle::new(settings.history.clone(), desk.clone(), plans.reader());
+    (Verdicts { desk, pages, own_statuses, next_check: Some(Instant::now()) }, chronicle, base, working)
 }
 
 impl Daemon {

@@ -110,7 +110,7 @@ impl Trust {
         let (keys, unreadable) = match if verifies { self.keys() } else { Ok(Keys::default()) } {
             Ok(keys) => (keys, None),
             Err(reason) if self.options.verify == VerifyCommits::Require => {
-                return Err(Frozen { commit: None, reason });
+                return Err(Frozen::without_commit(reason));
             }
             Err(reason) => (Keys::default(), Some(reason)),
         };
@@ -157,7 +157,7 @@ impl Trust {
         let words = words.clone();
         self.said = Some(distrust);
         if freezes {
-            return Err(Frozen { commit: Some(tip.to_owned()), reason: words });
+            return Err(Frozen::by(tip, words));
         }
         Ok(Belief::Doubted(words))
     }

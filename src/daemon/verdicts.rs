@@ -54,11 +54,12 @@ impl Daemon {
         self.publish(&moved);
     }
 
-    /// A commit is not followed.
-    pub(super) fn note_refused(&mut self, revision: &str, reason: &str) {
+    /// A commit is not followed. Returns whether that is news.
+    pub(super) fn note_refused(&mut self, revision: &str, reason: &str) -> bool {
         let now = (self.context.surroundings.clock)();
         let moved = self.board.update(|picture| picture.commits.refuse(revision, reason, now));
         self.publish(moved.as_slice());
+        moved.is_some()
     }
 
     /// A run over a store has ended, and this is shown of it.

@@ -138,6 +138,7 @@ impl Daemon {
         if removals != self.removals {
             self.absent.over_budget = removals.over_budget().unwrap_or_default();
             self.show_refusal(&snapshot, &removals);
+            self.tell_refusals(removals.refused(), removals.protected());
         }
         // A commit may have refused, postponed or no longer approved what a run is about to do.
         self.withdraw_permits(|store, given| {

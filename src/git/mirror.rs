@@ -19,6 +19,7 @@ use super::error::{GitError, one_line};
 use super::place::{Failure, Place, create_repository, open_repository, remove_folder, repository_path};
 use super::settings::{Auth, SourceSettings};
 use super::url::Parts;
+use crate::report::pull_request_in;
 
 /// Marks a folder as ours, says in words what it is, and is what a process locks.
 const MARKER: &str = "storekeeper-mirror";
@@ -54,6 +55,10 @@ pub struct CommitInfo {
     pub subject: String,
     /// When it was committed, by the committer's clock.
     pub time: SystemTime,
+    /// Its parents, the first of them first.
+    pub parents: Vec<String>,
+    /// The pull request that its message names as forges write it.
+    pub pull: Option<u64>,
 }
 
 impl Mirror {
@@ -126,6 +131,8 @@ impl Mirror {
                 time: SystemTime::UNIX_EPOCH
                     .checked_add(Duration::from_secs(seconds))
                     .unwrap_or(SystemTime::UNIX_EPOCH),
+                parents: commit.parent_ids().map(|id| id.to_string()).collect(),
+                pull: pull_request_in(&message),
             })
         })
     }

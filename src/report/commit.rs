@@ -288,6 +288,11 @@ impl CommitBook {
         self.commits().find(|commit| commit.revision == revision)
     }
 
+    /// Returns the newest commit that changed a store, as far as it is remembered.
+    pub fn newest_of(&self, store: &StoreId) -> Option<&CommitReport> {
+        self.commit(self.newest.get(store)?)
+    }
+
     /// Puts a commit in force. What older ones wanted of the stores that it changes is superseded.
     pub fn begin(&mut self, commit: NewCommit, now: i64) -> Vec<Moved> {
         let NewCommit { head, changes, broken } = commit;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::Event;
+use super::{Bell, Event};
 use crate::names::StoreId;
 
 /// How many events are remembered: with some 300 bytes each, a few megabytes.
@@ -11,7 +11,10 @@ const REMEMBERED: usize = 20_000;
 
 /// The newest events. Cloned handles share them.
 #[derive(Debug, Clone, Default)]
-pub struct History(Arc<RwLock<Book>>);
+pub struct History {
+    book: Arc<RwLock<Book>>,
+    bell: Bell,
+}
 
 /// A handle on [`History`] that can only read.
 #[derive(Debug, Clone)]
@@ -28,6 +31,17 @@ struct Book {
     forgotten: i64,
 }
 
+/// Which events are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsWanted {
+    /// Of this store alone.
+    pub store: Option<StoreId>,
+    /// Only those with a lower number.
+    pub before: Option<i64>,
+    /// The newest of them, and no more than so many.
+    pub most: usize,
+}
+
 /// Events, newest first, and whether memory has all of them that were asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
@@ -38,6 +52,11 @@ pub struct Remembered {
 }
 
 impl History {
+    /// Makes an empty history that rings a bell at every event.
+    pub fn new(bell: Bell) -> Self {
+        Self { book: Arc::default(), bell }
+    }
+
     /// Returns a handle for those who only show.
     pub fn reader(&self) -> HistoryReader {
         HistoryReader(self.clone())
@@ -46,7 +65,7 @@ impl History {
     /// Takes up what the journal holds, before anything is pushed. `complete` says whether that is all it has.
     pub fn resume(&self, mut events: Vec<Event>, complete: bool) {
         events.sort_by_key(|event| event.id);
-        let mut book = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
         if !complete {
             book.forgotten = events.first().map_or(0, |first| first.id - 1);
         }
@@ -58,11 +77,13 @@ impl History {
 
     /// Numbers an event and remembers it.
     pub fn push(&self, mut event: Event) -> Arc<Event> {
-        let mut book = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
         event.id = event.at.saturating_mul(1_000_000).max(book.last + 1);
         book.last = event.id;
         let event = Arc::new(event);
         book.keep(Arc::clone(&event));
+        drop(book);
+        self.bell.ring();
         event
     }
 }
@@ -92,7 +113,7 @@ impl Book {
 impl HistoryReader {
     /// Returns the newest events, of one store if one is given, older than `before` if that is given.
     pub fn newest(&self, store: Option<&StoreId>, before: Option<i64>, most: usize) -> Remembered {
-        let book = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
+        let book = self.0.book.read().unwrap_or_else(PoisonError::into_inner);
         let empty = VecDeque::new();
         let all = match store {
             Some(store) => book.by_store.get(store).unwrap_or(&empty),
@@ -106,7 +127,7 @@ impl HistoryReader {
 
     /// Returns the events after a number, oldest first; none when some of them are forgotten already.
     pub fn since(&self, id: i64, most: usize) -> Option<Vec<Arc<Event>>> {
-        let book = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
+        let book = self.0.book.read().unwrap_or_else(PoisonError::into_inner);
         if id < book.forgotten {
             return None;
         }
@@ -116,7 +137,7 @@ impl HistoryReader {
 
     /// Returns the number of the newest event; 0 before the first.
     pub fn last(&self) -> i64 {
-        self.0.0.read().unwrap_or_else(PoisonError::into_inner).last
+        self.0.book.read().unwrap_or_else(PoisonError::into_inner).last
     }
 }
 
@@ -139,6 +160,18 @@ mod tests {
         history.resume(vec![Event { id: 9_000_000, ..event(9, "a") }], true);
         let ids: Vec<_> = [8, 9, 9, 20].map(|at| history.push(event(at, "a")).id).to_vec();
         assert_eq!(ids, [9_000_001, 9_000_002, 9_000_003, 20_000_000]);
+    }
+
+    #[test]
+    fn every_event_rings_once_and_what_an_earlier_process_left_does_not() {
+        let (bell, rung) = (Bell::default(), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+        let count = Arc::clone(&rung);
+        bell.listen(move || _ = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let history = History::new(bell);
+        history.resume(vec![event(1, "a")], true);
+        history.push(event(2, "a"));
+        history.push(event(3, "a"));
+        assert_eq!(rung.load(std::sync::atomic::Ordering::Relaxed), 2);
     }
 
     #[test]

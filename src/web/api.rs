@@ -43,6 +43,8 @@ pub struct Fleet {
     pub admission: Option<String>,
     /// Why the forge is not told what there is to tell, if it is not.
     pub forge: Option<String>,
+    /// Why what happens is not written into the journal, if it is not.
+    pub journal: Option<String>,
 }
 
 /// What `/api/v1/stores/<name>` answers.
@@ -102,6 +104,7 @@ impl Fleet {
             held_until,
             admission,
             forge,
+            journal,
         } = report.clone();
         let held_until = held_until.map(rfc3339);
         Self {
@@ -116,6 +119,7 @@ impl Fleet {
             held_until,
             admission,
             forge,
+            journal,
         }
     }
 }

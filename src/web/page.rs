@@ -96,6 +96,7 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
         held_until,
         admission,
         forge,
+        journal,
     } = fleet;
     if let Some(reason) = frozen {
         html.markup("<section class=\"banner bad\"><h2>Newer commits are not followed</h2><p>");
@@ -121,6 +122,10 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
     }
     if let Some(reason) = forge {
         html.markup("<section class=\"banner warn\"><h2>The forge is not told everything</h2><p>");
+        html.text(reason).markup("</p></section>\n");
+    }
+    if let Some(reason) = journal {
+        html.markup("<section class=\"banner warn\"><h2>The journal is not written</h2><p>");
         html.text(reason).markup("</p></section>\n");
     }
     if !problems.is_empty() {
