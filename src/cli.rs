@@ -3,6 +3,7 @@
 
 mod arguments;
 mod forge;
+mod journal;
 mod output;
 mod trust;
 mod workdir;
@@ -53,6 +54,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Plan(arguments) => runtime.block_on(plan(arguments)),
         Command::Render(arguments) => render(&arguments),
         Command::Acknowledge(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+        Command::Journal(command) => runtime.block_on(command.run()),
         Command::Schema { kind } => schema(kind),
     };
     // A fetch from a silent remote blocks its thread for up to its time-out: nobody waits for it.
@@ -90,7 +92,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let serving = tokio::spawn(web::serve(listener, router, when_stopped(stopped.clone())));
-    let (caps, journal) = (arguments.caps(), arguments.journal());
+    let (caps, journal) = (arguments.caps(), arguments.journal()?);
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
         source,

@@ -18,6 +18,7 @@ mod pulls;
 mod queue;
 mod runs;
 mod said;
+mod scribe;
 mod snapshots;
 mod source;
 mod telling;
@@ -38,6 +39,7 @@ use tracing::Instrument;
 
 use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings};
+use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::{Host, StoreId};
@@ -101,8 +103,8 @@ pub struct Settings {
     pub caps: Caps,
     /// The file that remembers which stores were deleted lately.
     pub removals: PathBuf,
-    /// The file of the journal.
-    pub journal: PathBuf,
+    /// The journal, not opened yet.
+    pub journal: Journal,
     /// What happens, for whoever shows it.
     pub history: History,
     /// What tells people outside how their commits fare.

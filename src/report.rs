@@ -43,7 +43,7 @@ pub use commit::{
 };
 pub use delivery::Delivery;
 pub use event::{Event, EventKind, Origin};
-pub use history::{EventsWanted, History, HistoryReader, Remembered};
+pub use history::{EventReader, EventsWanted, History, HistoryReader, Remembered, Sample};
 pub use origin::pull_request_in;
 pub use plan::{
     FieldChange, Lost, LostKind, ObjectAction, ObjectChange, PlanProblem, PlanReport, PlanVerdict,

@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::forge::ForgeArguments;
+use super::journal::{JournalArguments, JournalCommand};
 use super::trust::{AcknowledgeArguments, TrustArguments};
 use crate::cluster::ClusterSettings;
 use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
+use crate::journal::Journal;
 use crate::plan::Caps;
 use crate::probe::{ProbeAddress, ProbeSettings, Prober};
 use crate::report::{StepTimeout, StepTimeouts};
@@ -33,6 +35,9 @@ pub(super) enum Command {
     Plan(PlanArguments),
     /// Print a store's objects as YAML, rendered without a cluster.
     Render(RenderArguments),
+    /// Verify or export the journal: what happened, event by event.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Let a daemon that follows no rewritten history follow this commit.
     Acknowledge(AcknowledgeArguments),
     /// Print the JSON Schemas of store and fleet files, for editors.
@@ -100,6 +105,8 @@ pub(super) struct RunArguments {
     /// How many new stores may be made within any hour; further ones wait. Without it, any number.
     #[arg(long, env = "STOREKEEPER_MAX_NEW_STORES_PER_HOUR")]
     max_new_stores_per_hour: Option<usize>,
+    #[command(flatten)]
+    journal: JournalArguments,
     #[command(flatten)]
     trust: TrustArguments,
     #[command(flatten)]
@@ -272,8 +279,8 @@ impl RunArguments {
         })
     }
 
-    pub(super) fn journal(&self) -> PathBuf {
-        self.state_folder.join("journal.db")
+    pub(super) fn journal(&self) -> anyhow::Result<Journal> {
+        self.journal.journal(&self.state_folder)
     }
 
     pub(super) fn removals(&self) -> PathBuf {

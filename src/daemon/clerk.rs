@@ -1,7 +1,7 @@
 //! Keeps the journal and tells the forge what it shall show, beside the daemon: nothing that either of them does slows a run
 //! down, and what the forge was not told yet is told after a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::Chance;
+use super::scribe::Scribe;
 use crate::forge::{Forge, ForgeError};
-use crate::journal::{Journal, JournalError, Letter};
+use crate::journal::Letter;
 use crate::metrics::{Metrics, Told};
 use crate::names::COMMENT_MARKER;
 use crate::report::{Board, CommitReport, Delivery, Event};
@@ -29,13 +30,6 @@ const REFUSALS: u32 = 12;
 
 /// The most errands that are taken at once.
 const BATCH: usize = 512;
-
-/// How long notes of a commit that is in the journal wait for further ones: while a thousand stores come up, each of them
-/// moves several times a second, and what a restart would have missed it sees again.
-const NOTES_WAIT: Duration = Duration::from_millis(250);
-
-/// After so many commits the clerk forgets which ones it has written down, and writes the next note of each at once.
-const NOTED_MOST: usize = 1000;
 
 /// What the clerk does for the daemon.
 #[derive(Debug)]
@@ -80,7 +74,7 @@ impl Desk {
 
 /// What the clerk works with.
 pub(super) struct Clerk {
-    pub(super) journal: Option<Journal>,
+    pub(super) scribe: Scribe,
     pub(super) forge: Option<Forge>,
     pub(super) metrics: Metrics,
     pub(super) board: Board,
@@ -106,11 +100,6 @@ type Tried = (String, String, Result<(), ForgeError>);
 
 struct Work {
     clerk: Clerk,
-    /// What is to be written down of commits, and when.
-    notes: Vec<CommitReport>,
-    notes_due: Option<Instant>,
-    /// The commits that are in the journal already.
-    noted: BTreeSet<String>,
     waiting: BTreeMap<String, Waiting>,
     /// Under way: one at a time, because forges ask for that.
     trying: JoinSet<Tried>,
@@ -134,23 +123,28 @@ impl Clerk {
         let mut batch = Vec::new();
         loop {
             let now = Instant::now();
-            if work.notes_due.is_some_and(|due| due <= now) {
-                work.write_notes().await;
-            }
+            work.clerk.scribe.write_next(now);
             work.try_next(now);
             work.show();
-            let due = work.next_due().into_iter().chain(work.notes_due).min();
+            let due = work.next_due().into_iter().chain(work.clerk.scribe.next_due()).min();
             let due = due.map(tokio::time::Instant::from_std);
             tokio::select! {
                 count = errands.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
-                        return work.write_notes().await;
+                        return work.clerk.scribe.finish().await;
                     }
                     work.take(std::mem::take(&mut batch)).await;
                 }
                 Some(tried) = work.trying.join_next() => {
                     if let Ok(tried) = tried {
                         work.tried(tried).await;
+                    }
+                }
+                Some(written) = work.clerk.scribe.writing.join_next() => {
+                    if let Ok(written) = written
+                        && work.clerk.scribe.written(written)
+                    {
+                        work.resume().await;
                     }
                 }
                 () = super::sleep_until(due), if due.is_some() => {}
@@ -161,71 +155,33 @@ impl Clerk {
 
 impl Work {
     fn new(clerk: Clerk) -> Self {
-        Self {
-            clerk,
-            notes: Vec::new(),
-            notes_due: None,
-            noted: BTreeSet::new(),
-            waiting: BTreeMap::new(),
-            trying: JoinSet::new(),
-            pause: None,
-            failures: 0,
-        }
+        Self { clerk, waiting: BTreeMap::new(), trying: JoinSet::new(), pause: None, failures: 0 }
     }
 
-    /// Takes up what an earlier process was still to tell the forge.
+    /// Takes up what the journal has that the forge was not told.
     async fn resume(&mut self) {
-        let Some(journal) = &self.clerk.journal else { return };
-        let unsent = journal.unsent().await;
-        for Letter { name, content, since } in self.checked(unsent).unwrap_or_default() {
+        let unsent = self.clerk.scribe.journal().unsent().await;
+        let unsent = unsent.inspect_err(|error| tracing::warn!("failed to {error}")).unwrap_or_default();
+        for Letter { name, content, since } in unsent {
             // Written by another version: what is wanted is told again when it moves.
             let Ok(delivery) = serde_json::from_str(&content) else { continue };
-            self.waiting.insert(name, Waiting { delivery, content, since, not_before: None, failures: 0 });
+            let waiting = Waiting { delivery, content, since, not_before: None, failures: 0 };
+            self.waiting.entry(name).or_insert(waiting);
         }
     }
 
     async fn take(&mut self, errands: Vec<Errand>) {
-        let mut deliveries = Vec::new();
+        let (mut deliveries, now) = (Vec::new(), Instant::now());
         for errand in errands {
             match errand {
-                Errand::Note(commits) => self.collect(commits, Instant::now()),
+                Errand::Note(commits) => self.clerk.scribe.note(commits, now),
                 Errand::Tell(more) => deliveries.extend(more),
-                Errand::Record(event) => drop(event),
-                Errand::Keep(head, made, report) => {
-                    if let Some(journal) = &self.clerk.journal {
-                        let kept = journal.put_plan(&head, made, &report).await;
-                        self.checked(kept);
-                    }
-                }
+                Errand::Record(event) => self.clerk.scribe.record(event, now),
+                Errand::Keep(head, made, report) => self.clerk.scribe.keep(head, made, report, now),
             }
         }
         if !deliveries.is_empty() {
             self.accept(deliveries).await;
-        }
-    }
-
-    /// Collects notes of commits; that there is a new one is written down at once.
-    fn collect(&mut self, commits: Vec<CommitReport>, now: Instant) {
-        if self.noted.len() > NOTED_MOST {
-            self.noted.clear();
-        }
-        for commit in commits {
-            let wait = if self.noted.insert(commit.revision.clone()) { Duration::ZERO } else { NOTES_WAIT };
-            let due = now + wait;
-            self.notes_due = Some(self.notes_due.map_or(due, |earlier| earlier.min(due)));
-            match self.notes.iter_mut().find(|known| known.revision == commit.revision) {
-                Some(known) => known.absorb(commit),
-                None => self.notes.push(commit),
-            }
-        }
-    }
-
-    async fn write_notes(&mut self) {
-        self.notes_due = None;
-        let notes = std::mem::take(&mut self.notes);
-        if let Some(journal) = self.clerk.journal.as_ref().filter(|_| !notes.is_empty()) {
-            let noted = journal.note_commits(&notes).await;
-            self.checked(noted);
         }
     }
 
@@ -242,15 +198,8 @@ impl Work {
             .iter()
             .map(|(name, (_, content))| Letter { name: name.clone(), content: content.clone(), since })
             .collect();
-        let posted = match &self.clerk.journal {
-            Some(journal) => {
-                let posted = journal.post(&letters).await;
-                self.checked(posted)
-            }
-            None => None,
-        };
         // What can't be written down is told all the same; the forge takes it twice if need be.
-        let news = posted.unwrap_or_else(|| vec![true; letters.len()]);
+        let news = self.clerk.scribe.post(&letters).await;
         for ((name, (delivery, content)), is_news) in newest.into_iter().zip(news) {
             if is_news {
                 let waiting = Waiting { delivery, content, since, not_before: None, failures: 0 };
@@ -316,10 +265,7 @@ impl Work {
 
     async fn done(&mut self, name: &str, content: &str) {
         self.waiting.retain(|waiting, it| waiting != name || it.content != content);
-        if let Some(journal) = &self.clerk.journal {
-            let sent = journal.sent(name, content, (self.clerk.clock)()).await;
-            self.checked(sent);
-        }
+        self.clerk.scribe.sent(name, content).await;
     }
 
     /// The forge is well, and refuses this one: the others go on.
@@ -340,13 +286,11 @@ impl Work {
         }
         tracing::warn!(delivery = name, "failed to {error}; it is not told");
         self.waiting.remove(name);
-        if let Some(journal) = &self.clerk.journal {
-            let given_up = journal.give_up(name, content).await;
-            self.checked(given_up);
-        }
+        self.clerk.scribe.give_up(name, content).await;
     }
 
     fn show(&self) {
+        self.clerk.scribe.show();
         let oldest = self.waiting.values().map(|waiting| waiting.since).min();
         self.clerk.metrics.set_outbox(self.waiting.len(), oldest);
         if self.failures == 0 && self.clerk.board.reader().read(|picture| picture.fleet.forge.is_some()) {
@@ -361,16 +305,6 @@ impl Work {
         }
         let first = self.waiting.values().map(|waiting| waiting.not_before).min().flatten();
         first.max(self.pause)
-    }
-
-    /// Says what is wrong with the journal, and goes on.
-    fn checked<T>(&self, result: Result<T, JournalError>) -> Option<T> {
-        result
-            .inspect_err(|error| {
-                self.clerk.metrics.journal_failed();
-                tracing::error!("failed to {error}; nothing else waits for it");
-            })
-            .ok()
     }
 }
 
@@ -396,7 +330,7 @@ async fn tell(forge: &Forge, delivery: &Delivery) -> Result<(), ForgeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::scratch;
+    use crate::journal::{Journal, scratch};
     use crate::report::{CommitState, CommitStatus};
 
     fn status(words: &str) -> Vec<Delivery> {
@@ -405,14 +339,9 @@ mod tests {
     }
 
     fn work(journal: Journal) -> Work {
-        Work::new(Clerk {
-            journal: Some(journal),
-            forge: None,
-            metrics: Metrics::new(),
-            board: Board::default(),
-            clock: Arc::new(|| 7),
-            chance: Arc::new(|| 0.0),
-        })
+        let (metrics, board, clock) = (Metrics::new(), Board::default(), Arc::new(|| 7));
+        let scribe = Scribe::new(journal, Ok(()), metrics.clone(), board.clone(), clock.clone());
+        Work::new(Clerk { scribe, forge: None, metrics, board, clock, chance: Arc::new(|| 0.0) })
     }
 
     #[tokio::test]
@@ -420,7 +349,7 @@ mod tests {
         let (_folder, journal) = scratch().await;
         let mut before = work(journal);
         before.accept(status("one")).await;
-        let mut after = work(before.clerk.journal.take().unwrap());
+        let mut after = work(before.clerk.scribe.journal().clone());
         after.resume().await;
         let waiting: Vec<_> = after.waiting.values().map(|it| (it.content.clone(), it.since)).collect();
         assert_eq!(waiting, [(serde_json::to_string(&status("one")[0]).unwrap(), 7)]);

@@ -10,6 +10,7 @@ use tracing::Instrument;
 use super::chronicle::Chronicle;
 use super::clerk::Clerk;
 use super::pulls::{Planner, Scene};
+use super::scribe::{Scribe, log_head};
 use super::source::{PullHeads, SourceOptions};
 use super::verdicts::Verdicts;
 use super::{Chance, Daemon, PlanForks, Settings, incumbents};
@@ -17,7 +18,7 @@ use crate::forge::Forge;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::preview::Outlook;
-use crate::report::{Board, CommitBook, Plans};
+use crate::report::{Board, CommitBook, Event, EventKind, Plans};
 use crate::store::KnownFiles;
 
 /// How many commits that an earlier process left are taken up.
@@ -25,6 +26,9 @@ const COMMITS_RESUMED: i64 = 100;
 
 /// How many plans that an earlier process left are taken up.
 const PLANS_RESUMED: i64 = 200;
+
+/// How many events that an earlier process left are shown without asking the journal.
+const EVENTS_RESUMED: i64 = 20_000;
 
 /// What is told outside of commits and pull requests.
 #[derive(Clone)]
@@ -49,40 +53,67 @@ pub(super) async fn employ(
     metrics: &Metrics,
     chance: &Chance,
 ) -> (Verdicts, Chronicle, Option<String>, JoinHandle<()>) {
-    let journal = Journal::open(&settings.journal).await;
-    let commits = match &journal {
-        Ok(journal) => journal.commits(COMMITS_RESUMED).await,
-        Err(_) => Ok(Vec::new()),
-    };
-    let failed = |error: &JournalError| {
-        metrics.journal_failed();
-        tracing::error!(
-            "failed to {error}; stores go on, and what becomes of commits is remembered until the next start"
-        );
-    };
-    let journal = journal.inspect_err(&failed).ok();
     let Telling { forge, pages, own_statuses, forks: _, plans } = settings.telling.clone();
-    if let Some(journal) = &journal {
-        let kept = journal.plans(PLANS_RESUMED).await.inspect_err(&failed).unwrap_or_default();
-        // Written by another version: the next plan of the same pull request replaces it.
-        kept.iter().filter_map(|plan| serde_json::from_str(plan).ok()).for_each(|plan| plans.put(plan));
-    }
-    let commits = commits.inspect_err(&failed).unwrap_or_default();
-    let base = commits.iter().rev().find(|commit| commit.refused.is_none());
-    let base = base.map(|commit| commit.revision.clone());
-    board.update(|picture| picture.commits = CommitBook::resume(commits));
+    let (journal, clock) = (settings.journal.clone(), Arc::clone(&settings.surroundings.clock));
+    let opened = journal.open().await;
+    let mut chronicle = Vec::new();
+    let mut base = None;
+    let opened = match opened {
+        Ok(()) => {
+            log_head(&journal, "the journal is open").await;
+            resume(&journal, settings, board)
+                .await
+                .map(|(events, revision)| (chronicle, base) = (events, revision))
+        }
+        Err(error) => Err(error),
+    };
     let (desk, errands) = Clerk::desk(forge.is_some());
+    let scribe = Scribe::new(journal, opened, metrics.clone(), board.clone(), Arc::clone(&clock));
     let clerk = Clerk {
-        journal,
+        scribe,
         forge,
         metrics: metrics.clone(),
         board: board.clone(),
-        clock: Arc::clone(&settings.surroundings.clock),
+        clock,
         chance: Arc::clone(chance),
     };
     let working = tokio::spawn(clerk.work(errands).instrument(tracing::info_span!("clerk")));
-    let chronicle = Chronicle::new(settings.history.clone(), desk.clone(), plans.reader());
+    let told = chronicle;
+    let mut chronicle = Chronicle::new(settings.history.clone(), desk.clone(), plans.reader());
+    chronicle.resume(&told);
     (Verdicts { desk, pages, own_statuses, next_check: Some(Instant::now()) }, chronicle, base, working)
+}
+
+/// Takes up what an earlier process left in the journal. Returns what it told last of each store and of the fleet, the oldest
+/// first, and the commit that was in force.
+async fn resume(
+    journal: &Journal,
+    settings: &Settings,
+    board: &Board,
+) -> Result<(Vec<Event>, Option<String>), JournalError> {
+    for plan in journal.plans(PLANS_RESUMED).await? {
+        // Written by another version: the next plan of the same pull request replaces it.
+        if let Ok(plan) = serde_json::from_str(&plan) {
+            settings.telling.plans.put(plan);
+        }
+    }
+    let commits = journal.commits(COMMITS_RESUMED).await?;
+    let base = commits.iter().rev().find(|commit| commit.refused.is_none());
+    let base = base.map(|commit| commit.revision.clone());
+    board.update(|picture| picture.commits = CommitBook::resume(commits));
+    let (newest, is_all) = journal.newest(EVENTS_RESUMED).await?;
+    let mut told = journal.newest_by_store(&[EventKind::StateEntered, EventKind::Deleted]).await?;
+    let removals =
+        [EventKind::RemovalRefused, EventKind::FileChanged, EventKind::DeletionBegun, EventKind::Deleted];
+    told.extend(journal.newest_by_store(&removals).await?);
+    let fleet = [EventKind::CommitFollowed, EventKind::Frozen, EventKind::Thawed];
+    told.extend(journal.newest_of_fleet(&fleet).await?);
+    let followed = newest.iter().filter(|event| event.kind == EventKind::CommitFollowed);
+    told.extend(followed.cloned());
+    told.sort_by_key(|event| event.id);
+    told.dedup_by_key(|event| event.id);
+    settings.history.resume(newest, is_all);
+    Ok((told, base))
 }
 
 impl Daemon {

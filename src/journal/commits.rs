@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
-use super::{Journal, JournalError, database};
+use super::{Journal, JournalError, database, within};
 use crate::names::StoreId;
 use crate::report::{Change, CommitHead, CommitReport, CommitState, StoreVerdict};
 
@@ -13,12 +13,16 @@ impl Journal {
     /// Writes commits down as they are now, those that are not known yet as the newest ones, in this order. Verdicts on
     /// stores that are not given stay as they are.
     pub async fn note_commits(&self, commits: &[CommitReport]) -> Result<(), JournalError> {
-        let failed = database("write a commit into the journal");
-        let mut all = self.pool.begin().await.map_err(&failed)?;
-        for commit in commits {
-            note(&mut all, commit).await.map_err(&failed)?;
-        }
-        all.commit().await.map_err(&failed)
+        let _writing = self.0.writing.lock().await;
+        let pool = self.pool()?;
+        let written = async {
+            let mut all = pool.begin().await?;
+            for commit in commits {
+                note(&mut all, commit).await?;
+            }
+            all.commit().await
+        };
+        within("write a commit into the journal", written).await
     }
 
     /// Returns the newest commits, the oldest of them first.
@@ -26,13 +30,13 @@ impl Journal {
         let failed = database(READ);
         let newest =
             "SELECT revision, author, subject, seen, refused FROM commits ORDER BY position DESC LIMIT $1";
-        let rows = sqlx::query(newest).bind(most).fetch_all(&self.pool).await.map_err(&failed)?;
+        let rows = within(READ, sqlx::query(newest).bind(most).fetch_all(&self.pool()?)).await?;
         let mut commits = Vec::with_capacity(rows.len());
         for row in rows.iter().rev() {
             let (head, seen, refused) = commit(row).map_err(&failed)?;
             let verdicts = "SELECT store, change, state, reason, since FROM verdicts WHERE revision = $1";
             let verdicts = sqlx::query(verdicts).bind(head.revision.clone());
-            let verdicts = verdicts.fetch_all(&self.pool).await.map_err(&failed)?;
+            let verdicts = within(READ, verdicts.fetch_all(&self.pool()?)).await?;
             let stores = verdicts.iter().map(verdict).collect::<Result<_, _>>()?;
             commits.push(CommitReport::new(head, seen, refused, stores));
         }
@@ -40,20 +44,20 @@ impl Journal {
     }
 }
 
-async fn note(all: &mut Transaction<'_, Any>, commit: &CommitReport) -> Result<(), sqlx::Error> {
+pub(super) async fn note(all: &mut Transaction<'_, Any>, commit: &CommitReport) -> Result<(), sqlx::Error> {
     let CommitReport { revision, author, subject, seen, refused, stores, .. } = commit;
     let put = "INSERT INTO commits (revision, position, author, subject, seen, refused) \
                VALUES ($1, (SELECT COALESCE(MAX(position), 0) + 1 FROM commits), $2, $3, $4, $5) \
                ON CONFLICT (revision) DO UPDATE SET author = excluded.author, subject = excluded.subject, \
                seen = excluded.seen, refused = excluded.refused";
-    let put = sqlx::query(put).bind(revision.clone()).bind(author.clone()).bind(subject.clone());
-    put.bind(*seen).bind(refused.clone()).execute(&mut **all).await?;
+    let put = sqlx::query(put).bind(revision.clone()).bind(plain(author)).bind(plain(subject));
+    put.bind(*seen).bind(refused.as_deref().map(plain)).execute(&mut **all).await?;
     for (store, StoreVerdict { change, state, reason, since }) in stores {
         let put = "INSERT INTO verdicts (revision, store, change, state, reason, since) \
                    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (revision, store) DO UPDATE SET \
                    change = excluded.change, state = excluded.state, reason = excluded.reason, since = excluded.since";
         let put = sqlx::query(put).bind(revision.clone()).bind(store.to_string()).bind(word(change));
-        put.bind(word(state)).bind(reason.clone()).bind(*since).execute(&mut **all).await?;
+        put.bind(word(state)).bind(plain(reason)).bind(*since).execute(&mut **all).await?;
     }
     Ok(())
 }
@@ -73,6 +77,11 @@ fn verdict(row: &AnyRow) -> Result<(StoreId, StoreVerdict), JournalError> {
     let state: CommitState = read(&text("state")?).map_err(unclear)?;
     let since = row.try_get("since").map_err(&failed)?;
     Ok((store, StoreVerdict { change, state, reason: text("reason")?, since }))
+}
+
+/// PostgreSQL takes every text but one with a NUL in it.
+fn plain(text: &str) -> String {
+    text.replace('\0', "")
 }
 
 /// Writes one of a few values as the word that JSON has for it.

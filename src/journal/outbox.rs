@@ -1,10 +1,10 @@
 //! What a forge shall show, and what it was told last. What is wanted replaces what was wanted before under the same name, so
 //! a forge that was away for an hour is told the newest only.
 
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Row as _, Transaction};
 
-use super::{Journal, JournalError, database};
+use super::{Journal, JournalError, database, within};
 
 /// How long what a forge was told is remembered, in seconds, so that it is not told again.
 const REMEMBERED: i64 = 30 * 24 * 3600;
@@ -20,51 +20,100 @@ pub struct Letter {
     pub since: i64,
 }
 
+/// What could not be written down of a letter while the journal was away.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unposted {
+    /// What is wanted since then, if that changed.
+    pub wanted: Option<Letter>,
+    /// What the forge was told last, if it was told something.
+    pub sent: Option<String>,
+    /// What the forge refuses for good, if it does.
+    pub given_up: Option<String>,
+}
+
 impl Journal {
     /// Writes down what a forge shall show. Returns which of the letters say something that it was not told yet.
     pub async fn post(&self, letters: &[Letter]) -> Result<Vec<bool>, JournalError> {
-        let failed = database("write what the forge is to be told into the journal");
-        let mut all = self.pool.begin().await.map_err(&failed)?;
-        let mut news = Vec::with_capacity(letters.len());
-        for Letter { name, content, since } in letters {
-            let post = "INSERT INTO outbox (name, wanted, sent, since, attempts) VALUES ($1, $2, NULL, $3, 0) \
-                        ON CONFLICT (name) DO UPDATE SET wanted = excluded.wanted, since = excluded.since, attempts = 0 \
-                        RETURNING CASE WHEN sent = wanted THEN 1 ELSE 0 END AS told";
-            let post = sqlx::query(post).bind(name.clone()).bind(content.clone()).bind(*since);
-            let row = post.fetch_one(&mut *all).await.map_err(&failed)?;
-            news.push(row.try_get::<i64, _>("told").map_err(&failed)? == 0);
-        }
-        all.commit().await.map_err(&failed)?;
-        Ok(news)
+        let _writing = self.0.writing.lock().await;
+        let pool = self.pool()?;
+        let posted = async {
+            let mut all = pool.begin().await?;
+            let mut news = Vec::with_capacity(letters.len());
+            for letter in letters {
+                news.push(post(&mut all, letter).await?);
+            }
+            all.commit().await?;
+            Ok(news)
+        };
+        within("write what the forge is to be told into the journal", posted).await
     }
 
     /// Returns what the forge was not told yet, the oldest first.
     pub async fn unsent(&self) -> Result<Vec<Letter>, JournalError> {
-        let failed = database("read what the forge is to be told from the journal");
+        let act = "read what the forge is to be told from the journal";
         let unsent = "SELECT name, wanted, since FROM outbox WHERE sent IS NULL OR sent <> wanted ORDER BY since, name";
-        let rows = sqlx::query(unsent).fetch_all(&self.pool).await.map_err(&failed)?;
-        rows.iter().map(letter).collect::<Result<_, _>>().map_err(&failed)
+        let rows = within(act, sqlx::query(unsent).fetch_all(&self.pool()?)).await?;
+        rows.iter().map(letter).collect::<Result<_, _>>().map_err(database(act))
     }
 
     /// Notes that the forge was told. What is wanted since then stays to be sent.
     pub async fn sent(&self, name: &str, content: &str, now: i64) -> Result<(), JournalError> {
-        let failed = database("write what the forge was told into the journal");
-        let sent = sqlx::query("UPDATE outbox SET sent = $2 WHERE name = $1");
-        let sent = sent.bind(name.to_owned()).bind(content.to_owned());
-        sent.execute(&self.pool).await.map_err(&failed)?;
-        let trim =
-            sqlx::query("DELETE FROM outbox WHERE since < $1 AND sent = wanted").bind(now - REMEMBERED);
-        trim.execute(&self.pool).await.map_err(&failed)?;
-        Ok(())
+        let _writing = self.0.writing.lock().await;
+        let pool = self.pool()?;
+        let noted = async {
+            let mut all = pool.begin().await?;
+            sent(&mut all, name, content).await?;
+            let trim = sqlx::query("DELETE FROM outbox WHERE since < $1 AND sent = wanted");
+            trim.bind(now - REMEMBERED).execute(&mut *all).await?;
+            all.commit().await
+        };
+        within("write what the forge was told into the journal", noted).await
     }
 
     /// Gives up what the forge refuses for good.
-    pub async fn give_up(&self, name: &str, content: &str) -> Result<(), JournalError> {
-        let failed = database("write what the forge refuses into the journal");
+    pub async fn give_up_letter(&self, name: &str, content: &str) -> Result<(), JournalError> {
+        let _writing = self.0.writing.lock().await;
+        let pool = self.pool()?;
         let gone = sqlx::query("DELETE FROM outbox WHERE name = $1 AND wanted = $2");
-        gone.bind(name.to_owned()).bind(content.to_owned()).execute(&self.pool).await.map_err(&failed)?;
-        Ok(())
+        let gone = gone.bind(name.to_owned()).bind(content.to_owned()).execute(&pool);
+        within("write what the forge refuses into the journal", gone).await.map(|_| ())
     }
+}
+
+/// Writes down what became of a letter while the journal was away.
+pub(super) async fn catch_up(
+    all: &mut Transaction<'_, Any>,
+    name: &str,
+    unposted: &Unposted,
+) -> Result<(), sqlx::Error> {
+    let Unposted { wanted, sent: told, given_up } = unposted;
+    if let Some(letter) = wanted {
+        post(all, letter).await?;
+    }
+    if let Some(content) = told {
+        sent(all, name, content).await?;
+    }
+    if let Some(content) = given_up {
+        let gone = sqlx::query("DELETE FROM outbox WHERE name = $1 AND wanted = $2");
+        gone.bind(name.to_owned()).bind(content.clone()).execute(&mut **all).await?;
+    }
+    Ok(())
+}
+
+async fn post(all: &mut Transaction<'_, Any>, letter: &Letter) -> Result<bool, sqlx::Error> {
+    let Letter { name, content, since } = letter;
+    let post = "INSERT INTO outbox (name, wanted, sent, since, attempts) VALUES ($1, $2, NULL, $3, 0) \
+                ON CONFLICT (name) DO UPDATE SET wanted = excluded.wanted, since = excluded.since, attempts = 0 \
+                RETURNING CAST(CASE WHEN sent = wanted THEN 1 ELSE 0 END AS BIGINT) AS told";
+    let post = sqlx::query(post).bind(name.clone()).bind(content.clone()).bind(*since);
+    let row = post.fetch_one(&mut **all).await?;
+    Ok(row.try_get::<i64, _>("told")? == 0)
+}
+
+async fn sent(all: &mut Transaction<'_, Any>, name: &str, content: &str) -> Result<(), sqlx::Error> {
+    let sent = sqlx::query("UPDATE outbox SET sent = $2 WHERE name = $1");
+    sent.bind(name.to_owned()).bind(content.to_owned()).execute(&mut **all).await?;
+    Ok(())
 }
 
 fn letter(row: &AnyRow) -> Result<Letter, sqlx::Error> {
@@ -101,9 +150,9 @@ mod tests {
         journal.post(&[letter("a", "success", 2)]).await.unwrap();
         journal.sent("a", "pending", 3).await.unwrap();
         assert_eq!(journal.unsent().await.unwrap(), [letter("a", "success", 2)]);
-        journal.give_up("a", "pending").await.unwrap();
+        journal.give_up_letter("a", "pending").await.unwrap();
         assert_eq!(journal.unsent().await.unwrap().len(), 1, "another one was refused");
-        journal.give_up("a", "success").await.unwrap();
+        journal.give_up_letter("a", "success").await.unwrap();
         assert_eq!(journal.unsent().await.unwrap(), []);
     }
 

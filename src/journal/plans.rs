@@ -1,8 +1,8 @@
 //! What pull requests would do: the newest plan of each head commit, as JSON.
 
-use sqlx::Row as _;
+use sqlx::{Any, Row as _, Transaction};
 
-use super::{Journal, JournalError, database};
+use super::{Journal, JournalError, database, within};
 
 /// How many plans are kept.
 const PLANS_KEPT: i64 = 200;
@@ -10,23 +10,38 @@ const PLANS_KEPT: i64 = 200;
 impl Journal {
     /// Keeps a plan, in place of an earlier one of the same head commit.
     pub async fn put_plan(&self, head: &str, made: i64, report: &str) -> Result<(), JournalError> {
-        let failed = database("write a plan into the journal");
-        let put = "INSERT INTO plans (head, made, report) VALUES ($1, $2, $3) \
-                   ON CONFLICT (head) DO UPDATE SET made = excluded.made, report = excluded.report";
-        let put = sqlx::query(put).bind(head.to_owned()).bind(made).bind(report.to_owned());
-        put.execute(&self.pool).await.map_err(&failed)?;
-        let trim = "DELETE FROM plans WHERE head NOT IN (SELECT head FROM plans ORDER BY made DESC LIMIT $1)";
-        sqlx::query(trim).bind(PLANS_KEPT).execute(&self.pool).await.map_err(&failed)?;
-        Ok(())
+        let _writing = self.0.writing.lock().await;
+        let pool = self.pool()?;
+        let written = async {
+            let mut all = pool.begin().await?;
+            put(&mut all, head, made, report).await?;
+            all.commit().await
+        };
+        within("write a plan into the journal", written).await
     }
 
     /// Returns the newest plans, the oldest of them first.
     pub async fn plans(&self, most: i64) -> Result<Vec<String>, JournalError> {
-        let failed = database("read the plans in the journal");
+        let act = "read the plans in the journal";
         let rows = sqlx::query("SELECT report FROM plans ORDER BY made DESC LIMIT $1").bind(most);
-        let rows = rows.fetch_all(&self.pool).await.map_err(&failed)?;
-        rows.iter().rev().map(|row| row.try_get("report").map_err(&failed)).collect()
+        let rows = within(act, rows.fetch_all(&self.pool()?)).await?;
+        rows.iter().rev().map(|row| row.try_get("report").map_err(database(act))).collect()
     }
+}
+
+pub(super) async fn put(
+    all: &mut Transaction<'_, Any>,
+    head: &str,
+    made: i64,
+    report: &str,
+) -> Result<(), sqlx::Error> {
+    let put = "INSERT INTO plans (head, made, report) VALUES ($1, $2, $3) \
+               ON CONFLICT (head) DO UPDATE SET made = excluded.made, report = excluded.report";
+    let put = sqlx::query(put).bind(head.to_owned()).bind(made).bind(report.to_owned());
+    put.execute(&mut **all).await?;
+    let trim = "DELETE FROM plans WHERE head NOT IN (SELECT head FROM plans ORDER BY made DESC LIMIT $1)";
+    sqlx::query(trim).bind(PLANS_KEPT).execute(&mut **all).await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The newest events in memory: what the page, the API and its streams show without asking the journal. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Bell, Event};
+use super::{Bell, Event, StoreState};
 use crate::names::StoreId;
 
 /// How many events are remembered: with some 300 bytes each, a few megabytes.
@@ -40,6 +41,20 @@ pub struct EventsWanted {
     pub before: Option<i64>,
     /// The newest of them, and no more than so many.
     pub most: usize,
+}
+
+/// Reads events from where all of them are kept, newest first; an error is a whole sentence and comes within seconds.
+pub type EventReader = Arc<
+    dyn Fn(EventsWanted) -> Pin<Box<dyn Future<Output = Result<Vec<Event>, String>> + Send>> + Send + Sync,
+>;
+
+/// How many stores were in which state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// By state; a state that is missing had none.
+    pub stores: BTreeMap<StoreState, usize>,
 }
 
 /// Events, newest first, and whether memory has all of them that were asked for.
