@@ -286,7 +286,8 @@ impl Daemon {
     ) {
         let revision = after.revision.to_string();
         let followed = self.chronicle.followed.take();
-        let is_known = followed.as_deref() == Some(&revision);
+        let followed_before = followed.clone().or_else(|| before.map(|before| before.revision.to_string()));
+        let is_known = followed_before.as_deref() == Some(&revision);
         // What was in force can't be read any more, so what is new is what was never told of.
         let is_lost = before.is_none() && followed.is_some();
         self.chronicle.followed = followed;

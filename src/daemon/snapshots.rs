@@ -41,9 +41,14 @@ impl Daemon {
                 let (commit, stores) = (snapshot.revision.to_string(), snapshot.stores.len());
                 let before = self.snapshot.clone().or_else(|| arrival.before.clone());
                 self.note_commit(before.as_deref(), &snapshot, &arrival.info);
-                self.tell_commit(before.as_deref(), &snapshot, &arrival.info, signer);
+                self.tell_commit(
+                    before.or_else(|| arrival.good.clone()).as_deref(),
+                    &snapshot,
+                    &arrival.info,
+                    signer,
+                );
                 let touched = self.on_snapshot(snapshot);
-                let Arrival { fetched, read, info, forced, parsed, before: _ } = arrival;
+                let Arrival { fetched, read, info, forced, parsed, before: _, good: _ } = arrival;
                 let took = fetched.elapsed();
                 self.metrics.git_read(took);
                 tracing::info!(

@@ -99,6 +99,8 @@ pub(super) struct Arrival {
     pub(super) parsed: usize,
     /// At the first look, what an earlier process had in force last, if that can be read still.
     pub(super) before: Option<Arc<Snapshot>>,
+    /// The same by the mirror's word, where the journal does not tell.
+    pub(super) good: Option<Arc<Snapshot>>,
 }
 
 /// How the repository is followed.
@@ -303,12 +305,15 @@ impl Reading {
         }
         // First the older one: what it shares with the newer one is then known.
         let base = self.base.take().and_then(|base| self.read(mirror, &base).ok());
+        let is_first = before.is_none() && base.is_none();
+        let good = is_first.then(|| mirror.last_good().ok()?).flatten();
+        let good = good.and_then(|good| self.read(mirror, &good).ok());
         let snapshot = self.read(mirror, &head.commit).map_err(|reason| Frozen::by(&head.commit, reason))?;
         mirror.mark_good(&head.commit)?;
         self.trust.settle(&head.commit);
         let info = mirror.commit_info(&head.commit)?;
         let (read, parsed) = (fetched.elapsed(), self.known().parsed());
-        let arrival = Arrival { fetched, read, info, forced: head.forced, parsed, before: base };
+        let arrival = Arrival { fetched, read, info, forced: head.forced, parsed, before: base, good };
         Ok(Look::Snapshot { snapshot, arrival })
     }
 

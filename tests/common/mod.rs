@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod fake_fleet;
 pub mod policies;
+pub mod postgres;
 pub mod repository;
 pub mod shop;
 pub mod small_chart;
