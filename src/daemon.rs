@@ -5,6 +5,7 @@
 mod absent;
 mod admission;
 mod agenda;
+mod announcing;
 mod asking;
 mod checks;
 mod chronicle;
@@ -132,6 +133,7 @@ pub async fn run(
     let (sightings, sighted) = unbounded_channel();
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
     let (verdicts, chronicle, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
+    let chronicle = chronicle.announcing(announcing::begin(cluster.clone()));
     let Triggers { trigger: Trigger { look, .. }, looks, mut retries } = settings.triggers;
     let (mirror, known) = (Arc::default(), Arc::new(Mutex::new(KnownFiles::new(store::Limits::default()))));
     let follower = Follower {

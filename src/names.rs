@@ -19,6 +19,50 @@ pub const FLEET_FILE: &str = "storekeeper.yaml";
 /// that nobody owns.
 pub const FIELD_MANAGER: &str = "storekeeper";
 
+/// Says in Kubernetes Events which controller they come from.
+pub const EVENT_CONTROLLER: &str = "storekeeper";
+
+/// Says in Kubernetes Events which of our processes they come from, with the name of its source behind.
+pub const EVENT_INSTANCE_PREFIX: &str = "storekeeper-";
+
+/// What the names of our Kubernetes Events begin with; the API server makes the rest.
+pub const EVENT_NAME_PREFIX: &str = "storekeeper-";
+
+/// What our Kubernetes Events say that was done when what they tell happened.
+pub const EVENT_ACTION: &str = "Reconcile";
+
+/// The reasons of our Kubernetes Events, as kubectl lists them and alerts match them.
+pub mod event_reasons {
+    /// The store's namespace was made.
+    pub const NAMESPACE_MADE: &str = "NamespaceMade";
+    /// A step on the way to READY is done.
+    pub const STEP_DONE: &str = "StepDone";
+    /// The store waits for something before it is made.
+    pub const REQUESTED: &str = "Requested";
+    /// The store is on its way to READY.
+    pub const PROVISIONING: &str = "Provisioning";
+    /// The store is READY.
+    pub const READY: &str = "Ready";
+    /// A shopper can't buy in it any more.
+    pub const DEGRADED: &str = "Degraded";
+    /// Something of the store is wrong.
+    pub const FAILED: &str = "Failed";
+    /// The store's file is gone.
+    pub const DELETING: &str = "Deleting";
+    /// An object was put back.
+    pub const DRIFT_HEALED: &str = "DriftHealed";
+    /// Somebody undoes again and again what is put back.
+    pub const FIGHT_BEGUN: &str = "FightBegun";
+    /// Nobody does any more.
+    pub const FIGHT_ENDED: &str = "FightEnded";
+    /// The store's removal is refused.
+    pub const REMOVAL_REFUSED: &str = "RemovalRefused";
+    /// The store, or the fleet, is paused.
+    pub const PAUSED: &str = "Paused";
+    /// The pause is over.
+    pub const RESUMED: &str = "Resumed";
+}
+
 /// Says who manages an object, in the label that other tools read too. With [`LABEL_STORE`] it is half of the
 /// selector that finds what is ours.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";

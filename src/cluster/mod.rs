@@ -7,10 +7,12 @@
 //! - `apply`, `delete`, `lookup`: one verb each
 //! - `pace`: when requests are sent, and how many at once
 //! - `final_backup`: the Job before a store is deleted; `remains`: what holds a namespace that is being deleted
+//! - `announce`: Kubernetes Events of ours, for who uses kubectl
 //! - `symptoms`: why a store does not come up
 //! - `try_out`: what an apply would do; `volumes`: what a removal loses
 //! - `error`: why the API server did not do what was asked; `mask`: what its sentences must not show
 
+mod announce;
 mod apply;
 mod changes;
 mod delete;
@@ -45,6 +47,7 @@ use crate::manifest::{Fingerprint, Owner, Resource};
 use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
 use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 
+pub use announce::Announcement;
 pub use changes::Changes;
 pub use error::{ClusterError, RefusalCause};
 use index::Index;

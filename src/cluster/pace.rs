@@ -242,6 +242,13 @@ impl Pace {
         self.0.news.subscribe()
     }
 
+    /// Whether most places are free: then what nobody waits for may be sent.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.state();
+        let is_held = state.held.is_some_and(|(_, until)| until > Instant::now());
+        !is_held && self.0.room.available_permits() * 4 >= state.at_once * 3
+    }
+
     /// Returns for how long all requests together have had to wait until now.
     pub fn held(&self) -> Duration {
         self.state().held(Instant::now())

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Daemon;
+use super::announcing::Announcer;
 use super::clerk::Desk;
 use super::source::Frozen;
 use crate::git::CommitInfo;
@@ -43,6 +44,8 @@ pub(super) struct Chronicle {
     frozen: bool,
     /// Whether stores were looked for that went while nobody looked.
     looked_back: bool,
+    /// Where events go that kubectl shall show; none before there is a cluster.
+    announcer: Option<Announcer>,
 }
 
 /// The state of a store as it was told last.
@@ -117,7 +120,13 @@ impl Chronicle {
             followed: None,
             frozen: false,
             looked_back: false,
+            announcer: None,
         }
+    }
+
+    /// Has events shown by kubectl too.
+    pub(super) fn announcing(self, announcer: Announcer) -> Self {
+        Self { announcer: Some(announcer), ..self }
     }
 
     /// Takes up what an earlier process told, the oldest first.
@@ -132,6 +141,9 @@ impl Chronicle {
     pub(super) fn tell(&mut self, event: Event) {
         let event = self.history.push(Event { words: one_line(&event.words, WORDS_MAX), ..event });
         self.note(&event);
+        if let Some(announcer) = &self.announcer {
+            announcer.offer(&event);
+        }
         self.desk.record(event);
     }
 
