@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterSettings};
-use crate::daemon::{self, Settings, Trigger, Triggers};
+use crate::daemon::{self, Inside, Settings, Trigger, Triggers};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::StoreId;
@@ -31,7 +31,7 @@ use crate::preview::{self, Outlook};
 use crate::reconcile::{self, Past, Surroundings};
 use crate::report::{Bell, Board, History, PlanVerdict, Plans, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
-use crate::web::{self, WebState};
+use crate::web::{self, Inspector, Sources};
 
 use arguments::{Arguments, Command, PlanArguments, RenderArguments, RunArguments, SchemaKind};
 
@@ -76,23 +76,28 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         "storekeeper {} starts", env!("CARGO_PKG_VERSION")
     );
     let (bell, metrics) = (Bell::default(), Metrics::new());
-    let (board, history) = (Board::new(bell.clone()), History::new(bell));
+    let (board, history) = (Board::new(bell.clone()), History::new(bell.clone()));
     let (trigger, triggers) = Triggers::new();
     let plans = Plans::default();
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
-    let state = WebState {
+    let (caps, journal, inside) = (arguments.caps(), arguments.journal()?, Inside::default());
+    let sources = Sources {
         board: board.reader(),
         metrics: metrics.reader(),
         plans: plans.reader(),
+        history: history.reader(),
+        older: journal.reader(),
+        inspect: inspector(inside.clone()),
+        links: arguments.forge.links(&source.settings.url, &source.settings.branch),
         clock: seconds_now,
+        process: process_number(),
     };
-    let router = web::router(state, arguments.forge.deliveries(trigger.clone(), &metrics));
+    let router = web::router(sources, &bell, arguments.forge.deliveries(trigger.clone(), &metrics));
     let stopped = heed_signals(trigger)?;
     let when_stopped = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let serving = tokio::spawn(web::serve(listener, router, when_stopped(stopped.clone())));
-    let (caps, journal) = (arguments.caps(), arguments.journal()?);
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
         source,
@@ -107,11 +112,27 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         history,
         telling,
         triggers,
+        inside,
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     serving.await.context("stop serving")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets pages look into stores' namespaces.
+fn inspector(inside: Inside) -> Inspector {
+    Arc::new(move |store| {
+        let inside = inside.clone();
+        Box::pin(async move { inside.inspect(&store).await })
+    })
+}
+
+/// Makes a number that no other process has.
+fn process_number() -> u64 {
+    let mut bytes = [0; 8];
+    (surroundings().entropy)(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 /// Turns SIGTERM and SIGINT into the returned word to stop, and SIGHUP into a look and a try of everything that failed.

@@ -13,6 +13,7 @@ mod clerk;
 mod conclusions;
 mod exits;
 mod fights;
+mod inside;
 mod pace;
 mod planning;
 mod pulls;
@@ -56,6 +57,7 @@ pub use asking::AskingOptions;
 use chronicle::{Chronicle, Finding};
 use conclusions::Census;
 use fights::Fights;
+pub use inside::Inside;
 pub use pulls::PlanForks;
 use pulls::Scene;
 use queue::{Lane, Places, Queue, Urgency};
@@ -112,6 +114,8 @@ pub struct Settings {
     pub telling: Telling,
     /// What makes the daemon look and run out of turn.
     pub triggers: Triggers,
+    /// What is told of stores' namespaces.
+    pub inside: Inside,
 }
 
 /// Runs until `stop` resolves, then finishes or abandons what is under way.
@@ -130,6 +134,7 @@ pub async fn run(
         () = &mut stop => return Ok(()),
         cluster = connect => cluster?,
     };
+    settings.inside.open(cluster.clone());
     let (sightings, sighted) = unbounded_channel();
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
     let (verdicts, chronicle, base, clerk) = employ(&settings, &board, &metrics, &chance).await;

@@ -15,6 +15,7 @@ use prometheus::{
     TextEncoder,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::report::StoreState;
 use crate::trust::Problem;
@@ -179,7 +180,7 @@ pub struct Metrics(Arc<Series>);
 pub struct MetricsReader(Arc<Series>);
 
 /// The numbers people ask for first, under the names they have in the exposition.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Summary {
     /// Stores in READY.
     pub active_stores: i64,
@@ -194,7 +195,7 @@ pub struct Summary {
 }
 
 /// A distribution of durations, in seconds. The numbers are none until something was observed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DurationSummary {
     /// How many were observed.
     pub count: u64,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The API version of store and fleet files.
 pub const API_VERSION: &str = "storekeeper.dev/v1";
@@ -221,8 +222,9 @@ pub enum NameError {
 }
 
 /// Names a store: an RFC 1123 label of at most [`STORE_ID_MAX`] characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
+#[schema(value_type = String, example = "acme")]
 pub struct StoreId(String);
 
 impl StoreId {

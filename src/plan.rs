@@ -6,6 +6,7 @@
 mod admission;
 mod backup;
 mod immutable;
+pub mod inspection;
 mod inventory;
 mod leaving;
 mod quota;

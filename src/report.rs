@@ -11,6 +11,8 @@
 //! - `delivery`: everything that a forge is told
 //! - `plan`: what a change in git would do, and `plans` the newest of these
 //! - `event`: what happened, `history` the newest of it, and `origin` which pull request brought a commit
+//! - `statistics`: the last thirty days in numbers
+//! - `inspection`: what is inside a store's namespace
 //! - `board`: all of that in one picture, and `bell` rings when it changes
 //! - `moment`: times as they are written
 
@@ -20,6 +22,7 @@ mod commit;
 mod delivery;
 mod event;
 mod history;
+mod inspection;
 pub mod moment;
 mod origin;
 mod plan;
@@ -27,12 +30,14 @@ mod plans;
 mod probe;
 mod readiness;
 mod rollout;
+mod statistics;
 mod status;
 mod step;
 mod symptoms;
 mod verdict;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::names::StoreId;
 
@@ -44,6 +49,7 @@ pub use commit::{
 pub use delivery::Delivery;
 pub use event::{Event, EventKind, Origin};
 pub use history::{EventReader, EventsWanted, History, HistoryReader, Remembered, Sample};
+pub use inspection::{Health, Inspection, ObjectHealth, PodHealth, VersionReport, pod_health};
 pub use origin::pull_request_in;
 pub use plan::{
     FieldChange, Lost, LostKind, ObjectAction, ObjectChange, PlanProblem, PlanReport, PlanVerdict,
@@ -53,13 +59,14 @@ pub use plans::{Plans, PlansReader};
 pub use probe::{ProbeFailure, ProbeTarget, ProbeTargetError, Probed};
 pub use readiness::{Readiness, WORKLOAD_KINDS, Workload, workload};
 pub use rollout::{Version, failed_rollout, rolled_back, silent_rollout};
+pub use statistics::{DAYS, Day, Statistics};
 pub use status::{Annotation, CommitState, CommitStatus, DESCRIPTION_MAX, one_line};
 pub use step::{Step, StepTimeout, StepTimeoutError, StepTimeouts};
 pub use symptoms::{Symptom, explain, symptoms};
 pub use verdict::{Evidence, Verdict, judge};
 
 /// The state of a store, as people read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum StoreState {
     /// Git wants the store; nothing of it is in the cluster yet.
@@ -125,6 +132,8 @@ pub struct StoreReport {
     pub answered: Option<i64>,
     /// When it is deleted, while its file is gone and its grace period lasts.
     pub deletes_at: Option<i64>,
+    /// The commit that last changed what git wants of it.
+    pub origin: Option<Origin>,
 }
 
 /// What holds for the fleet as a whole.
@@ -154,6 +163,8 @@ pub struct FleetReport {
     pub forge: Option<String>,
     /// Why what happens is not written into the journal, if it is not.
     pub journal: Option<String>,
+    /// The domain under which stores without a host of their own answer.
+    pub domain: Option<String>,
 }
 
 impl StoreReport {
@@ -174,6 +185,7 @@ impl StoreReport {
             next_retry: None,
             answered: None,
             deletes_at: None,
+            origin: None,
         }
     }
 

@@ -1,116 +1,163 @@
-//! Shows the fleet over HTTP: a page, JSON, probes and metrics. Git is the only way in; nothing here can change
-//! anything, and the state it holds consists of readers.
+//! Shows the fleet over HTTP: pages, JSON, probes and metrics. Git is the only way in; nothing here can change anything, and
+//! the state it holds consists of readers.
+//!
+//! - `pages`: what people read, drawn on the server, and `live` keeps open pages up to date
+//! - `api`: what programs read
+//! - `select`: which stores a list shows, the same for both
+//! - `assets`, `badge`, `charts`, `links`: style sheet and script, pictures, ways to the forge
+//! - `escape`: no text becomes markup
+//! - `etag`, `problem`, `when`: what answers have in common
+//! - `serve`: the socket, with its limits
 
 mod api;
-mod commit;
-mod html;
-mod page;
-mod plan;
+mod assets;
+mod badge;
+mod charts;
+pub(crate) mod escape;
+mod etag;
+mod links;
+mod live;
+mod pages;
 mod problem;
+mod select;
 mod serve;
-mod store;
 mod when;
 
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::map_response;
-use axum::response::{Html, IntoResponse, Response};
+use axum::middleware::{Next, from_fn, map_response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use tokio::sync::watch;
+use tower_http::compression::CompressionLayer;
 
-use crate::metrics::{self, MetricsReader, Summary};
+use crate::metrics::{self, MetricsReader};
 use crate::names::{STORES_FOLDER, StoreId};
-use crate::report::{BoardReader, PlansReader};
+use crate::report::{Bell, BoardReader, EventReader, HistoryReader, Inspection, Picture, PlansReader};
 
-pub use api::{Fleet, Store, Stores};
+pub use api::{
+    Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, RunningVersion, Store,
+    StoreOutcome, Stores,
+};
+pub use links::{ForgePages, Links};
 pub use serve::serve;
 
+use api::ListCache;
 use problem::Problem;
 
-/// How many plans are listed.
-const LISTED_PLANS: usize = 100;
+/// Looks into a store's namespace; an error is a whole sentence.
+pub type Inspector =
+    Arc<dyn Fn(StoreId) -> Pin<Box<dyn Future<Output = Result<Inspection, String>> + Send>> + Send + Sync>;
 
-/// Everything that the web side knows. It can only read.
-#[derive(Debug, Clone)]
-pub struct WebState {
+/// Everything that the web side is told. It can only read.
+#[derive(Clone)]
+pub struct Sources {
     /// What is known of the fleet.
     pub board: BoardReader,
     /// What was counted and timed.
     pub metrics: MetricsReader,
     /// The newest plans of pull requests.
     pub plans: PlansReader,
-    /// Tells the time in seconds since 1970, for the ages on the page.
+    /// What happened lately.
+    pub history: HistoryReader,
+    /// What happened before that.
+    pub older: EventReader,
+    /// What is inside stores' namespaces.
+    pub inspect: Inspector,
+    /// Where people see the repository.
+    pub links: Option<Links>,
+    /// Tells the time in seconds since 1970, for the ages on pages.
     pub clock: fn() -> i64,
+    /// Tells this process from every other, for streams that go on after a restart.
+    pub process: u64,
 }
 
-/// Builds the read-only routes, which answer GET and HEAD only, beside those that somebody else answers for.
-pub fn router(state: WebState, others: Router) -> Router {
-    Router::new()
-        .route("/", get(show_page))
-        .route("/commits/{revision}", get(show_commit))
-        .route("/stores/{name}", get(show_store_page))
-        .route("/api/v1/stores", get(show_stores))
-        .route("/api/v1/stores/{name}", get(show_store))
-        .route("/plans", get(show_plans))
-        .route("/plans/{commit}", get(show_plan))
+/// What handlers share.
+#[derive(Clone)]
+struct WebState {
+    board: BoardReader,
+    metrics: MetricsReader,
+    plans: PlansReader,
+    history: HistoryReader,
+    older: EventReader,
+    inspect: Inspector,
+    links: Option<Links>,
+    clock: fn() -> i64,
+    process: u64,
+    changes: watch::Receiver<()>,
+    lists: ListCache,
+}
+
+impl Sources {
+    fn state(self, bell: &Bell) -> WebState {
+        let Self { board, metrics, plans, history, older, inspect, links, clock, process } = self;
+        let (rung, changes) = watch::channel(());
+        bell.listen(move || {
+            rung.send_replace(());
+        });
+        let lists = ListCache::default();
+        WebState { board, metrics, plans, history, older, inspect, links, clock, process, changes, lists }
+    }
+}
+
+impl WebState {
+    /// Names what there is to be seen: another version, another picture.
+    fn version(&self) -> String {
+        let (board, plans) = (self.board.read(Picture::version), self.plans.newest(1));
+        let plan = plans.first().map_or(0, |plan| plan.made);
+        format!("{:x}-{board}-{}-{plan}", self.process, self.history.last())
+    }
+}
+
+/// Builds the read-only routes, which answer GET and HEAD only, beside those that somebody else answers for. The bell rings
+/// when something moves.
+pub fn router(sources: Sources, bell: &Bell, others: Router) -> Router {
+    let pages = Router::new()
+        .route("/", get(pages::fleet::show))
+        .route("/new", get(pages::new::show))
+        .route("/api", get(pages::docs::show))
+        .route("/commits", get(pages::commit::list))
+        .route("/commits/{revision}", get(pages::commit::show))
+        .route("/stores/{name}", get(pages::store::show))
+        .route("/plans", get(pages::plan::list))
+        .route("/plans/{commit}", get(pages::plan::show))
+        .route("/badge/{name}", get(badge::badge))
+        .route("/live", get(live::live));
+    let machines = Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(show_readiness))
-        .route("/metrics", get(show_metrics))
-        .route("/metrics/summary", get(show_summary))
-        .with_state(state)
+        .route("/metrics", get(show_metrics));
+    pages
+        .merge(machines)
+        .merge(api::routes())
+        .merge(assets::routes())
+        .with_state(sources.state(bell))
         .merge(others)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn(readable))
+        .layer(CompressionLayer::new())
         .layer(map_response(protect))
 }
 
-async fn show_page(State(state): State<WebState>) -> Html<String> {
-    let now = (state.clock)();
-    Html(state.board.read(|picture| page::render(picture, now)))
-}
-
-async fn show_commit(
-    State(state): State<WebState>,
-    revision: Result<Path<String>, PathRejection>,
-) -> Result<Html<String>, Problem> {
-    let now = (state.clock)();
-    let Path(revision) = revision.map_err(|error| Problem::not_found(error.body_text()))?;
-    let page =
-        state.board.read(|picture| picture.commits.commit(&revision).map(|it| commit::render(it, now)));
-    page.map(Html).ok_or_else(|| {
-        Problem::not_found(
-            "nothing is known of this commit: it is not on the watched branch, came with a newer one in one push, or \
-             is older than the hundred that are remembered"
-                .to_owned(),
-        )
-    })
-}
-
-async fn show_store_page(
-    State(state): State<WebState>,
-    name: Result<Path<String>, PathRejection>,
-    uri: Uri,
-) -> Result<Html<String>, Problem> {
-    let id = store_id(name)?;
-    // Where the reader comes from, as commit statuses link it: hexadecimal digits, which no URL encodes.
-    let revision = uri.query().and_then(|query| query.split('&').find_map(|it| it.strip_prefix("revision=")));
-    let now = (state.clock)();
-    let page = state.board.read(|picture| store::render(picture, &id, revision, now));
-    page.map(Html).ok_or_else(|| unknown_store(&state, &id))
-}
-
-async fn show_stores(State(state): State<WebState>) -> Json<Stores> {
-    Json(state.board.read(Stores::of))
-}
-
-async fn show_store(
-    State(state): State<WebState>,
-    name: Result<Path<String>, PathRejection>,
-) -> Result<Json<Store>, Problem> {
-    let id = store_id(name)?;
-    let store = state.board.read(|picture| picture.stores.get(&id).map(Store::of));
-    store.map(Json).ok_or_else(|| unknown_store(&state, &id))
+/// Shows a problem as a page to whoever reads pages.
+async fn readable(request: Request, next: Next) -> Response {
+    let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let reads_pages = accepted.is_some_and(|accepted| accepted.contains("text/html"));
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let is_for_programs = path.starts_with("/api/v1") || path.starts_with("/hooks");
+    match response.extensions().get::<Problem>().cloned() {
+        Some(problem) if reads_pages && !is_for_programs => {
+            pages::problem(&problem, path.matches('/').count().saturating_sub(1))
+        }
+        _ => response,
+    }
 }
 
 fn store_id(name: Result<Path<String>, PathRejection>) -> Result<StoreId, Problem> {
@@ -127,37 +174,19 @@ fn unknown_store(state: &WebState, id: &StoreId) -> Problem {
     ))
 }
 
-async fn show_plans(State(state): State<WebState>) -> Html<String> {
-    let now = (state.clock)();
-    Html(plan::render_list(&state.plans.newest(LISTED_PLANS), now))
+fn unknown_commit() -> Problem {
+    Problem::not_found(
+        "nothing is known of this commit: it is not on the watched branch, came with a newer one in one push, or is older \
+         than the hundred that are remembered"
+            .to_owned(),
+    )
 }
 
-/// The plan of a commit: a page, or JSON for those who ask for it by the path or by what they accept.
-async fn show_plan(
-    State(state): State<WebState>,
-    commit: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let unknown = |detail: String| Problem::new(StatusCode::NOT_FOUND, detail);
-    let Path(name) = commit.map_err(|error| unknown(error.body_text()))?;
-    let (commit, by_path) = match name.strip_suffix(".json") {
-        Some(commit) => (commit, true),
-        None => (name.as_str(), false),
-    };
-    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let wants_json = by_path || accepted.contains("application/json") && !accepted.contains("text/html");
-    let plan = state.plans.get(commit).ok_or_else(|| {
-        unknown(format!(
-            "no plan is known of a commit `{commit}`: only those of the newest commits of pull requests are kept, and 7 \
-             digits name one that no other plan's commit begins with. /plans lists them"
-        ))
-    })?;
-    let vary = [(header::VARY, "accept")];
-    Ok(if wants_json {
-        (vary, Json(&*plan)).into_response()
-    } else {
-        (vary, Html(plan::render(&plan, (state.clock)()))).into_response()
-    })
+fn unknown_plan(commit: &str) -> Problem {
+    Problem::not_found(format!(
+        "no plan is known of a commit `{commit}`: only those of the newest commits of pull requests are kept, and 7 digits \
+         name one that no other plan's commit begins with. /plans lists them"
+    ))
 }
 
 async fn show_readiness(State(state): State<WebState>) -> (StatusCode, &'static str) {
@@ -172,13 +201,9 @@ async fn show_metrics(State(state): State<WebState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], state.metrics.encode())
 }
 
-async fn show_summary(State(state): State<WebState>) -> Json<Summary> {
-    Json(state.metrics.summary())
-}
-
 async fn unknown_path(uri: Uri) -> Problem {
-    let detail = format!("nothing is at {}; the page is at / and the stores at /api/v1/stores", uri.path());
-    Problem::new(StatusCode::NOT_FOUND, detail)
+    let path = uri.path();
+    Problem::not_found(format!("nothing is at {path}; the page is at / and the stores at /api/v1/stores"))
 }
 
 async fn unknown_method(method: Method) -> Problem {
@@ -188,10 +213,9 @@ async fn unknown_method(method: Method) -> Problem {
 
 /// Adds to every answer what keeps a browser from doing more with it than showing it.
 async fn protect(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY.clone());
+    let headers: &mut HeaderMap = response.headers_mut();
     let fixed: [(HeaderName, &'static str); 5] = [
-        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, assets::CONTENT_SECURITY_POLICY),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -200,5 +224,8 @@ async fn protect(mut response: Response) -> Response {
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // What a tag names is asked for again each time, and what has none is not kept.
+    let kept = if headers.contains_key(header::ETAG) { "no-cache" } else { "no-store" };
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(kept));
     response
 }

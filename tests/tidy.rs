@@ -35,7 +35,7 @@ const WITHIN_A_LAYER: [(&str, &str, &str); 9] = [
 const PURE: [&str; 7] = ["chart", "store", "manifest", "names", "plan", "report", "trust"];
 
 /// The dependencies that a pure module may use: they compute and touch nothing outside.
-const PURE_DEPENDENCIES: [&str; 13] = [
+const PURE_DEPENDENCIES: [&str; 14] = [
     "anstyle",
     "base64",
     "gotmpl",
@@ -49,6 +49,7 @@ const PURE_DEPENDENCIES: [&str; 13] = [
     "sha2",
     "ssh-key",
     "thiserror",
+    "utoipa",
 ];
 
 /// What a pure module may not have from the standard library.

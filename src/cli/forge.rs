@@ -13,6 +13,7 @@ use crate::git::{PullNames, RemoteUrl};
 use crate::hooks::{self, Hooks};
 use crate::metrics::Metrics;
 use crate::report::Plans;
+use crate::web::{ForgePages, Links};
 
 /// How the forge is told what becomes of commits and pull requests, and how it tells of pushes.
 #[derive(Debug, Args)]
@@ -24,6 +25,9 @@ pub(super) struct ForgeArguments {
     /// The base URL of its API; needed for gitea and for a forge of your own.
     #[arg(long, env = "STOREKEEPER_FORGE_API", requires = "forge")]
     forge_api: Option<String>,
+    /// Where people reach the forge, such as <https://git.example.com>; without it, as its API's URL says.
+    #[arg(long, env = "STOREKEEPER_FORGE_URL", requires = "forge", value_parser = parse_public_url)]
+    forge_url: Option<String>,
     /// The repository's name there, such as acme/stores; without it, as --repository says.
     #[arg(long, env = "STOREKEEPER_FORGE_REPOSITORY", requires = "forge")]
     forge_repository: Option<String>,
@@ -86,6 +90,22 @@ impl ForgeArguments {
             Forks::Maintainers => PlanForks::Maintainers,
         };
         Ok(Telling { forge, pages, own_statuses, forks, plans })
+    }
+
+    /// Where people see the repository: as the operator says, as the forge's API is found beside its pages, or as the URL that
+    /// is watched tells of itself.
+    pub(super) fn links(&self, repository: &RemoteUrl, branch: &str) -> Option<Links> {
+        let guessed = || Links::guess(&repository.to_string(), branch);
+        let Some(kind) = self.forge else { return guessed() };
+        let forge = match kind {
+            ForgeKind::GitHub => ForgePages::GitHub,
+            ForgeKind::GitLab => ForgePages::GitLab,
+            ForgeKind::Gitea => ForgePages::Gitea,
+            ForgeKind::Bitbucket => ForgePages::Bitbucket,
+        };
+        let name = self.forge_repository.clone().or_else(|| repository.name_on_forge())?;
+        let pages = kind.pages(self.forge_url.as_deref(), self.forge_api.as_deref())?;
+        Some(Links { forge, repository: format!("{pages}/{name}"), branch: branch.to_owned() })
     }
 
     /// The routes for deliveries of webhooks; none where none are taken.

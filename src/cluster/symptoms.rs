@@ -13,7 +13,7 @@ use super::mask::Mask;
 use super::{Cluster, ClusterError, bounded};
 use crate::manifest::ObjectKey;
 use crate::names::{LABEL_JOB_NAME, StoreId};
-use crate::report::{Step, Symptom, symptoms};
+use crate::report::{PodHealth, Step, Symptom, moment, pod_health, symptoms};
 
 /// How many objects one look reads at most. A store has a handful; whoever fills its namespace costs us no more.
 const MOST: u32 = 200;
@@ -40,6 +40,15 @@ impl Cluster {
         let (mut pods, mut events) = (values(pods.items), values(events.items));
         mask_messages(&mut pods, &mut events);
         Ok(symptoms(workloads, &pods, &events, since, &seconds))
+    }
+
+    /// Tells the pods of a store's namespace. One request.
+    pub async fn pods(&self, store: &StoreId) -> Result<Vec<PodHealth>, ClusterError> {
+        let namespace = store.namespace();
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &namespace);
+        let most = ListParams::default().limit(MOST);
+        let found = bounded(format!("list the pods in {namespace}"), pods.list(&most)).await?;
+        Ok(values(found.items).iter().map(|pod| pod_health(pod, &moment::seconds)).collect())
     }
 
     /// Reads the pods of a Job that are there still.

@@ -46,6 +46,8 @@ pub(super) struct Chronicle {
     looked_back: bool,
     /// Where events go that kubectl shall show; none before there is a cluster.
     announcer: Option<Announcer>,
+    /// The commit that last changed what git wants of each store.
+    changed_by: BTreeMap<StoreId, Origin>,
 }
 
 /// The state of a store as it was told last.
@@ -121,6 +123,7 @@ impl Chronicle {
             frozen: false,
             looked_back: false,
             announcer: None,
+            changed_by: BTreeMap::new(),
         }
     }
 
@@ -165,14 +168,18 @@ impl Chronicle {
                 self.told.insert(store.clone(), told);
             }
             (EventKind::RemovalRefused, Some(store)) => _ = self.refused.insert(store.clone()),
-            (EventKind::FileChanged, Some(store)) if *change != Some(Change::Removed) => {
-                self.refused.remove(store);
+            (EventKind::FileChanged, Some(store)) => {
+                if *change != Some(Change::Removed) {
+                    self.refused.remove(store);
+                }
+                self.changed_by.extend(origin.clone().map(|origin| (store.clone(), origin)));
             }
             (EventKind::DeletionBegun, Some(store)) => _ = self.refused.remove(store),
             (EventKind::Deleted, Some(store)) => {
                 self.refused.remove(store);
                 self.told.remove(store);
                 self.ways.remove(store);
+                self.changed_by.remove(store);
             }
             _ => {}
         }
@@ -183,6 +190,11 @@ impl Chronicle {
         if let Some(way) = self.ways.get_mut(store) {
             *way = Way::new(way.step, Instant::now());
         }
+    }
+
+    /// Returns the commit that last changed what git wants of a store.
+    pub(super) fn changed_by(&self, store: &StoreId) -> Option<&Origin> {
+        self.changed_by.get(store)
     }
 
     fn commit(&self, revision: &str) -> Option<&Origin> {
@@ -314,6 +326,13 @@ impl Daemon {
         };
         self.chronicle.tell(event(EventKind::CommitFollowed, None, &info.subject));
         let changed = changes(before, after);
+        self.board.update(|picture| {
+            for store in changed.keys() {
+                if let Some(report) = picture.stores.get_mut(store) {
+                    report.origin = Some(origin.clone());
+                }
+            }
+        });
         for (store, change) in changed {
             if is_lost && self.chronicle.told.contains_key(&store) {
                 continue;

@@ -340,7 +340,8 @@ mod tests {
 
     fn work(journal: Journal) -> Work {
         let (metrics, board, clock) = (Metrics::new(), Board::default(), Arc::new(|| 7));
-        let scribe = Scribe::new(journal, Ok(()), metrics.clone(), board.clone(), clock.clone());
+        let scribe =
+            Scribe::new((journal, Ok(())), metrics.clone(), board.clone(), History::default(), clock.clone());
         Work::new(Clerk { scribe, forge: None, metrics, board, clock, chance: Arc::new(|| 0.0) })
     }
 

@@ -192,11 +192,15 @@ impl Daemon {
         let (state, reason) =
             if problems.is_empty() { (state, reason) } else { (StoreState::Failed, problems) };
         let observed = self.context.cluster.observe(store);
+        let origin = self.chronicle.changed_by(store).cloned();
         let created = observed.namespace.and_then(|namespace| namespace.created);
         let (was, left, failed_anew) = self.board.update(|picture| {
             let was = picture.stores.get(store).map(|report| report.state);
             let report = picture.stores.get_or_insert_with(store, || StoreReport::new(store.clone(), now));
             report.created = created;
+            if report.origin.is_none() {
+                report.origin = origin;
+            }
             if let Some(inventory) = &observed.inventory {
                 report.url.clone_from(&inventory.url);
                 report.applied_revision =

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::journal::{Bundle, Journal, JournalError, Letter, Unposted};
 use crate::metrics::Metrics;
-use crate::report::{Board, CommitReport, Event, StoreState};
+use crate::report::{Board, CommitReport, Event, History, Sample, StoreState};
 
 /// How long notes wait for further ones: while a thousand stores come up, each of them moves several times a second, and what
 /// a restart would have missed it sees again.
@@ -50,6 +50,7 @@ pub(super) struct Scribe {
     journal: Journal,
     metrics: Metrics,
     board: Board,
+    history: History,
     clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// What is to be written down, the oldest first.
     events: VecDeque<Arc<Event>>,
@@ -72,16 +73,17 @@ pub(super) struct Scribe {
 impl Scribe {
     /// Makes a scribe. `opened` says how the first try to open the journal ended.
     pub(super) fn new(
-        journal: Journal,
-        opened: Result<(), JournalError>,
+        (journal, opened): (Journal, Result<(), JournalError>),
         metrics: Metrics,
         board: Board,
+        history: History,
         clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     ) -> Self {
         let mut scribe = Self {
             journal,
             metrics,
             board,
+            history,
             clock,
             events: VecDeque::new(),
             notes: Vec::new(),
@@ -297,7 +299,9 @@ impl Scribe {
         });
         self.next_sample = now + if sample.is_some() { SAMPLING } else { FIRST_PASS };
         if let Some(stores) = sample {
-            self.sample = Some(((self.clock)(), stores));
+            let at = (self.clock)();
+            self.history.sample(Sample { at, stores: stores.clone() });
+            self.sample = Some((at, stores));
             self.is_due(now);
         }
     }

@@ -224,6 +224,7 @@ impl Daemon {
         self.board.update(|picture| {
             picture.fleet.revision = Some(snapshot.revision.to_string());
             picture.fleet.problems = problems;
+            picture.fleet.domain = Some(snapshot.fleet.domain.to_string());
             for (id, entry) in &snapshot.stores {
                 if !picture.stores.contains_key(id) {
                     census.moves(None, Some(StoreState::Requested));

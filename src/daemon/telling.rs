@@ -18,7 +18,7 @@ use crate::forge::Forge;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::preview::Outlook;
-use crate::report::{Board, CommitBook, Event, EventKind, Plans};
+use crate::report::{Board, CommitBook, DAYS, Event, EventKind, Plans};
 use crate::store::KnownFiles;
 
 /// How many commits that an earlier process left are taken up.
@@ -68,7 +68,13 @@ pub(super) async fn employ(
         Err(error) => Err(error),
     };
     let (desk, errands) = Clerk::desk(forge.is_some());
-    let scribe = Scribe::new(journal, opened, metrics.clone(), board.clone(), Arc::clone(&clock));
+    let scribe = Scribe::new(
+        (journal, opened),
+        metrics.clone(),
+        board.clone(),
+        settings.history.clone(),
+        Arc::clone(&clock),
+    );
     let clerk = Clerk {
         scribe,
         forge,
@@ -106,6 +112,7 @@ async fn resume(
     let removals =
         [EventKind::RemovalRefused, EventKind::FileChanged, EventKind::DeletionBegun, EventKind::Deleted];
     told.extend(journal.newest_by_store(&removals).await?);
+    told.extend(journal.newest_by_store(&[EventKind::FileChanged]).await?);
     let fleet = [EventKind::CommitFollowed, EventKind::Frozen, EventKind::Thawed];
     told.extend(journal.newest_of_fleet(&fleet).await?);
     let followed = newest.iter().filter(|event| event.kind == EventKind::CommitFollowed);
@@ -113,6 +120,9 @@ async fn resume(
     told.sort_by_key(|event| event.id);
     told.dedup_by_key(|event| event.id);
     settings.history.resume(newest, is_all);
+    let since = (settings.surroundings.clock)() - DAYS * 86_400;
+    let entered = journal.events_of(&[EventKind::StateEntered], since).await?;
+    settings.history.resume_statistics(&entered, journal.samples(since).await?);
     Ok((told, base))
 }
 

@@ -49,6 +49,19 @@ impl ForgeKind {
         }
     }
 
+    /// Returns where people see the forge, without a slash at the end: where they are said to be, or beside its API.
+    pub fn pages(self, said: Option<&str>, api: Option<&str>) -> Option<String> {
+        let api = api.or(self.public_api()).map(|api| api.trim_end_matches('/'));
+        let beside = api.map(|api| match (self, api) {
+            (Self::GitHub, "https://api.github.com") => "https://github.com",
+            (Self::Bitbucket, "https://api.bitbucket.org/2.0") => "https://bitbucket.org",
+            // Enterprise Server has its API at /api/v3.
+            (Self::GitHub, own) => own.trim_end_matches("/api/v3"),
+            (_, own) => own.trim_end_matches(self.api_path().unwrap_or_default()),
+        });
+        said.or(beside).map(|pages| pages.trim_end_matches('/').to_owned())
+    }
+
     /// Returns where the public forge's API is.
     fn public_api(self) -> Option<&'static str> {
         match self {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::status::{CommitState, CommitStatus};
 use crate::names::{STATUS_ALL, StoreId, status_context};
@@ -23,7 +24,7 @@ const COMMITS_REMEMBERED: usize = 100;
 const STORES_NAMED: usize = 3;
 
 /// What a commit does to a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// No file named it before.

@@ -1,12 +1,13 @@
 //! What happened, event by event: the audit trail that the journal keeps and the page shows. Pure.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Change, Step, StoreState};
 use crate::names::StoreId;
 
 /// What kind of thing happened. Names are a promise: they stand in journals, exports and answers of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// A commit is in force.

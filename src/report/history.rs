@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::statistics::{Counted, Statistics};
 use super::{Bell, Event, StoreState};
 use crate::names::StoreId;
 
@@ -30,6 +31,7 @@ struct Book {
     last: i64,
     /// The number of the newest event that was forgotten here; older ones may be in the journal.
     forgotten: i64,
+    counted: Counted,
 }
 
 /// Which events are asked for.
@@ -90,12 +92,25 @@ impl History {
         }
     }
 
+    /// Takes up what the journal counts of the days before.
+    pub fn resume_statistics(&self, events: &[Event], samples: Vec<Sample>) {
+        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
+        events.iter().for_each(|event| book.counted.note(event));
+        samples.into_iter().for_each(|sample| book.counted.sample(sample));
+    }
+
+    /// Takes a sample up.
+    pub fn sample(&self, sample: Sample) {
+        self.book.write().unwrap_or_else(PoisonError::into_inner).counted.sample(sample);
+    }
+
     /// Numbers an event and remembers it.
     pub fn push(&self, mut event: Event) -> Arc<Event> {
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
         event.id = event.at.saturating_mul(1_000_000).max(book.last + 1);
         book.last = event.id;
         let event = Arc::new(event);
+        book.counted.note(&event);
         book.keep(Arc::clone(&event));
         drop(book);
         self.bell.ring();
@@ -148,6 +163,11 @@ impl HistoryReader {
         }
         let begin = book.events.partition_point(|event| event.id <= id);
         Some(book.events.range(begin..).take(most).map(Arc::clone).collect())
+    }
+
+    /// Tells the last thirty days, up to `now` in seconds since 1970.
+    pub fn statistics(&self, now: i64) -> Statistics {
+        self.0.book.read().unwrap_or_else(PoisonError::into_inner).counted.tell(now)
     }
 
     /// Returns the number of the newest event; 0 before the first.

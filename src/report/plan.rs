@@ -14,11 +14,12 @@ mod text;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::status::Annotation;
 
 /// A plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanReport {
     /// How it ends.
@@ -33,6 +34,7 @@ pub struct PlanReport {
     pub pull: Option<u64>,
     /// When it was made, in seconds since 1970; RFC 3339 in JSON.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub made: i64,
     /// Stores that would change, or that can't be planned, by name.
     pub stores: Vec<StorePlanReport>,
@@ -49,7 +51,7 @@ pub struct PlanReport {
 }
 
 /// How a plan ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PlanVerdict {
     /// Nothing would change.
@@ -63,7 +65,7 @@ pub enum PlanVerdict {
 }
 
 /// What a plan does not list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Truncated {
     /// Stores that would change too and were not tried on the API server.
@@ -73,7 +75,7 @@ pub struct Truncated {
 }
 
 /// Something wrong with a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanProblem {
     /// The file's path in the repository; empty when it is about the repository as a whole.
@@ -87,7 +89,7 @@ pub struct PlanProblem {
 }
 
 /// What would become of one store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorePlanReport {
     /// Its name.
@@ -111,7 +113,7 @@ pub struct StorePlanReport {
 }
 
 /// What would be done with a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum StoreAction {
     /// It would be made.
@@ -127,7 +129,7 @@ pub enum StoreAction {
 }
 
 /// What would be done to an object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectChange {
     /// What.
@@ -143,7 +145,7 @@ pub struct ObjectChange {
 }
 
 /// What would be done to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ObjectAction {
     /// It would be made.
@@ -159,7 +161,7 @@ pub enum ObjectAction {
 }
 
 /// A field that would change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldChange {
     /// Where it is, such as `spec.template.spec.containers[medusa].image`.
@@ -171,7 +173,7 @@ pub struct FieldChange {
 }
 
 /// What is lost for good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lost {
     /// What it is.
@@ -189,7 +191,7 @@ pub struct Lost {
 }
 
 /// What can be lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum LostKind {
     /// A namespace with everything in it.

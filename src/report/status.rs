@@ -1,12 +1,13 @@
 //! What is said on a forge about a commit and about a line of a file.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The longest description of a commit status in characters: GitHub refuses longer ones.
 pub const DESCRIPTION_MAX: usize = 140;
 
 /// How far a commit has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CommitState {
     /// It is being worked on.

@@ -1,163 +1,151 @@
-//! The shapes of `/api/v1`: a promise to other programs, so they are kept apart from the report's own types.
-//! Names are in camelCase as in Kubernetes; times are RFC 3339 in UTC; what is not known is null.
+//! `/api/v1`: JSON for everything that the pages show.
+//!
+//! - `shapes`: what is answered, a promise to other programs
+//! - `list`: stores, selected, in pages, packed once for all readers
+//! - `events`: what happened, in pages
+//! - `stream`: what changes, as it does
+//! - `document`: the description of all this in OpenAPI
 
-use serde::Serialize;
+mod document;
+pub(super) mod events;
+mod list;
+mod shapes;
+mod stream;
 
-use super::when::rfc3339;
-use crate::names::StoreId;
-use crate::report::{FleetReport, Picture, Step, StoreReport, StoreState};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 
-/// What `/api/v1/stores` answers.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Stores {
-    /// What holds for the fleet as a whole.
-    pub fleet: Fleet,
-    /// Its stores, by name.
-    pub stores: Vec<Store>,
+use super::problem::{Body, Problem};
+use super::{WebState, etag, store_id, unknown_store};
+use crate::metrics::Summary;
+use crate::report::PlanReport;
+
+pub use shapes::{
+    Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, RunningVersion, Store,
+    StoreOutcome, Stores,
+};
+
+pub(super) use document::{DOCUMENT, document};
+pub(super) use list::ListCache;
+
+/// How many commits and plans are listed.
+const LISTED: usize = 100;
+
+/// Builds the routes.
+pub(super) fn routes() -> Router<WebState> {
+    Router::new()
+        .route("/api/v1/fleet", get(fleet))
+        .route("/api/v1/stores", get(list::stores))
+        .route("/api/v1/stores/{name}", get(store))
+        .route("/api/v1/stores/{name}/inside", get(inside))
+        .route("/api/v1/stores/{name}/events", get(events::of_store))
+        .route("/api/v1/events", get(events::all))
+        .route("/api/v1/commits", get(commits))
+        .route("/api/v1/commits/{revision}", get(commit))
+        .route("/api/v1/plans", get(plans))
+        .route("/api/v1/plans/{commit}", get(plan))
+        .route("/api/v1/check", get(super::pages::new::check))
+        .route("/api/v1/openapi.json", get(async || Json(document())))
+        .route("/metrics/summary", get(summary))
+        .layer(from_fn(etag::tag))
+        .route("/api/v1/stream", get(stream::stream))
 }
 
-/// What holds for the fleet as a whole.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fleet {
-    /// The newest commit whose snapshot is in force.
-    pub revision: Option<String>,
-    /// Who signed that commit, when signatures are looked at.
-    pub signer: Option<String>,
-    /// Why that commit is not believed, though it is followed.
-    pub distrust: Option<String>,
-    /// Why newer commits are not followed, if they are not.
-    pub frozen: Option<String>,
-    /// Removals refused by the deletion budget, and what to do.
-    pub removals_refused: Option<String>,
-    /// Problems in files that name no store.
-    pub problems: Vec<String>,
-    /// Whether the first pass over all stores is finished.
-    pub ready: bool,
-    /// Why shops are not asked before they count as READY, if they are not.
-    pub not_asked: Option<String>,
-    /// Until when no request is sent because the API server asked for that.
-    pub held_until: Option<String>,
-    /// How many new stores the operator's caps keep waiting, and which cap, if any.
-    pub admission: Option<String>,
-    /// Why the forge is not told what there is to tell, if it is not.
-    pub forge: Option<String>,
-    /// Why what happens is not written into the journal, if it is not.
-    pub journal: Option<String>,
+/// Tells what holds for the fleet as a whole.
+#[utoipa::path(get, path = "/api/v1/fleet", tag = "fleet", responses((status = 200, body = Fleet)))]
+async fn fleet(State(state): State<WebState>) -> Json<Fleet> {
+    Json(state.board.read(|picture| Fleet::of(&picture.fleet)))
 }
 
-/// What `/api/v1/stores/<name>` answers.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Store {
-    /// The store's id.
-    pub name: StoreId,
-    /// The name that shoppers see.
-    pub display_name: Option<String>,
-    /// The state, in capitals.
-    pub state: StoreState,
-    /// The step on the way to READY that is not done: namespace, database, migration, api, storefront, ingress or
-    /// probe.
-    pub step: Option<Step>,
-    /// Why it is in that state.
-    pub reason: String,
-    /// Since when.
-    pub since: String,
-    /// Where shoppers find it.
-    pub url: Option<String>,
-    /// The commit that git wants it at.
-    pub revision: Option<String>,
-    /// The commit it was last applied at.
-    pub applied_revision: Option<String>,
-    /// When its namespace was made.
-    pub created: Option<String>,
-    /// The last error, kept until the store is READY again.
-    pub last_error: Option<String>,
-    /// When a failed run is tried again.
-    pub next_retry: Option<String>,
-    /// When the shop itself last answered as a shopper needs it.
-    pub answered: Option<String>,
-    /// When it is deleted, while its file is gone and its grace period lasts.
-    pub deletes_at: Option<String>,
+/// Tells where one store is.
+#[utoipa::path(
+    get, path = "/api/v1/stores/{name}", tag = "stores", params(("name" = String, Path, description = "The store's name")),
+    responses((status = 200, body = Store), (status = 404, description = "No such store", body = Body, content_type = "application/problem+json"))
+)]
+async fn store(
+    State(state): State<WebState>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Store>, Problem> {
+    let id = store_id(name)?;
+    let store = state.board.read(|picture| picture.stores.get(&id).map(Store::of));
+    store.map(Json).ok_or_else(|| unknown_store(&state, &id))
 }
 
-impl Stores {
-    /// Takes a picture over.
-    pub(super) fn of(picture: &Picture) -> Self {
-        let Picture { fleet, stores, .. } = picture;
-        Self { fleet: Fleet::of(fleet), stores: stores.values().map(Store::of).collect() }
+/// Tells what is inside a store's namespace now: versions, objects with health and drift, pods.
+#[utoipa::path(
+    get, path = "/api/v1/stores/{name}/inside", tag = "stores", params(("name" = String, Path, description = "The store's name")),
+    responses(
+        (status = 200, body = Inside),
+        (status = 404, description = "No such store", body = Body, content_type = "application/problem+json"),
+        (status = 503, description = "The cluster is not reached", body = Body, content_type = "application/problem+json"),
+    )
+)]
+async fn inside(
+    State(state): State<WebState>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Inside>, Problem> {
+    let id = store_id(name)?;
+    if !state.board.read(|picture| picture.stores.contains_key(&id)) {
+        return Err(unknown_store(&state, &id));
     }
+    let found = (state.inspect)(id).await;
+    let found = found.map_err(|reason| Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason))?;
+    Ok(Json(Inside::of(found)))
 }
 
-impl Fleet {
-    fn of(report: &FleetReport) -> Self {
-        let FleetReport {
-            revision,
-            signer,
-            distrust,
-            frozen,
-            removals_refused,
-            problems,
-            ready,
-            not_asked,
-            held_until,
-            admission,
-            forge,
-            journal,
-        } = report.clone();
-        let held_until = held_until.map(rfc3339);
-        Self {
-            revision,
-            signer,
-            distrust,
-            frozen,
-            removals_refused,
-            problems,
-            ready,
-            not_asked,
-            held_until,
-            admission,
-            forge,
-            journal,
-        }
-    }
+/// Lists the newest commits and what became of them.
+#[utoipa::path(get, path = "/api/v1/commits", tag = "commits", responses((status = 200, body = Commits)))]
+async fn commits(State(state): State<WebState>) -> Json<Commits> {
+    let newest = |picture: &crate::report::Picture| {
+        picture.commits.commits().take(LISTED).map(|commit| CommitVerdict::of(commit, false)).collect()
+    };
+    Json(Commits { commits: state.board.read(newest) })
 }
 
-impl Store {
-    /// Takes a report over.
-    pub(super) fn of(report: &StoreReport) -> Self {
-        let StoreReport {
-            name,
-            display_name,
-            state,
-            step,
-            reason,
-            since,
-            url,
-            revision,
-            applied_revision,
-            created,
-            last_error,
-            next_retry,
-            answered,
-            deletes_at,
-        } = report.clone();
-        Self {
-            name,
-            display_name,
-            state,
-            step,
-            reason,
-            since: rfc3339(since),
-            url,
-            revision,
-            applied_revision,
-            created: created.map(rfc3339),
-            last_error,
-            next_retry: next_retry.map(rfc3339),
-            answered: answered.map(rfc3339),
-            deletes_at: deletes_at.map(rfc3339),
-        }
-    }
+/// Tells what became of one commit, store by store.
+#[utoipa::path(
+    get, path = "/api/v1/commits/{revision}", tag = "commits", params(("revision" = String, Path, description = "The commit's id")),
+    responses((status = 200, body = CommitVerdict), (status = 404, description = "Nothing is known of it", body = Body, content_type = "application/problem+json"))
+)]
+async fn commit(
+    State(state): State<WebState>,
+    revision: Result<Path<String>, PathRejection>,
+) -> Result<Json<CommitVerdict>, Problem> {
+    let Path(revision) = revision.map_err(|error| Problem::not_found(error.body_text()))?;
+    let found = state
+        .board
+        .read(|picture| picture.commits.commit(&revision).map(|commit| CommitVerdict::of(commit, true)));
+    found.map(Json).ok_or_else(super::unknown_commit)
+}
+
+/// Lists the newest plans of pull requests, newest first.
+#[utoipa::path(get, path = "/api/v1/plans", tag = "plans", responses((status = 200, body = Vec<PlanReport>)))]
+async fn plans(State(state): State<WebState>) -> Response {
+    let plans = state.plans.newest(LISTED);
+    Json(plans.iter().map(|plan| &**plan).collect::<Vec<_>>()).into_response()
+}
+
+/// Tells what a commit of a pull request would do.
+#[utoipa::path(
+    get, path = "/api/v1/plans/{commit}", tag = "plans", params(("commit" = String, Path, description = "The commit's id, or at least 7 digits of it")),
+    responses((status = 200, body = PlanReport), (status = 404, description = "No plan is known of it", body = Body, content_type = "application/problem+json"))
+)]
+async fn plan(
+    State(state): State<WebState>,
+    commit: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path(commit) = commit.map_err(|error| Problem::not_found(error.body_text()))?;
+    let plan = state.plans.get(&commit).ok_or_else(|| super::unknown_plan(&commit))?;
+    Ok(Json(&*plan).into_response())
+}
+
+/// Tells the numbers that people ask for first.
+#[utoipa::path(get, path = "/metrics/summary", tag = "fleet", responses((status = 200, body = Summary)))]
+async fn summary(State(state): State<WebState>) -> Json<Summary> {
+    Json(state.metrics.summary())
 }
