@@ -132,7 +132,7 @@ pub(in crate::web) async fn show(
     let now = (state.clock)();
     let mut statistics = state.history.statistics(now);
     // Samples are taken now and then; where the stores are is known.
-    statistics.samples.push(Sample { at: now, stores: state.board.read(states) });
+    statistics.samples.push(Sample { at: now, stores: state.board.read(by_state) });
     let charts = charts::fleet(&statistics);
     let shell = Shell::new(page.title.clone(), 0, "fleet").live(shell_version);
     Ok(answer(&FleetPage { shell, page, question, sorts, states, is_empty, charts }))
@@ -143,11 +143,11 @@ pub(in crate::web) fn page(state: &WebState, question: &Question, now: i64) -> R
     let selector = question.selection().understand()?;
     let links = state.links.as_ref();
     let begin = (question.page() - 1) * PAGE;
-    let (fleet, shown, total, counts) = state.board.read(|picture| {
+    let (fleet, shown, total, counts, in_fleet) = state.board.read(|picture| {
         let found = selector.select(picture);
         let shown: Vec<StoreReport> =
             found.iter().skip(begin).take(PAGE).map(|store| (*store).clone()).collect();
-        (picture.fleet.clone(), shown, found.len(), count(picture, &selector))
+        (picture.fleet.clone(), shown, found.len(), count(picture, &selector), picture.stores.len())
     });
     let all: usize = counts.values().sum();
     let failed = counts.get(&StoreState::Failed).copied().unwrap_or(0);
@@ -171,7 +171,7 @@ pub(in crate::web) fn page(state: &WebState, question: &Question, now: i64) -> R
         shown: format!("{range}{}", plural(total, "store")),
         before,
         after,
-        empty: shown.is_empty().then(|| nothing(&fleet, all)),
+        empty: shown.is_empty().then(|| nothing(&fleet, in_fleet)),
     };
     let regions = BTreeMap::from([
         ("head", draw(&head)),
@@ -181,7 +181,7 @@ pub(in crate::web) fn page(state: &WebState, question: &Question, now: i64) -> R
     Ok(Page { title, regions, rows })
 }
 
-fn states(picture: &Picture) -> BTreeMap<StoreState, usize> {
+fn by_state(picture: &Picture) -> BTreeMap<StoreState, usize> {
     count(picture, &Selector::default())
 }
 
