@@ -64,6 +64,7 @@ fn marked(mark: &str) -> Picture {
         held_until: Some(1_760_000_005),
         admission: some("admission"),
         forge: Some(format!("3 to be told: {HOSTILE}")),
+        journal: Some("the disk is full".to_owned()),
     };
     picture(fleet, [store, other])
 }

@@ -82,6 +82,13 @@ pub(super) fn begin(html: &mut Html, title: std::fmt::Arguments<'_>) {
     html.markup("<body>\n");
 }
 
+fn warning(html: &mut Html, title: &'static str, reason: Option<&str>) {
+    if let Some(reason) = reason {
+        html.markup("<section class=\"banner warn\"><h2>").markup(title).markup("</h2><p>");
+        html.text(reason).markup("</p></section>\n");
+    }
+}
+
 /// Says above everything else what holds the whole fleet back.
 fn banners(html: &mut Html, fleet: &FleetReport) {
     let FleetReport {
@@ -120,14 +127,8 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
         html.markup("<section class=\"banner warn\"><h2>Removals are refused</h2><p>");
         html.text(reason).markup("</p></section>\n");
     }
-    if let Some(reason) = forge {
-        html.markup("<section class=\"banner warn\"><h2>The forge is not told everything</h2><p>");
-        html.text(reason).markup("</p></section>\n");
-    }
-    if let Some(reason) = journal {
-        html.markup("<section class=\"banner warn\"><h2>The journal is not written</h2><p>");
-        html.text(reason).markup("</p></section>\n");
-    }
+    warning(html, "The forge is not told everything", forge.as_deref());
+    warning(html, "The journal is not written", journal.as_deref());
     if !problems.is_empty() {
         html.markup("<section class=\"banner warn\"><h2>");
         html.text(plural(problems.len(), "problem")).markup(" in files that name no store</h2><ul>");
