@@ -222,13 +222,11 @@ impl Daemon {
             let state = state.as_str();
             tracing::warn!(store.id = %store, git.commit = commit, state, duration_ms, "{reason}");
         }
-        if let Some(left) = left {
-            if !failed_anew {
-                tracing::info!(
-                    store.id = %store, git.commit = wish.revision(), state = state.as_str(),
-                    was = left.as_str(), duration_ms, "{reason}"
-                );
-            }
+        if let Some(left) = left.filter(|_| !failed_anew) {
+            tracing::info!(
+                store.id = %store, git.commit = wish.revision(), state = state.as_str(),
+                was = left.as_str(), duration_ms, "{reason}"
+            );
         }
         let took = left.and_then(|_| self.count_transition(store, state));
         let was_ready = observed.inventory.as_ref().is_some_and(|inventory| inventory.was_ready());

@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::{Journal, JournalError, database, within};
+use crate::names::StoreId;
 use crate::report::Event;
 
 /// The hash that the first event of a journal follows.
@@ -140,7 +141,7 @@ fn follows(row: &AnyRow, before: &Head) -> Result<Result<(), Break>, JournalErro
     };
     let store: Option<String> = row.try_get("store").map_err(&failed)?;
     let is_shown = (event.id, event.at) == (number("id")?, at)
-        && event.store.as_ref().map(|store| store.as_str()) == store.as_deref()
+        && event.store.as_ref().map(StoreId::as_str) == store.as_deref()
         && event.kind.as_str() == text("kind")?;
     if !is_shown {
         return broken("the columns that it is found by are not what it says");

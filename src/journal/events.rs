@@ -13,6 +13,9 @@ use crate::report::{Event, EventKind, EventReader, EventsWanted, Sample, StoreSt
 
 const ACT: &str = "read what happened from the journal";
 
+/// How many columns an event has.
+const COLUMNS: usize = 7;
+
 /// How many events one statement writes.
 const ROWS: usize = 50;
 
@@ -103,18 +106,14 @@ impl Journal {
         let before = before.unwrap_or(i64::MAX);
         let most = i64::try_from(*most).unwrap_or(i64::MAX);
         let pool = self.pool()?;
-        let rows = match store {
-            Some(store) => {
-                let found =
-                    "SELECT content FROM events WHERE store = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-                let found = sqlx::query(found).bind(store.to_string()).bind(before).bind(most);
-                within(ACT, found.fetch_all(&pool)).await?
-            }
-            None => {
-                let found = "SELECT content FROM events WHERE id < $1 ORDER BY id DESC LIMIT $2";
-                within(ACT, sqlx::query(found).bind(before).bind(most).fetch_all(&pool)).await?
-            }
+        let found = if let Some(store) = store {
+            let found = "SELECT content FROM events WHERE store = $3 AND id < $1 ORDER BY id DESC LIMIT $2";
+            sqlx::query(found).bind(before).bind(most).bind(store.to_string())
+        } else {
+            let found = "SELECT content FROM events WHERE id < $1 ORDER BY id DESC LIMIT $2";
+            sqlx::query(found).bind(before).bind(most)
         };
+        let rows = within(ACT, found.fetch_all(&pool)).await?;
         read(&rows)
     }
 
@@ -202,9 +201,9 @@ pub(super) async fn append(all: &mut Transaction<'_, Any>, events: &[Arc<Event>]
     for chunk in news.chunks(ROWS) {
         let mut put = "INSERT INTO events (position, id, at, store, kind, content, hash) VALUES ".to_owned();
         for row in 0..chunk.len() {
-            let [a, b, c, d, e, f, g] = std::array::from_fn(|column| row * 7 + column + 1);
-            let comma = if row == 0 { "" } else { ", " };
-            let _ = write!(put, "{comma}(${a}, ${b}, ${c}, ${d}, ${e}, ${f}, ${g})");
+            let columns: Vec<_> =
+                (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
+            let _ = write!(put, "{}({})", if row == 0 { "" } else { ", " }, columns.join(", "));
         }
         let mut put = sqlx::query(AssertSqlSafe(put)).persistent(chunk.len() == ROWS);
         for event in chunk {
