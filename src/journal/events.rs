@@ -85,7 +85,9 @@ impl Journal {
             "SELECT content FROM events WHERE id IN \
              (SELECT MAX(id) FROM events WHERE store IS NOT NULL AND kind IN ({listed}) GROUP BY store) ORDER BY id"
         );
-        let rows = sqlx::query(AssertSqlSafe(newest)).fetch_all(&self.pool()?).await;
+        let pool = self.pool()?;
+        let newest = sqlx::query(AssertSqlSafe(newest));
+        let rows = within_time(ACT, LONG_PATIENCE, newest.fetch_all(&pool)).await?;
         read(&rows.map_err(database(ACT))?)
     }
 
@@ -151,7 +153,8 @@ impl Journal {
         let rows = rows.map_err(database(ACT))?;
         let Some(last) = rows.last() else { return Ok(None) };
         let last = last.try_get("position").map_err(database(ACT))?;
-        Ok(Some((read(&rows)?, last)))
+        let events: Vec<_> = rows.iter().map(event).collect::<Result<_, _>>()?;
+        Ok(Some((events, last)))
     }
 
     /// Returns how many stores were in which state since a time in seconds since 1970, the oldest first.
@@ -274,12 +277,25 @@ fn words(kinds: &[EventKind]) -> String {
     kinds.iter().map(|kind| format!("'{}'", kind.as_str())).collect::<Vec<_>>().join(", ")
 }
 
+/// Reads events for whoever shows them: one that can't be read, of a newer version or edited, hides no other.
 fn read(rows: &[AnyRow]) -> Result<Vec<Event>, JournalError> {
-    let failed = database(ACT);
-    let event = |row: &AnyRow| {
-        let content: String = row.try_get("content").map_err(&failed)?;
-        let event = serde_json::from_str(&content);
-        event.map_err(|error| JournalError::Content { act: ACT, reason: error.to_string() })
-    };
-    rows.iter().map(event).collect()
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        match event(row) {
+            Err(error @ JournalError::Content { .. }) => {
+                tracing::warn!("failed to {error}; the others are read")
+            }
+            event => events.push(event?),
+        }
+    }
+    Ok(events)
+}
+
+fn event(row: &AnyRow) -> Result<Event, JournalError> {
+    let content: String = row.try_get("content").map_err(database(ACT))?;
+    let event = serde_json::from_str(&content);
+    event.map_err(|error| JournalError::Content {
+        act: ACT,
+        reason: format!("an event can't be understood: {error}"),
+    })
 }
