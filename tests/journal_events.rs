@@ -128,9 +128,9 @@ fn a_restart_that_finds_everything_as_it_was_writes_nothing() {
         }
         until("the first pass is over", || (daemon.fleet()["ready"] == true).then_some(()));
         if kills {
-            daemon.kill()
+            daemon.kill();
         } else {
-            assert!(daemon.terminate().0.success())
+            assert!(daemon.terminate().0.success());
         }
         assert_eq!(events(&world), before);
     }

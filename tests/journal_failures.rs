@@ -99,19 +99,30 @@ fn a_locked_file_is_waited_for() {
     until_back(&world, &daemon, &["a", "b"], &[]);
 }
 
-#[test]
-fn a_file_that_is_overwritten_with_garbage_is_set_aside() {
+/// Overwrites the file with garbage from a byte on, while the daemon runs; the file is set aside and a new one begun.
+fn overwritten_from(begin: usize) {
     let (world, daemon) = World::with_ready(&["a"]);
     until_written(&world, "a", &[]);
-    let garbage = vec![b'x'; usize::try_from(fs::metadata(file(&world)).unwrap().len()).unwrap()];
-    fs::write(file(&world), &garbage).unwrap();
+    let mut bytes = fs::read(file(&world)).unwrap();
+    bytes[begin..].fill(b'x');
+    fs::write(file(&world), &bytes).unwrap();
     fs::write(file(&world).with_extension("db-wal"), b"").unwrap();
     world.write_store("b", "b");
     world.repository.push("b");
     world.until_state(&daemon, "b", "READY");
     until_written(&world, "b", &[]);
     until_back(&world, &daemon, &["b"], &[]);
-    assert_eq!(fs::read(file(&world).with_extension("broken")).unwrap()[..9], garbage[..9]);
+    assert!(file(&world).with_extension("broken").exists());
+}
+
+#[test]
+fn a_file_that_is_overwritten_with_garbage_is_set_aside() {
+    overwritten_from(0);
+}
+
+#[test]
+fn a_file_whose_pages_are_damaged_is_set_aside_though_it_can_be_opened() {
+    overwritten_from(100);
 }
 
 #[test]

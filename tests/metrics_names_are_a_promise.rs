@@ -30,7 +30,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 31);
+    assert_eq!(types.len(), 34);
 }
 
 #[test]
@@ -66,6 +66,8 @@ fn each_method_moves_its_own_series() {
     metrics.set_git_frozen(true);
     metrics.commit_distrusted(Problem::NotAMerge);
     metrics.set_git_observed_commit(1_760_000_000);
+    metrics.set_journal(true, 11);
+    metrics.journal_event_lost();
     metrics.set_removals_refused(7);
     metrics.set_removals_under_way(2, Some(1_760_000_009));
     metrics.drift_healed();
@@ -95,6 +97,9 @@ fn each_method_moves_its_own_series() {
         "storekeeper_git_frozen 1",
         "storekeeper_commits_distrusted_total{problem=\"not_a_merge\"} 1",
         "storekeeper_git_observed_commit_timestamp_seconds 1760000000",
+        "storekeeper_journal_up 1",
+        "storekeeper_journal_backlog 11",
+        "storekeeper_journal_events_lost_total 1",
         "storekeeper_removals_refused 7",
         "storekeeper_removals_under_way 2",
         "storekeeper_removal_oldest_timestamp_seconds 1760000009",

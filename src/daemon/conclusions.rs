@@ -42,11 +42,7 @@ impl Daemon {
                     }
                     _ => self.queue.succeeded(&store, quick),
                 }
-                if conclusion.done == Done::Deleted {
-                    tracing::info!(store.id = %store, "deletion of the namespace begun");
-                    let words = format!("the deletion of namespace {} was asked for", store.namespace());
-                    self.tell_of(EventKind::DeletionBegun, &store, Some(&wish), &words);
-                }
+                self.note_deletion(&store, &wish, conclusion.done);
                 let Conclusion { done: _, state, step, reason, ask, symptoms, leaving } = conclusion;
                 // Of a rollout that waits the version before is asked, which nothing has shaken.
                 let serves = matches!(state, Some(StoreState::Ready | StoreState::Degraded));
@@ -77,6 +73,14 @@ impl Daemon {
         }
         if matches!(wish, Wish::Absent { .. } | Wish::AbsentButKept { .. }) {
             self.plan_removals_soon();
+        }
+    }
+
+    fn note_deletion(&mut self, store: &StoreId, wish: &Wish, done: Done) {
+        if done == Done::Deleted {
+            tracing::info!(store.id = %store, "deletion of the namespace begun");
+            let words = format!("the deletion of namespace {} was asked for", store.namespace());
+            self.tell_of(EventKind::DeletionBegun, store, Some(wish), &words);
         }
     }
 
@@ -222,13 +226,11 @@ impl Daemon {
             let state = state.as_str();
             tracing::warn!(store.id = %store, git.commit = commit, state, duration_ms, "{reason}");
         }
-        if let Some(left) = left {
-            if !failed_anew {
-                tracing::info!(
-                    store.id = %store, git.commit = wish.revision(), state = state.as_str(),
-                    was = left.as_str(), duration_ms, "{reason}"
-                );
-            }
+        if let Some(left) = left.filter(|_| !failed_anew) {
+            tracing::info!(
+                store.id = %store, git.commit = wish.revision(), state = state.as_str(),
+                was = left.as_str(), duration_ms, "{reason}"
+            );
         }
         let took = left.and_then(|_| self.count_transition(store, state));
         let was_ready = observed.inventory.as_ref().is_some_and(|inventory| inventory.was_ready());

@@ -36,6 +36,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// How long the last try may take when the process ends.
+const LAST_TRY: Duration = Duration::from_millis(1500);
+
 /// How often it is written down how many stores are in which state.
 const SAMPLING: Duration = Duration::from_mins(15);
 
@@ -261,6 +264,11 @@ impl Scribe {
             Err(error) => error,
         };
         self.metrics.journal_failed();
+        if let JournalError::Content { .. } = error {
+            // Written by another version, or by somebody: the database is well.
+            tracing::error!("failed to {error}; nothing else waits for it");
+            return None;
+        }
         self.journal.give_up(&error);
         if self.failures == 0 {
             tracing::error!("failed to {error}; nothing else waits for it, and it is tried again");
@@ -318,8 +326,20 @@ impl Scribe {
         write.into_iter().chain([self.next_sample]).min()
     }
 
-    /// Writes down what is left, and says where the chain of events ends.
+    /// Writes down what is left, if that takes no longer than the process may, and says where the chain of events ends.
     pub(super) async fn finish(&mut self) {
+        let _ = tokio::time::timeout(LAST_TRY, self.write_all()).await;
+        if !self.events.is_empty() {
+            let events = self.events.len();
+            tracing::error!(
+                journal.lost = events,
+                "what happened last could not be written into the journal"
+            );
+        }
+        let _ = tokio::time::timeout(LAST_TRY, log_head(&self.journal, "the journal is closed")).await;
+    }
+
+    async fn write_all(&mut self) {
         let mut failed = false;
         loop {
             if self.writing.is_empty() {
@@ -333,13 +353,6 @@ impl Scribe {
                 self.written(written);
             }
         }
-        if !self.events.is_empty() {
-            tracing::error!(
-                events = self.events.len(),
-                "what happened last could not be written into the journal"
-            );
-        }
-        log_head(&self.journal, "the journal is closed").await;
     }
 }
 
@@ -352,5 +365,114 @@ pub(super) async fn log_head(journal: &Journal, what: &str) {
             journal.head = head.hash,
             "{what}"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::journal::{Keep, Place, scratch};
+    use crate::report::{CommitHead, CommitState, EventKind, StoreVerdict};
+
+    fn scribe(journal: Journal, opened: Result<(), JournalError>) -> Scribe {
+        Scribe::new(journal, opened, Metrics::new(), Board::default(), Arc::new(|| 7))
+    }
+
+    fn event(id: i64) -> Arc<Event> {
+        Arc::new(Event { id, ..Event::new(id, EventKind::Applied, None, "x") })
+    }
+
+    /// A scribe whose journal can't be opened until what is returned is removed.
+    async fn away() -> (tempfile::TempDir, std::path::PathBuf, Scribe) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        fs::create_dir(&path).unwrap();
+        let journal = Journal::new(Place::File(path.clone()), Keep::default());
+        let opened = journal.open().await;
+        assert!(opened.is_err());
+        (folder, path, scribe(journal, opened))
+    }
+
+    /// Waits for one try.
+    async fn try_once(scribe: &mut Scribe) -> bool {
+        scribe.begin();
+        let written = scribe.writing.join_next().await.unwrap().unwrap();
+        scribe.written(written)
+    }
+
+    fn gauge(scribe: &Scribe, line: &str) -> bool {
+        scribe.metrics.reader().encode().lines().any(|found| found == line)
+    }
+
+    #[tokio::test]
+    async fn what_waits_while_the_journal_is_away_has_an_end_and_what_is_lost_is_counted() {
+        let (_folder, path, mut scribe) = away().await;
+        let most = i64::try_from(BACKLOG_MOST).unwrap();
+        for id in 1..=most + 3 {
+            scribe.record(event(id), Instant::now());
+        }
+        scribe.show();
+        assert!(gauge(&scribe, "storekeeper_journal_events_lost_total 3"));
+        assert!(gauge(&scribe, &format!("storekeeper_journal_backlog {BACKLOG_MOST}")));
+        assert!(!try_once(&mut scribe).await, "it is away still");
+        assert!(gauge(&scribe, "storekeeper_journal_up 0"));
+        fs::remove_dir(path).unwrap();
+        assert!(try_once(&mut scribe).await, "it is back");
+        while !scribe.events.is_empty() {
+            try_once(&mut scribe).await;
+        }
+        let verified = scribe.journal.verify(None).await.unwrap();
+        assert_eq!((verified.events, verified.broken), (BACKLOG_MOST as u64, None));
+        assert_eq!(scribe.journal.newest(most).await.unwrap().0[0].id, 4, "the oldest are lost");
+        assert!(gauge(&scribe, "storekeeper_journal_up 1"));
+    }
+
+    #[tokio::test]
+    async fn what_became_of_commits_letters_and_plans_meanwhile_is_written_as_it_was_last() {
+        let (_folder, path, mut scribe) = away().await;
+        let note = |state| {
+            let change = crate::report::Change::Added;
+            let verdict = StoreVerdict { change, state, reason: String::new(), since: 7 };
+            let head = CommitHead { revision: "1a2b".to_owned(), ..CommitHead::default() };
+            CommitReport::new(head, 7, None, BTreeMap::from([("acme".parse().unwrap(), verdict)]))
+        };
+        let letter = |content: &str| Letter { name: "a".to_owned(), content: content.to_owned(), since: 7 };
+        scribe.note(vec![note(CommitState::Pending)], Instant::now());
+        assert_eq!(scribe.post(&[letter("pending")]).await, [true]);
+        scribe.sent("a", "pending").await;
+        scribe.keep("head".to_owned(), 1, "old".to_owned(), Instant::now());
+        // While a try is under way, newer ones come.
+        scribe.begin();
+        scribe.note(vec![note(CommitState::Success)], Instant::now());
+        assert_eq!(scribe.post(&[letter("success")]).await, [true]);
+        scribe.keep("head".to_owned(), 2, "new".to_owned(), Instant::now());
+        let failed = scribe.writing.join_next().await.unwrap().unwrap();
+        assert!(!scribe.written(failed));
+        fs::remove_dir(path).unwrap();
+        assert!(try_once(&mut scribe).await);
+        assert_eq!(scribe.journal.commits(9).await.unwrap(), [note(CommitState::Success)]);
+        assert_eq!(scribe.journal.plans(9).await.unwrap(), ["new"]);
+        assert_eq!(
+            scribe.journal.unsent().await.unwrap(),
+            [letter("success")],
+            "it was told `pending` alone"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_gathers_is_written_together_and_the_end_leaves_nothing() {
+        let (_folder, journal) = scratch().await;
+        let (mut scribe, now) = (scribe(journal, Ok(())), Instant::now());
+        scribe.record(event(1), now);
+        scribe.write_next(now);
+        assert!(scribe.writing.is_empty(), "further ones may come");
+        scribe.record(event(2), now);
+        scribe.write_next(now + GATHERING);
+        assert_eq!(scribe.writing.len(), 1);
+        scribe.record(event(3), now);
+        scribe.finish().await;
+        assert_eq!(scribe.journal.verify(None).await.unwrap().events, 3);
     }
 }

@@ -208,7 +208,7 @@ impl Daemon {
         let now = (self.context.surroundings.clock)();
         let was_there = |id: &StoreId| self.snapshot.as_ref().is_some_and(|it| it.stores.contains_key(id));
         let news: Vec<_> = self.board.reader().read(|picture| {
-            let is_news = |id: &&StoreId| !(was_there(id) && picture.stores.contains_key(*id));
+            let is_news = |id: &&StoreId| !(was_there(id) && picture.stores.contains_key(id));
             snapshot.stores.keys().filter(is_news).cloned().collect()
         });
         for id in news {

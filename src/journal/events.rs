@@ -13,6 +13,9 @@ use crate::report::{Event, EventKind, EventReader, EventsWanted, Sample, StoreSt
 
 const ACT: &str = "read what happened from the journal";
 
+/// How many columns an event has.
+const COLUMNS: usize = 7;
+
 /// How many events one statement writes.
 const ROWS: usize = 50;
 
@@ -82,7 +85,9 @@ impl Journal {
             "SELECT content FROM events WHERE id IN \
              (SELECT MAX(id) FROM events WHERE store IS NOT NULL AND kind IN ({listed}) GROUP BY store) ORDER BY id"
         );
-        let rows = sqlx::query(AssertSqlSafe(newest)).fetch_all(&self.pool()?).await;
+        let pool = self.pool()?;
+        let newest = sqlx::query(AssertSqlSafe(newest));
+        let rows = within_time(ACT, LONG_PATIENCE, newest.fetch_all(&pool)).await?;
         read(&rows.map_err(database(ACT))?)
     }
 
@@ -103,18 +108,14 @@ impl Journal {
         let before = before.unwrap_or(i64::MAX);
         let most = i64::try_from(*most).unwrap_or(i64::MAX);
         let pool = self.pool()?;
-        let rows = match store {
-            Some(store) => {
-                let found =
-                    "SELECT content FROM events WHERE store = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-                let found = sqlx::query(found).bind(store.to_string()).bind(before).bind(most);
-                within(ACT, found.fetch_all(&pool)).await?
-            }
-            None => {
-                let found = "SELECT content FROM events WHERE id < $1 ORDER BY id DESC LIMIT $2";
-                within(ACT, sqlx::query(found).bind(before).bind(most).fetch_all(&pool)).await?
-            }
+        let found = if let Some(store) = store {
+            let found = "SELECT content FROM events WHERE store = $3 AND id < $1 ORDER BY id DESC LIMIT $2";
+            sqlx::query(found).bind(before).bind(most).bind(store.to_string())
+        } else {
+            let found = "SELECT content FROM events WHERE id < $1 ORDER BY id DESC LIMIT $2";
+            sqlx::query(found).bind(before).bind(most)
         };
+        let rows = within(ACT, found.fetch_all(&pool)).await?;
         read(&rows)
     }
 
@@ -152,7 +153,8 @@ impl Journal {
         let rows = rows.map_err(database(ACT))?;
         let Some(last) = rows.last() else { return Ok(None) };
         let last = last.try_get("position").map_err(database(ACT))?;
-        Ok(Some((read(&rows)?, last)))
+        let events: Vec<_> = rows.iter().map(event).collect::<Result<_, _>>()?;
+        Ok(Some((events, last)))
     }
 
     /// Returns how many stores were in which state since a time in seconds since 1970, the oldest first.
@@ -202,9 +204,9 @@ pub(super) async fn append(all: &mut Transaction<'_, Any>, events: &[Arc<Event>]
     for chunk in news.chunks(ROWS) {
         let mut put = "INSERT INTO events (position, id, at, store, kind, content, hash) VALUES ".to_owned();
         for row in 0..chunk.len() {
-            let [a, b, c, d, e, f, g] = std::array::from_fn(|column| row * 7 + column + 1);
-            let comma = if row == 0 { "" } else { ", " };
-            let _ = write!(put, "{comma}(${a}, ${b}, ${c}, ${d}, ${e}, ${f}, ${g})");
+            let columns: Vec<_> =
+                (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
+            let _ = write!(put, "{}({})", if row == 0 { "" } else { ", " }, columns.join(", "));
         }
         let mut put = sqlx::query(AssertSqlSafe(put)).persistent(chunk.len() == ROWS);
         for event in chunk {
@@ -275,12 +277,25 @@ fn words(kinds: &[EventKind]) -> String {
     kinds.iter().map(|kind| format!("'{}'", kind.as_str())).collect::<Vec<_>>().join(", ")
 }
 
+/// Reads events for whoever shows them: one that can't be read, of a newer version or edited, hides no other.
 fn read(rows: &[AnyRow]) -> Result<Vec<Event>, JournalError> {
-    let failed = database(ACT);
-    let event = |row: &AnyRow| {
-        let content: String = row.try_get("content").map_err(&failed)?;
-        let event = serde_json::from_str(&content);
-        event.map_err(|error| JournalError::Content { act: ACT, reason: error.to_string() })
-    };
-    rows.iter().map(event).collect()
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        match event(row) {
+            Err(error @ JournalError::Content { .. }) => {
+                tracing::warn!("failed to {error}; the others are read")
+            }
+            event => events.push(event?),
+        }
+    }
+    Ok(events)
+}
+
+fn event(row: &AnyRow) -> Result<Event, JournalError> {
+    let content: String = row.try_get("content").map_err(database(ACT))?;
+    let event = serde_json::from_str(&content);
+    event.map_err(|error| JournalError::Content {
+        act: ACT,
+        reason: format!("an event can't be understood: {error}"),
+    })
 }

@@ -13,6 +13,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_of_store ON events (store, id);
 CREATE INDEX events_of_kind ON events (kind, at);
+CREATE INDEX events_by_kind_and_store ON events (kind, store, id);
 -- What the oldest event follows: the newest one that retention has removed. Empty until it has removed any.
 CREATE TABLE anchor (
     one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
