@@ -2,6 +2,7 @@
 //! place that reads the environment, the clock and the system's randomness.
 
 mod arguments;
+mod door;
 mod forge;
 mod output;
 mod trust;
@@ -16,7 +17,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::Parser;
 use include_dir::{Dir, include_dir};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -65,9 +65,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let source = arguments.source_options()?;
     let (asking, timeouts, removals) = (arguments.asking()?, arguments.timeouts(), arguments.removals());
-    let listener = TcpListener::bind(arguments.listen)
-        .await
-        .with_context(|| format!("listen on {}; choose another address with --listen", arguments.listen))?;
+    let listener = arguments.web.listener().await?;
     tracing::info!(
         address = %listener.local_addr().context("ask for the address listened on")?,
         repository = %source.settings.url, branch = %source.settings.branch, chart = chart.name(),
@@ -83,12 +81,18 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         plans: plans.reader(),
         clock: seconds_now,
     };
-    let router = web::router(state, arguments.forge.deliveries(trigger.clone(), &metrics));
+    metrics.show_stores(board.reader(), arguments.web.metrics_stores_max);
+    let door = arguments.web.door(metrics.door())?;
+    let inner = arguments.web.inner_listener().await?;
+    let inside = web::inner_router(&state);
+    let router = door.guard(web::router(state, arguments.forge.deliveries(trigger.clone(), &metrics)));
     let stopped = heed_signals(trigger)?;
     let when_stopped = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let serving = tokio::spawn(web::serve(listener, router, when_stopped(stopped.clone())));
+    let serving = tokio::spawn(web::serve(listener, router, door.clone(), when_stopped(stopped.clone())));
+    let serving_inside =
+        inner.map(|inner| tokio::spawn(web::serve(inner, inside, door, when_stopped(stopped.clone()))));
     let (caps, journal) = (arguments.caps(), arguments.journal());
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
@@ -106,6 +110,9 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     serving.await.context("stop serving")?;
+    if let Some(serving) = serving_inside {
+        serving.await.context("stop serving metrics")?;
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,11 +3,14 @@
 
 mod api;
 mod commit;
+mod door;
 mod html;
+mod inner;
 mod page;
 mod plan;
 mod problem;
 mod serve;
+mod stall;
 mod store;
 mod when;
 
@@ -24,6 +27,8 @@ use crate::names::{STORES_FOLDER, StoreId};
 use crate::report::{BoardReader, PlansReader};
 
 pub use api::{Fleet, Store, Stores};
+pub use door::{Door, DoorSettings, LoginSettings, READ_TOKEN_MIN, Visitor};
+pub use inner::inner_router;
 pub use serve::serve;
 
 use problem::Problem;
