@@ -5,6 +5,7 @@ mod arguments;
 mod door;
 mod forge;
 mod output;
+mod traces;
 mod trust;
 mod workdir;
 
@@ -33,6 +34,7 @@ use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, WebState};
 
 use arguments::{Arguments, Command, PlanArguments, RenderArguments, RunArguments, SchemaKind};
+use traces::Traces;
 
 /// The chart that every binary carries.
 static BUILT_IN_CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/charts/medusa-store");
@@ -61,7 +63,16 @@ pub fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
-    output::log_to_stderr(arguments.log_format);
+    let traces = Traces::from_environment()?;
+    output::log_to_stderr(arguments.log_format, traces.as_ref());
+    let result = run_until_stopped(arguments).await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    result
+}
+
+async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let source = arguments.source_options()?;
     let (asking, timeouts, removals) = (arguments.asking()?, arguments.timeouts(), arguments.removals());
@@ -137,7 +148,7 @@ fn heed_signals(trigger: Trigger) -> anyhow::Result<watch::Receiver<bool>> {
 }
 
 async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
-    output::log_to_stderr(arguments.log_format);
+    output::log_to_stderr(arguments.log_format, None);
     let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let settings: ClusterSettings = arguments.cluster.settings()?;
     let source = settings.source.clone();

@@ -12,6 +12,7 @@ use super::trust::{AcknowledgeArguments, TrustArguments};
 use crate::cluster::ClusterSettings;
 use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
+use crate::metrics::Metrics;
 use crate::plan::Caps;
 use crate::probe::{ProbeAddress, ProbeSettings, Prober};
 use crate::report::{StepTimeout, StepTimeouts};
@@ -216,6 +217,7 @@ impl ClusterArguments {
             context: self.context,
             source,
             requests_at_once: self.max_requests_in_flight,
+            metrics: Metrics::new(),
         })
     }
 }

@@ -246,7 +246,7 @@ mod tests {
         };
         let client = Client::new(service_fn(answer), "default");
         Cluster {
-            pace: Pace::new(1),
+            pace: Pace::new(1, Metrics::new()),
             source: "shops".parse().unwrap(),
             kinds: Arc::new(Kinds::discover(client.clone()).await.unwrap()),
             index: Arc::new(Index::new(Changes::default())),

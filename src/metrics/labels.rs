@@ -206,16 +206,19 @@ labels! {
 }
 
 impl Route {
-    /// Tells what lies at a path.
+    /// Tells what lies at a path. Probes and hooks are let through where others are not, so they are told by the whole of it.
     pub fn of(path: &str) -> Self {
-        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        if matches!(path, "/healthz" | "/readyz") {
+            return Self::Probe;
+        }
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
         match first {
             "" | "stores" | "commits" | "plans" | "new" => Self::Page,
             "api" => Self::Api,
             "badge" => Self::Badge,
             "metrics" => Self::Metrics,
-            "healthz" | "readyz" => Self::Probe,
-            "hooks" => Self::Hook,
+            "hooks" if !rest.is_empty() && !rest.contains('/') => Self::Hook,
             _ => Self::Other,
         }
     }

@@ -179,7 +179,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let endless = get(async || std::future::pending::<()>().await);
-        let router = Router::new().route("/", get(async || "hello")).route("/endless", endless);
+        let router = Router::new()
+            .route("/", get(async || "hello"))
+            .route("/endless", endless)
+            .route("/events", get(async || events(Duration::from_millis(20), "data: x\n\n".to_owned())))
+            .route("/flood", get(async || events(Duration::ZERO, "x".repeat(1 << 20))));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
@@ -187,6 +191,15 @@ mod tests {
         let door = door();
         let router = door.guard(router);
         (address, stop, tokio::spawn(serve_within(limits, listener, router, door, shutdown)))
+    }
+
+    /// A stream of changes that never ends.
+    fn events(every: Duration, event: String) -> impl axum::response::IntoResponse {
+        let events = futures::stream::unfold(event, move |event| async move {
+            sleep(every).await;
+            Some((Ok::<_, std::io::Error>(event.clone()), event))
+        });
+        ([("content-type", "text/event-stream")], axum::body::Body::from_stream(events))
     }
 
     /// Connects and sends this; the blocking client runs beside the server's own threads.
@@ -224,6 +237,58 @@ mod tests {
     async fn a_connection_past_its_age_is_cut_off_even_while_it_is_answered() {
         let (address, _stop, _server) = start(Limits { age: SHORT, drain: SHORT, ..PATIENT }).await;
         assert_eq!(rest(&mut send(address, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")), "");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_outlives_the_age_of_connections_and_ends_when_the_server_stops() {
+        let (address, stop, server) = start(Limits { age: SHORT, drain: SHORT, ..PATIENT }).await;
+        let mut stream = send(address, "GET /events HTTP/1.1\r\nhost: x\r\n\r\n");
+        let begun = std::time::Instant::now();
+        let mut bytes = [0; 512];
+        while begun.elapsed() < 4 * SHORT {
+            assert!(stream.read(&mut bytes).unwrap() > 0, "it was cut after {:?}", begun.elapsed());
+        }
+        stop.send(()).unwrap();
+        assert!(rest(&mut stream).ends_with("0\r\n\r\n"), "it ends as a whole answer does");
+        timeout(Duration::from_secs(10), server).await.expect("the server ends").unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_takes_nothing_of_its_stream_is_cut_off() {
+        let (address, _stop, _server) = start(Limits { connections: 1, stall: SHORT, ..PATIENT }).await;
+        let mut lazy = send(address, "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n");
+        // Its place is free again though it is still there.
+        let mut next = send(address, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        assert!(rest(&mut next).ends_with("hello"));
+        lazy.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut bytes = Vec::new();
+        let _ = lazy.read_to_end(&mut bytes);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_holds_so_many_connections_and_no_more() {
+        let (address, _stop, _server) = start(Limits { connections: 256, ..PATIENT }).await;
+        let mut held: Vec<_> = (0..64).map(|_| send(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n")).collect();
+        for stream in &mut held {
+            stream.read_exact(&mut [0; 15]).unwrap();
+        }
+        let mut further = TcpStream::connect(address).unwrap();
+        further.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(rest(&mut further), "", "it is closed without a word");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_head_with_too_much_in_it_is_refused() {
+        let (address, _stop, _server) = start(PATIENT).await;
+        let ask = |headers: usize, bytes: usize| {
+            let many = "a: b\r\n".repeat(headers);
+            let long = "x".repeat(bytes);
+            let head = format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{many}c: {long}\r\n\r\n");
+            rest(&mut send(address, &head)).lines().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(ask(97, 0), "HTTP/1.1 200 OK");
+        assert!(ask(98, 0).contains("431"));
+        assert!(ask(0, HEAD_MAX).contains("431"));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,7 @@ async fn a_client_that_asks_too_often_is_told_when_to_come_again_and_probes_and_
         assert_eq!(ask(&door, "192.0.2.1", get_of("/healthz")).await.status(), StatusCode::OK);
     }
     // Behind a proxy each client has a rate of its own.
-    let through = |client| get_of("/api/v1/seen").header("x-forwarded-for", client);
+    let through = |client: &str| get_of("/api/v1/seen").header("x-forwarded-for", client);
     for client in 1..20 {
         let client = format!("192.0.2.{}", client + 100);
         let answer = ask(&door, "10.0.0.1", through(&client)).await;
@@ -102,7 +102,18 @@ async fn who_has_no_login_reads_nothing_but_probes_and_is_told_how() {
     std::fs::write(&path, "a-token-of-20-bytes!").unwrap();
     let login = LoginSettings { token_file: Some(path), header: Some("x-forwarded-user".parse().unwrap()) };
     let door = Door::new(DoorSettings { login, rate_per_client: None, ..settings() });
-    for path in ["/", "/api/v1/seen", "/metrics", "/nothing", "/healthz2", "//healthz", "/hooks2"] {
+    for path in [
+        "/",
+        "/api/v1/seen",
+        "/metrics",
+        "/nothing",
+        "/healthz2",
+        "//healthz",
+        "/healthz/x",
+        "/hooks",
+        "/hooks/a/b",
+        "/hooks2",
+    ] {
         let answer = ask(&door, "192.0.2.1", get_of(path)).await;
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
         assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"storekeeper\"");
