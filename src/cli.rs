@@ -4,6 +4,7 @@
 mod arguments;
 mod door;
 mod forge;
+mod lines;
 mod output;
 mod traces;
 mod trust;

@@ -53,7 +53,10 @@ impl WebArguments {
     pub(super) async fn inner_listener(&self) -> anyhow::Result<Option<TcpListener>> {
         let Some(address) = self.metrics_listen else { return Ok(None) };
         let words = || format!("listen on {address}; choose another address with --metrics-listen");
-        TcpListener::bind(address).await.with_context(words).map(Some)
+        let listener = TcpListener::bind(address).await.with_context(words)?;
+        let address = listener.local_addr().context("ask for the address of the metrics")?;
+        tracing::info!(metrics = %address, "metrics and probes are served without a login here");
+        Ok(Some(listener))
     }
 
     /// Builds the door; fails when the token's file is of no use.

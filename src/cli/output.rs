@@ -1,6 +1,6 @@
 //! What the commands print.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use serde_json::Value;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -8,6 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::arguments::{LogFormat, PlanOutput, SchemaKind};
+use super::lines::Lines;
 use super::traces::Traces;
 use crate::report::PlanReport;
 use crate::store::schema;
@@ -17,7 +18,8 @@ use crate::store::schema;
 pub(super) fn log_to_stderr(format: LogFormat, traces: Option<&Traces>) {
     let filter =
         EnvFilter::try_from_env("STOREKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new("info,pgp=off"));
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let in_colour = matches!(format, LogFormat::Text) && io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(in_colour).with_writer(Lines { in_colour });
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
         LogFormat::Text => lines.with_filter(filter).boxed(),
