@@ -179,6 +179,12 @@ series! {
     outbox_oldest: IntGauge = gauge("storekeeper_forge_outbox_oldest_timestamp_seconds");
     /// What could not be written into the journal or read from it.
     journal_failures: IntCounter = counter("storekeeper_journal_failures_total");
+    /// 1 while the journal can be written, else 0.
+    journal_up: IntGauge = gauge("storekeeper_journal_up");
+    /// Events that wait in memory to be written into the journal.
+    journal_backlog: IntGauge = gauge("storekeeper_journal_backlog");
+    /// Events that were lost because the journal could not be written for so long that too many waited.
+    journal_events_lost: IntCounter = counter("storekeeper_journal_events_lost_total");
     /// Commits that are not believed, by what is wrong with them, each counted once.
     commits_distrusted: IntCounterVec = counters("storekeeper_commits_distrusted_total", "problem");
     /// When the newest commit seen was committed, in seconds since 1970; 0 until one is seen.
@@ -374,6 +380,17 @@ impl Metrics {
     /// Counts something that could not be written into the journal, or read from it.
     pub fn journal_failed(&self) {
         self.0.journal_failures.inc();
+    }
+
+    /// Sets whether the journal can be written, and how many events wait for that.
+    pub fn set_journal(&self, up: bool, backlog: usize) {
+        self.0.journal_up.set(up.into());
+        self.0.journal_backlog.set(whole(backlog));
+    }
+
+    /// Counts an event that will never be in the journal.
+    pub fn journal_event_lost(&self) {
+        self.0.journal_events_lost.inc();
     }
 
     /// Sets how many removals are under way, and since when the oldest is, in seconds since 1970.
