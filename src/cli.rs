@@ -6,6 +6,7 @@ mod door;
 mod forge;
 mod lines;
 mod output;
+mod panics;
 mod traces;
 mod trust;
 mod workdir;
@@ -66,6 +67,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
 async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let traces = Traces::from_environment()?;
     output::log_to_stderr(arguments.log_format, traces.as_ref());
+    panics::log_panics();
     let result = run_until_stopped(arguments).await;
     if let Some(traces) = traces {
         traces.end().await;

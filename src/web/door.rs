@@ -236,5 +236,5 @@ impl Peer {
 }
 
 #[cfg(test)]
-#[path = "door/tests.rs"]
+#[path = "door_tests.rs"]
 mod tests;

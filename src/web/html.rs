@@ -40,6 +40,10 @@ impl Write for Escape<'_> {
                 '\n' | '\t' => self.0.push(character),
                 // HTML has no place for the other control characters, and messages carry terminal colours.
                 _ if character.is_control() => self.0.push(char::REPLACEMENT_CHARACTER),
+                // What turns the direction of text would show something else than is there.
+                '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    self.0.push(char::REPLACEMENT_CHARACTER);
+                }
                 _ => self.0.push(character),
             }
         }
@@ -54,8 +58,8 @@ mod tests {
     #[test]
     fn text_can_leave_neither_an_element_nor_a_quoted_attribute() {
         let mut html = Html::default();
-        html.markup("<b>").text("</b>\"'&amp;\0\u{1b}[31m\nä").markup("</b>");
-        let expected = "<b>&lt;/b&gt;&quot;&#39;&amp;amp;\u{fffd}\u{fffd}[31m\nä</b>";
+        html.markup("<b>").text("</b>\"'&amp;\0\u{1b}[31m\nä\u{202e}").markup("</b>");
+        let expected = "<b>&lt;/b&gt;&quot;&#39;&amp;amp;\u{fffd}\u{fffd}[31m\nä\u{fffd}</b>";
         assert_eq!(html.into_string(), expected);
     }
 }
