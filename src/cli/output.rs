@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde_json::Value;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -18,6 +20,7 @@ use crate::store::schema;
 pub(super) fn log_to_stderr(format: LogFormat, traces: Option<&Traces>) {
     let filter =
         EnvFilter::try_from_env("STOREKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new("info,pgp=off"));
+    let filter = filter.and(filter_fn(is_safe));
     let in_colour = matches!(format, LogFormat::Text) && io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_ansi(in_colour).with_writer(Lines { in_colour });
     let lines = match format {
@@ -25,6 +28,16 @@ pub(super) fn log_to_stderr(format: LogFormat, traces: Option<&Traces>) {
         LogFormat::Text => lines.with_filter(filter).boxed(),
     };
     tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).init();
+}
+
+/// Whether a line can be logged at all: at `debug` the client of the API server repeats its answers, which may repeat a
+/// Secret that was sent, and what libraries trace, nobody has read.
+fn is_safe(metadata: &Metadata<'_>) -> bool {
+    match metadata.target().split("::").next() {
+        Some(env!("CARGO_PKG_NAME")) => true,
+        Some("kube_client") => *metadata.level() <= Level::INFO,
+        _ => *metadata.level() <= Level::DEBUG,
+    }
 }
 
 /// Prints a plan; in colour on a terminal that wants it.
