@@ -435,27 +435,47 @@ impl Series {
         for problem in Problem::ALL {
             self.commits_distrusted.with_label_values(&[problem.as_str()]);
         }
-        Outcome::ALL.iter().for_each(|it| _ = self.reconciles.with_label_values(&[it.label()]));
-        Why::ALL.iter().for_each(|it| _ = self.waiting.with_label_values(&[it.label()]));
-        Why::ALL.iter().for_each(|it| _ = self.waits.with_label_values(&[it.label()]));
-        GitFetch::ALL.iter().for_each(|it| _ = self.git_fetches.with_label_values(&[it.label()]));
-        Transfer::ALL.iter().for_each(|it| _ = self.git_transfers.with_label_values(&[it.label()]));
-        HookResult::ALL.iter().for_each(|it| _ = self.hooks.with_label_values(&[it.label()]));
-        Told::ALL.iter().for_each(|it| _ = self.told.with_label_values(&[it.label()]));
-        WatchKind::ALL.iter().for_each(|it| _ = self.watch_restarts.with_label_values(&[it.label()]));
-        WatchKind::ALL.iter().for_each(|it| _ = self.watch_lists.with_label_values(&[it.label()]));
-        DoorRefusal::ALL.iter().for_each(|it| _ = self.http_refused.with_label_values(&[it.label()]));
+        for it in Outcome::ALL {
+            self.reconciles.with_label_values(&[it.label()]);
+        }
+        for it in Why::ALL {
+            self.waiting.with_label_values(&[it.label()]);
+            self.waits.with_label_values(&[it.label()]);
+        }
+        for it in GitFetch::ALL {
+            self.git_fetches.with_label_values(&[it.label()]);
+        }
+        for it in Transfer::ALL {
+            self.git_transfers.with_label_values(&[it.label()]);
+        }
+        for it in HookResult::ALL {
+            self.hooks.with_label_values(&[it.label()]);
+        }
+        for it in Told::ALL {
+            self.told.with_label_values(&[it.label()]);
+        }
+        for it in WatchKind::ALL {
+            self.watch_restarts.with_label_values(&[it.label()]);
+            self.watch_lists.with_label_values(&[it.label()]);
+        }
+        for it in DoorRefusal::ALL {
+            self.http_refused.with_label_values(&[it.label()]);
+        }
+        self.begin_grids();
+    }
+
+    fn begin_grids(&self) {
         for verb in Verb::ALL {
             self.api_durations.with_label_values(&[verb.label()]);
-            ApiAnswer::ALL
-                .iter()
-                .for_each(|it| _ = self.api_requests.with_label_values(&[verb.label(), it.label()]));
+            for it in ApiAnswer::ALL {
+                self.api_requests.with_label_values(&[verb.label(), it.label()]);
+            }
         }
         for route in Route::ALL {
             self.http_durations.with_label_values(&[route.label()]);
-            HttpAnswer::ALL
-                .iter()
-                .for_each(|it| _ = self.http_requests.with_label_values(&[route.label(), it.label()]));
+            for it in HttpAnswer::ALL {
+                self.http_requests.with_label_values(&[route.label(), it.label()]);
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ fn collector() -> (String, Arc<Mutex<Vec<Sent>>>) {
 
 fn take(mut stream: TcpStream, to: &Mutex<Vec<Sent>>) {
     let mut bytes = Vec::new();
-    let mut chunk = [0; 65_536];
+    let mut chunk = [0; 8_192];
     loop {
         let read = match stream.read(&mut chunk) {
             Ok(0) => return,

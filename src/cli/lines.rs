@@ -41,13 +41,14 @@ impl Write for Line {
 
 /// Escapes what does not belong into a line; its end stays.
 fn one_line(event: &str, in_colour: bool) -> String {
+    use std::fmt::Write as _;
     let (text, end) = event.strip_suffix('\n').map_or((event, ""), |text| (text, "\n"));
     let mut line = String::with_capacity(event.len());
     for c in text.chars() {
         match c {
             '\u{1b}' if in_colour => line.push(c),
             '\n' => line.push_str("\\n"),
-            _ if is_unfit(c) => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ if is_unfit(c) => _ = write!(line, "\\u{:04x}", u32::from(c)),
             _ => line.push(c),
         }
     }

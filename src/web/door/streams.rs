@@ -138,9 +138,10 @@ impl Streams {
         connection: &Connection,
         meter: &DoorMeter,
     ) -> Response {
-        let place = match self.0.all() < STREAMS_OF_ALL {
-            true => self.0.take(visitor.address, STREAMS_OF_CLIENT).ok_or(DoorRefusal::StreamsOfClient),
-            false => Err(DoorRefusal::StreamsOfAll),
+        let place = if self.0.all() < STREAMS_OF_ALL {
+            self.0.take(visitor.address, STREAMS_OF_CLIENT).ok_or(DoorRefusal::StreamsOfClient)
+        } else {
+            Err(DoorRefusal::StreamsOfAll)
         };
         let place = match place {
             Ok(place) => place,
