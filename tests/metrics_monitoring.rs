@@ -11,7 +11,7 @@ use storekeeper::metrics::Metrics;
 use storekeeper::names::StoreId;
 use storekeeper::report::{Board, StoreReport, StoreState};
 
-/// Words of PromQL that are neither series nor labels.
+/// Words of `PromQL` that are neither series nor labels.
 const WORDS: [&str; 21] = [
     "absent",
     "and",
