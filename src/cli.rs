@@ -2,9 +2,13 @@
 //! place that reads the environment, the clock and the system's randomness.
 
 mod arguments;
+mod door;
 mod forge;
 mod journal;
+mod lines;
 mod output;
+mod panics;
+mod traces;
 mod trust;
 mod workdir;
 
@@ -17,7 +21,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::Parser;
 use include_dir::{Dir, include_dir};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -34,6 +37,7 @@ use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, Inspector, Sources};
 
 use arguments::{Arguments, Command, PlanArguments, RenderArguments, RunArguments, SchemaKind};
+use traces::Traces;
 
 /// The chart that every binary carries.
 static BUILT_IN_CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/charts/medusa-store");
@@ -63,13 +67,21 @@ pub fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
-    output::log_to_stderr(arguments.log_format);
+    let traces = Traces::from_environment()?;
+    output::log_to_stderr(arguments.log_format, traces.as_ref());
+    panics::log_panics();
+    let result = run_until_stopped(arguments).await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    result
+}
+
+async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let source = arguments.source_options()?;
     let (asking, timeouts, removals) = (arguments.asking()?, arguments.timeouts(), arguments.removals());
-    let listener = TcpListener::bind(arguments.listen)
-        .await
-        .with_context(|| format!("listen on {}; choose another address with --listen", arguments.listen))?;
+    let listener = arguments.web.listener().await?;
     tracing::info!(
         address = %listener.local_addr().context("ask for the address listened on")?,
         repository = %source.settings.url, branch = %source.settings.branch, chart = chart.name(),
@@ -92,12 +104,19 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
         clock: seconds_now,
         process: process_number(),
     };
-    let router = web::router(sources, &bell, arguments.forge.deliveries(trigger.clone(), &metrics));
+    metrics.show_stores(board.reader(), arguments.web.metrics_stores_max);
+    let door = arguments.web.door(metrics.door())?;
+    let inner = arguments.web.inner_listener().await?;
+    let probes = web::inner_router(&sources);
+    let router =
+        door.guard(web::router(sources, &bell, arguments.forge.deliveries(trigger.clone(), &metrics)));
     let stopped = heed_signals(trigger)?;
     let when_stopped = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let serving = tokio::spawn(web::serve(listener, router, when_stopped(stopped.clone())));
+    let serving = tokio::spawn(web::serve(listener, router, door.clone(), when_stopped(stopped.clone())));
+    let serving_inside =
+        inner.map(|inner| tokio::spawn(web::serve(inner, probes, door, when_stopped(stopped.clone()))));
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
         source,
@@ -116,6 +135,9 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     serving.await.context("stop serving")?;
+    if let Some(serving) = serving_inside {
+        serving.await.context("stop serving metrics")?;
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -155,7 +177,7 @@ fn heed_signals(trigger: Trigger) -> anyhow::Result<watch::Receiver<bool>> {
 }
 
 async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
-    output::log_to_stderr(arguments.log_format);
+    output::log_to_stderr(arguments.log_format, None);
     let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let settings: ClusterSettings = arguments.cluster.settings()?;
     let source = settings.source.clone();

@@ -60,7 +60,7 @@ use fights::Fights;
 pub use inside::Inside;
 pub use pulls::PlanForks;
 use pulls::Scene;
-use queue::{Lane, Places, Queue, Urgency};
+use queue::{Lane, Places, Queue, Turn, Urgency};
 use runs::{Cut, Due, Runs};
 use source::{Follower, Looked};
 pub use source::{SourceOptions, snapshot, snapshot_of_tree};
@@ -129,7 +129,8 @@ pub async fn run(
 ) -> Result<(), ClusterError> {
     let mut stop = std::pin::pin!(stop);
     let changes = Changes::default();
-    let connect = connect(&settings.cluster, &changes, &board);
+    let cluster = ClusterSettings { metrics: metrics.clone(), ..settings.cluster.clone() };
+    let connect = connect(&cluster, &changes, &board);
     let cluster = tokio::select! {
         () = &mut stop => return Ok(()),
         cluster = connect => cluster?,
@@ -441,7 +442,8 @@ impl Daemon {
         if self.snapshot.is_none() {
             return;
         }
-        while let Some((store, lane)) = self.queue.take(Instant::now(), self.places) {
+        while let Some(Turn { store, lane, urgency, waited }) = self.queue.take(Instant::now(), self.places) {
+            self.metrics.waited_for_run(urgency.why(), waited);
             let wish = self.wish(&store);
             let memory = self.memory(&store);
             self.show_beginning(&store, &wish);
@@ -450,6 +452,7 @@ impl Daemon {
         self.show_runs();
         if self.first_pass.is_empty() && !self.is_ready {
             self.is_ready = true;
+            self.metrics.first_pass_finished();
             self.board.update(|picture| picture.fleet.ready = true);
         }
     }

@@ -2,7 +2,12 @@
 //!
 //! Four series carry the names that users were promised; every further one starts with `storekeeper_`. Label
 //! values come from closed enums only, and each of them exists from the start with 0: a rate over a series that
-//! appears with its first failure would miss that failure.
+//! appears with its first failure would miss that failure. Series by store alone come and go, with their stores, and
+//! are capped: [`stores`].
+
+mod door;
+mod labels;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +25,12 @@ use utoipa::ToSchema;
 use crate::report::StoreState;
 use crate::trust::Problem;
 
+pub use door::{DoorMeter, Present};
+pub use labels::{
+    ApiAnswer, DoorRefusal, GitFetch, HookResult, HttpAnswer, Outcome, Route, Told, Transfer, Verb,
+    WatchKind, Why,
+};
+
 /// The content type of [`MetricsReader::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
@@ -33,143 +44,20 @@ const RECONCILE_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 /// Seconds: from an answer inside one machine to a shop that is about to time out.
 const PROBE_BUCKETS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0];
 
-/// Why stores want a run, the most urgent first.
-const WHY: [&str; 3] = ["changed", "moved", "routine"];
+/// Seconds: from a run that begins at once to one behind a commit that touches every store.
+const WAIT_BUCKETS: [f64; 10] = [0.001, 0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0];
+
+/// Seconds: from an answer out of memory to a request that is given up.
+const REQUEST_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+/// Seconds: from a list of refs to a repository of years.
+const FETCH_BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
 
 /// Seconds: from a commit that changes one file to the first sight of ten thousand.
 const GIT_READ_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 /// Seconds: from one changed store to a fleet of five hundred.
 const PLAN_BUCKETS: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0];
-
-/// How one run over a store ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// Nothing was to be done.
-    Converged,
-    /// Objects were applied or pruned.
-    Applied,
-    /// Something outside must happen first; no failure.
-    Waiting,
-    /// A limit forbids what git asks for.
-    Refused,
-    /// The deletion of the store's namespace was asked for.
-    Deleted,
-    /// The run failed and is tried again.
-    Failed,
-    /// A newer commit ended it, or it takes long and waits for a place among others that do.
-    Interrupted,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 7] = [
-        Self::Converged,
-        Self::Applied,
-        Self::Waiting,
-        Self::Refused,
-        Self::Deleted,
-        Self::Failed,
-        Self::Interrupted,
-    ];
-
-    /// Returns the outcome as metrics write it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Converged => "converged",
-            Self::Applied => "applied",
-            Self::Waiting => "waiting",
-            Self::Refused => "refused",
-            Self::Deleted => "deleted",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
-
-/// How one fetch of the watched repository ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GitFetch {
-    /// The branch moved.
-    Changed,
-    /// The branch is where it was.
-    Unchanged,
-    /// The repository did not answer, or not well.
-    Failed,
-}
-
-impl GitFetch {
-    /// Every result.
-    pub const ALL: [Self; 3] = [Self::Changed, Self::Unchanged, Self::Failed];
-
-    /// Returns the result as metrics write it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Changed => "changed",
-            Self::Unchanged => "unchanged",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// What became of the delivery of a webhook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookResult {
-    /// It is signed as agreed, and the repository is looked at.
-    Accepted,
-    /// It is signed as agreed, and its event moves nothing.
-    Ignored,
-    /// It does not prove that it knows the secret.
-    Forged,
-    /// It is too large, too slow, one of too many, or not for anything here.
-    Refused,
-}
-
-impl HookResult {
-    /// Every result.
-    pub const ALL: [Self; 4] = [Self::Accepted, Self::Ignored, Self::Forged, Self::Refused];
-
-    /// Returns the result as metrics write it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Ignored => "ignored",
-            Self::Forged => "forged",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// What became of something that the forge was to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// The forge took it.
-    Sent,
-    /// The forge asked to wait.
-    Busy,
-    /// The forge could not be reached, or is not well.
-    Unavailable,
-    /// The forge refused the login or the setting.
-    LoginRefused,
-    /// The forge refused this.
-    Refused,
-}
-
-impl Told {
-    /// Every result.
-    pub const ALL: [Self; 5] = [Self::Sent, Self::Busy, Self::Unavailable, Self::LoginRefused, Self::Refused];
-
-    /// Returns the result as metrics write it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Busy => "busy",
-            Self::Unavailable => "unavailable",
-            Self::LoginRefused => "login_refused",
-            Self::Refused => "refused",
-        }
-    }
-}
 
 /// Records what happens. Cloned handles share the numbers.
 #[derive(Debug, Clone)]
@@ -247,6 +135,10 @@ series! {
     runs: IntGaugeVec = gauges("storekeeper_runs_under_way", "lane");
     /// Stores that wait for a run, by why they want one: git changed, something moved in the cluster, or it is time.
     waiting: IntGaugeVec = gauges("storekeeper_stores_waiting_for_run", "why");
+    /// Time in seconds that stores waited for their run, by why they wanted one.
+    waits: HistogramVec = histograms("storekeeper_run_wait_seconds", "why", &WAIT_BUCKETS);
+    /// 1 once the first pass over all stores is finished, else 0.
+    first_pass: IntGauge = gauge("storekeeper_first_pass_finished");
     /// New stores that the operator's caps keep waiting.
     waiting_for_admission: IntGauge = gauge("storekeeper_stores_waiting_for_admission");
     /// Requests to the API server that may be under way at once; fewer after it asked us to wait.
@@ -255,10 +147,23 @@ series! {
     api_refusals: IntCounter = counter("storekeeper_api_refusals_total");
     /// 1 while no request is sent because the API server asked for that, else 0.
     api_held: IntGauge = gauge("storekeeper_api_held");
+    /// Requests to the API server, by what was asked and what was answered.
+    api_requests: IntCounterVec = grid("storekeeper_api_requests_total", ["verb", "code"]);
+    /// Time in seconds until the API server's answer began, by what was asked.
+    api_durations: HistogramVec =
+        histograms("storekeeper_api_request_duration_seconds", "verb", &REQUEST_BUCKETS);
+    /// Watches that failed and were started again, by what they are over.
+    watch_restarts: IntCounterVec = counters("storekeeper_watch_restarts_total", "kind");
+    /// Lists that began a watch, by what it is over; beyond the first ones, places were lost.
+    watch_lists: IntCounterVec = counters("storekeeper_watch_lists_total", "kind");
     /// Time in seconds of asking one shop itself, by what it answered.
     probes: HistogramVec = histograms("storekeeper_probe_duration_seconds", "result", &PROBE_BUCKETS);
     /// Fetches of the watched repository, by result.
     git_fetches: IntCounterVec = counters("storekeeper_git_fetches_total", "result");
+    /// Time in seconds of one transfer from the watched repository, by how it ended.
+    git_transfers: HistogramVec = histograms("storekeeper_git_fetch_duration_seconds", "result", &FETCH_BUCKETS);
+    /// When the watched repository answered last, in seconds since 1970; 0 until it does.
+    git_looked_at: IntGauge = gauge("storekeeper_git_looked_at_timestamp_seconds");
     /// Time in seconds from a fetched commit to its stores in the queue.
     git_reads: Histogram = histogram("storekeeper_git_read_seconds", &GIT_READ_BUCKETS);
     /// 1 while newer commits are not followed, else 0.
@@ -297,8 +202,19 @@ series! {
     fights: IntCounter = counter("storekeeper_fights_total");
     /// Stores in a fight now; the reason of each names the object and the other field manager.
     stores_fighting: IntGauge = gauge("storekeeper_stores_fighting");
-    /// Always 1; the label says which version runs.
-    build_info: IntGaugeVec = gauges("storekeeper_build_info", "version");
+    /// Requests over HTTP, by what was asked for and what was answered.
+    http_requests: IntCounterVec = grid("storekeeper_http_requests_total", ["route", "code"]);
+    /// Time in seconds until an answer over HTTP began, by what was asked for.
+    http_durations: HistogramVec =
+        histograms("storekeeper_http_request_duration_seconds", "route", &REQUEST_BUCKETS);
+    /// Requests and connections that were turned away, by why.
+    http_refused: IntCounterVec = counters("storekeeper_http_refused_total", "why");
+    /// Connections open now.
+    http_connections: IntGauge = gauge("storekeeper_http_connections");
+    /// Streams of changes that are followed now.
+    http_streams: IntGauge = gauge("storekeeper_http_streams");
+    /// Always 1; the labels say which version runs, and of which commit if that was said at its build.
+    build_info: IntGaugeVec = gauge_grid("storekeeper_build_info", ["version", "revision"]);
 }
 
 impl Metrics {
@@ -306,37 +222,11 @@ impl Metrics {
     #[expect(clippy::missing_panics_doc, reason = "the names are constants")]
     pub fn new() -> Self {
         let series = Series::new().expect("the declared names are valid and differ, a test makes them all");
-        series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        for state in StoreState::ALL {
-            series.stores.with_label_values(&[state.as_str()]).set(0);
-        }
-        for outcome in Outcome::ALL {
-            series.reconciles.with_label_values(&[outcome.label()]);
-        }
-        for good in [true, false] {
-            series.probes.with_label_values(&[probe_label(good)]);
-        }
-        for slow in [false, true] {
-            series.runs.with_label_values(&[lane_label(slow)]);
-        }
-        for why in WHY {
-            series.waiting.with_label_values(&[why]);
-        }
-        for result in GitFetch::ALL {
-            series.git_fetches.with_label_values(&[result.label()]);
-        }
-        for result in HookResult::ALL {
-            series.hooks.with_label_values(&[result.label()]);
-        }
-        for result in Told::ALL {
-            series.told.with_label_values(&[result.label()]);
-        }
-        for problem in Problem::ALL {
-            series.commits_distrusted.with_label_values(&[problem.as_str()]);
-        }
+        let revision = option_env!("STOREKEEPER_BUILD_REVISION").unwrap_or("unknown");
+        series.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
+        series.begin_at_zero();
         Self(Arc::new(series))
     }
-
     /// Returns a handle for those who only show.
     pub fn reader(&self) -> MetricsReader {
         MetricsReader(Arc::clone(&self.0))
@@ -380,9 +270,19 @@ impl Metrics {
 
     /// Sets how many stores wait for a run because git changed, because something moved, and because it is time.
     pub fn set_waiting_for_run(&self, changed: usize, moved: usize, routine: usize) {
-        for (why, stores) in WHY.into_iter().zip([changed, moved, routine]) {
-            self.0.waiting.with_label_values(&[why]).set(whole(stores));
+        for (why, stores) in Why::ALL.into_iter().zip([changed, moved, routine]) {
+            self.0.waiting.with_label_values(&[why.label()]).set(whole(stores));
         }
+    }
+
+    /// Observes how long a store waited for its run.
+    pub fn waited_for_run(&self, why: Why, waited: Duration) {
+        self.0.waits.with_label_values(&[why.label()]).observe(waited.as_secs_f64());
+    }
+
+    /// Notes that the first pass over all stores is finished.
+    pub fn first_pass_finished(&self) {
+        self.0.first_pass.set(1);
     }
 
     /// Sets how many new stores the operator's caps keep waiting.
@@ -401,6 +301,22 @@ impl Metrics {
         self.0.api_held.set(i64::from(held));
     }
 
+    /// Counts one request to the API server, and observes how long it took until the answer began.
+    pub fn api_requested(&self, verb: Verb, answer: ApiAnswer, took: Duration) {
+        self.0.api_requests.with_label_values(&[verb.label(), answer.label()]).inc();
+        self.0.api_durations.with_label_values(&[verb.label()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a watch that failed and is started again.
+    pub fn watch_failed(&self, kind: WatchKind) {
+        self.0.watch_restarts.with_label_values(&[kind.label()]).inc();
+    }
+
+    /// Counts a list that begins a watch.
+    pub fn watch_listed(&self, kind: WatchKind) {
+        self.0.watch_lists.with_label_values(&[kind.label()]).inc();
+    }
+
     /// Observes one question to a shop itself.
     pub fn probed(&self, good: bool, took: Duration) {
         self.0.probes.with_label_values(&[probe_label(good)]).observe(took.as_secs_f64());
@@ -409,6 +325,16 @@ impl Metrics {
     /// Counts one fetch of the watched repository.
     pub fn git_fetched(&self, result: GitFetch) {
         self.0.git_fetches.with_label_values(&[result.label()]).inc();
+    }
+
+    /// Observes one transfer from the watched repository.
+    pub fn git_transferred(&self, result: Transfer, took: Duration) {
+        self.0.git_transfers.with_label_values(&[result.label()]).observe(took.as_secs_f64());
+    }
+
+    /// Sets when the watched repository answered last, in seconds since 1970.
+    pub fn set_git_looked_at(&self, now: i64) {
+        self.0.git_looked_at.set(now);
     }
 
     /// Observes how long it took from a fetched commit to its stores in the queue.
@@ -495,6 +421,66 @@ impl Metrics {
     }
 }
 
+impl Series {
+    /// Makes every series with every value of its labels.
+    fn begin_at_zero(&self) {
+        for state in StoreState::ALL {
+            self.stores.with_label_values(&[state.as_str()]).set(0);
+        }
+        for good in [true, false] {
+            self.probes.with_label_values(&[probe_label(good)]);
+        }
+        for slow in [false, true] {
+            self.runs.with_label_values(&[lane_label(slow)]);
+        }
+        for problem in Problem::ALL {
+            self.commits_distrusted.with_label_values(&[problem.as_str()]);
+        }
+        for it in Outcome::ALL {
+            self.reconciles.with_label_values(&[it.label()]);
+        }
+        for it in Why::ALL {
+            self.waiting.with_label_values(&[it.label()]);
+            self.waits.with_label_values(&[it.label()]);
+        }
+        for it in GitFetch::ALL {
+            self.git_fetches.with_label_values(&[it.label()]);
+        }
+        for it in Transfer::ALL {
+            self.git_transfers.with_label_values(&[it.label()]);
+        }
+        for it in HookResult::ALL {
+            self.hooks.with_label_values(&[it.label()]);
+        }
+        for it in Told::ALL {
+            self.told.with_label_values(&[it.label()]);
+        }
+        for it in WatchKind::ALL {
+            self.watch_restarts.with_label_values(&[it.label()]);
+            self.watch_lists.with_label_values(&[it.label()]);
+        }
+        for it in DoorRefusal::ALL {
+            self.http_refused.with_label_values(&[it.label()]);
+        }
+        self.begin_grids();
+    }
+
+    fn begin_grids(&self) {
+        for verb in Verb::ALL {
+            self.api_durations.with_label_values(&[verb.label()]);
+            for it in ApiAnswer::ALL {
+                self.api_requests.with_label_values(&[verb.label(), it.label()]);
+            }
+        }
+        for route in Route::ALL {
+            self.http_durations.with_label_values(&[route.label()]);
+            for it in HttpAnswer::ALL {
+                self.http_requests.with_label_values(&[route.label(), it.label()]);
+            }
+        }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -570,6 +556,14 @@ fn counter(name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
 
 fn counters(name: &str, help: &str, label: &str) -> Result<IntCounterVec, prometheus::Error> {
     IntCounterVec::new(Opts::new(name, help), &[label])
+}
+
+fn grid(name: &str, help: &str, labels: [&str; 2]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), &labels)
+}
+
+fn gauge_grid(name: &str, help: &str, labels: [&str; 2]) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(Opts::new(name, help), &labels)
 }
 
 fn gauge(name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

@@ -7,20 +7,24 @@
 //! - `assets`, `badge`, `charts`, `links`: style sheet and script, pictures, ways to the forge
 //! - `escape`: no text becomes markup
 //! - `etag`, `problem`, `when`: what answers have in common
-//! - `serve`: the socket, with its limits
+//! - `door`: who may ask, how often, and how much; `inner` is what needs none
+//! - `serve`: the socket, with its limits, and `stall` cuts off who does not read
 
 mod api;
 mod assets;
 mod badge;
 mod charts;
+mod door;
 pub(crate) mod escape;
 mod etag;
+mod inner;
 mod links;
 mod live;
 mod pages;
 mod problem;
 mod select;
 mod serve;
+mod stall;
 mod when;
 
 use std::pin::Pin;
@@ -28,15 +32,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, map_response};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
 
-use crate::metrics::{self, MetricsReader};
+use crate::metrics::MetricsReader;
 use crate::names::{STORES_FOLDER, StoreId};
 use crate::report::{Bell, BoardReader, EventReader, HistoryReader, Inspection, Picture, PlansReader};
 
@@ -44,6 +48,8 @@ pub use api::{
     Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, RunningVersion, Store,
     StoreOutcome, Stores,
 };
+pub use door::{Door, DoorSettings, LoginSettings, READ_TOKEN_MIN, Visitor};
+pub use inner::inner_router;
 pub use links::{ForgePages, Links};
 pub use serve::serve;
 
@@ -128,15 +134,12 @@ pub fn router(sources: Sources, bell: &Bell, others: Router) -> Router {
         .route("/plans/{commit}", get(pages::plan::show))
         .route("/badge/{name}", get(badge::badge))
         .route("/live", get(live::live));
-    let machines = Router::new()
-        .route("/healthz", get(async || "ok"))
-        .route("/readyz", get(show_readiness))
-        .route("/metrics", get(show_metrics));
+    let vitals = inner_router(&sources);
     pages
-        .merge(machines)
         .merge(api::routes())
         .merge(assets::routes())
         .with_state(sources.state(bell))
+        .merge(vitals)
         .merge(others)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -187,18 +190,6 @@ fn unknown_plan(commit: &str) -> Problem {
         "no plan is known of a commit `{commit}`: only those of the newest commits of pull requests are kept, and 7 digits \
          name one that no other plan's commit begins with. /plans lists them"
     ))
-}
-
-async fn show_readiness(State(state): State<WebState>) -> (StatusCode, &'static str) {
-    if state.board.read(|picture| picture.fleet.ready) {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the first pass over all stores is not finished")
-    }
-}
-
-async fn show_metrics(State(state): State<WebState>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], state.metrics.encode())
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

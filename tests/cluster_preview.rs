@@ -49,6 +49,7 @@ impl Planner {
             context: None,
             source: source.clone(),
             requests_at_once: 64,
+            metrics: storekeeper::metrics::Metrics::new(),
         };
         let cluster = runtime.block_on(async {
             let cluster = Cluster::connect(settings, Changes::default()).await.unwrap();

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use storekeeper::metrics::{GitFetch, Metrics, Outcome};
+use storekeeper::metrics::{
+    ApiAnswer, DoorRefusal, GitFetch, HttpAnswer, Metrics, Outcome, Route, Transfer, Verb, WatchKind, Why,
+};
 use storekeeper::report::StoreState;
 use storekeeper::trust::Problem;
 
@@ -30,7 +32,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 34);
+    assert_eq!(types.len(), 47);
 }
 
 #[test]
@@ -61,7 +63,14 @@ fn each_method_moves_its_own_series() {
     metrics.set_held(true);
     metrics.set_waiting_for_admission(4);
     metrics.set_waiting_for_run(900, 2, 1);
+    metrics.waited_for_run(Why::Moved, Duration::from_millis(100));
+    metrics.first_pass_finished();
+    metrics.api_requested(Verb::Apply, ApiAnswer::of(Some(409)), Duration::from_millis(7));
+    metrics.watch_failed(WatchKind::Workloads);
+    metrics.watch_listed(WatchKind::Namespaces);
     metrics.git_fetched(GitFetch::Failed);
+    metrics.git_transferred(Transfer::Done, Duration::from_millis(200));
+    metrics.set_git_looked_at(1_760_000_011);
     metrics.git_read(Duration::from_millis(20));
     metrics.set_git_frozen(true);
     metrics.commit_distrusted(Problem::NotAMerge);
@@ -73,8 +82,26 @@ fn each_method_moves_its_own_series() {
     metrics.drift_healed();
     metrics.fight_begun();
     metrics.set_stores_fighting(3);
+    let door = metrics.door();
+    door.answered(Route::Api, HttpAnswer::of(304), Duration::from_millis(1));
+    door.refused(DoorRefusal::Login);
+    let _present = (door.connection(), door.stream());
+    drop(door.stream());
     let exposition = metrics.reader().encode();
     for line in [
+        "storekeeper_run_wait_seconds_sum{why=\"moved\"} 0.1",
+        "storekeeper_first_pass_finished 1",
+        "storekeeper_api_requests_total{code=\"409\",verb=\"apply\"} 1",
+        "storekeeper_api_request_duration_seconds_count{verb=\"apply\"} 1",
+        "storekeeper_watch_restarts_total{kind=\"workloads\"} 1",
+        "storekeeper_watch_lists_total{kind=\"namespaces\"} 1",
+        "storekeeper_git_fetch_duration_seconds_sum{result=\"done\"} 0.2",
+        "storekeeper_git_looked_at_timestamp_seconds 1760000011",
+        "storekeeper_http_requests_total{code=\"3xx\",route=\"api\"} 1",
+        "storekeeper_http_request_duration_seconds_count{route=\"api\"} 1",
+        "storekeeper_http_refused_total{why=\"login\"} 1",
+        "storekeeper_http_connections 1",
+        "storekeeper_http_streams 1",
         "storekeeper_probe_duration_seconds_sum{result=\"good\"} 0.03",
         "storekeeper_runs_under_way{lane=\"slow\"} 3",
         "storekeeper_stores_waiting_for_run{why=\"changed\"} 900",
@@ -108,5 +135,17 @@ fn each_method_moves_its_own_series() {
         "storekeeper_stores_fighting 3",
     ] {
         assert!(exposition.lines().any(|found| found == line), "missing {line} in\n{exposition}");
+    }
+}
+
+#[test]
+fn every_series_says_what_it_is() {
+    let exposition = Metrics::new().reader().encode();
+    for name in types(&exposition).keys() {
+        let help = exposition.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} "))).unwrap();
+        assert!(help.len() > 10 && help.ends_with('.'), "{name}: {help}");
+    }
+    for (name, kind) in types(&exposition) {
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
     }
 }

@@ -19,12 +19,13 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Imports within a layer, each with its reason. All others are errors: edges are blind to each other.
-const WITHIN_A_LAYER: [(&str, &str, &str); 9] = [
+const WITHIN_A_LAYER: [(&str, &str, &str); 10] = [
     ("main", "cli", "main is the binary's door to it"),
     ("daemon", "preview", "pull requests are planned beside it"),
     ("plan", "report", "an observed workload carries how ready it is"),
     ("trust", "report", "moments are written and read in one way"),
-    ("web", "metrics", "it shows them, through the reader alone"),
+    ("web", "metrics", "it shows them through the reader, and counts who comes to its door"),
+    ("cluster", "metrics", "it counts requests where all of them pass"),
     ("hooks", "metrics", "it counts deliveries"),
     ("store", "names", "ids and hosts are validated types"),
     ("store", "manifest", "a store's digest is a fingerprint"),
@@ -71,11 +72,12 @@ const IMPURE_CALLS: [&str; 8] = [
 const PURE_STANDARD: [&str; 3] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr"];
 
 /// Modules outside `cli` that may ask for a moment to measure a duration by; what time it is, only `cli` asks.
-const STOPWATCHES: [(&str, &str); 4] = [
+const STOPWATCHES: [(&str, &str); 5] = [
     ("cluster", "it keeps requests back for as long as the API server asks"),
     ("daemon", "it times runs and waits for retries"),
     ("hooks", "it lets so many deliveries through a second"),
     ("git", "libgit2 has no timeouts of its own that safe code can set"),
+    ("web", "it times answers, and reads the token for reading anew"),
 ];
 
 /// Modules outside `cli` that may ask the system for random bytes.

@@ -1,12 +1,12 @@
 //! Arguments and environment variables, and the settings they stand for.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::door::WebArguments;
 use super::forge::ForgeArguments;
 use super::journal::{JournalArguments, JournalCommand};
 use super::trust::{AcknowledgeArguments, TrustArguments};
@@ -14,6 +14,7 @@ use crate::cluster::ClusterSettings;
 use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::plan::Caps;
 use crate::probe::{ProbeAddress, ProbeSettings, Prober};
 use crate::report::{StepTimeout, StepTimeouts};
@@ -93,9 +94,8 @@ pub(super) struct RunArguments {
     /// The folder for the mirror of the repository; it may be lost at any time.
     #[arg(long, env = "STOREKEEPER_STATE_FOLDER", default_value = "/var/lib/storekeeper")]
     state_folder: PathBuf,
-    /// The address for the page, the API and the metrics.
-    #[arg(long, env = "STOREKEEPER_LISTEN", default_value = "127.0.0.1:8080")]
-    pub(super) listen: SocketAddr,
+    #[command(flatten)]
+    pub(super) web: WebArguments,
     /// How many stores may have a run under way at once.
     #[arg(long, env = "STOREKEEPER_CONCURRENCY", default_value_t = 8, value_parser = parse_concurrency)]
     pub(super) concurrency: usize,
@@ -224,6 +224,7 @@ impl ClusterArguments {
             context: self.context,
             source,
             requests_at_once: self.max_requests_in_flight,
+            metrics: Metrics::new(),
         })
     }
 }

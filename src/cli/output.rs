@@ -1,23 +1,42 @@
 //! What the commands print.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use serde_json::Value;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::arguments::{LogFormat, PlanOutput, SchemaKind};
+use super::lines::Lines;
+use super::traces::Traces;
 use crate::report::PlanReport;
 use crate::store::schema;
 
-/// Sends logs to standard error; `STOREKEEPER_LOG` sets the levels. What the library says of the OpenPGP packets that it
+/// Sends logs to standard error, and spans to a collector where there is one; `STOREKEEPER_LOG` sets the levels of logs. What the library says of the OpenPGP packets that it
 /// does not understand is left out: strangers write them, and what follows from it is said elsewhere.
-pub(super) fn log_to_stderr(format: LogFormat) {
+pub(super) fn log_to_stderr(format: LogFormat, traces: Option<&Traces>) {
     let filter =
         EnvFilter::try_from_env("STOREKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new("info,pgp=off"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.init(),
+    let filter = filter.and(filter_fn(is_safe));
+    let in_colour = matches!(format, LogFormat::Text) && io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(in_colour).with_writer(Lines { in_colour });
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Text => lines.with_filter(filter).boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).init();
+}
+
+/// Whether a line can be logged at all: at `debug` the client of the API server repeats its answers, which may repeat a
+/// Secret that was sent, and what libraries trace, nobody has read.
+fn is_safe(metadata: &Metadata<'_>) -> bool {
+    match metadata.target().split("::").next() {
+        Some(env!("CARGO_PKG_NAME")) => true,
+        Some("kube_client") => *metadata.level() <= Level::INFO,
+        _ => *metadata.level() <= Level::DEBUG,
     }
 }
 

@@ -246,7 +246,8 @@ mod tests {
         };
         let client = Client::new(service_fn(answer), "default");
         Cluster {
-            pace: Pace::new(1),
+            pace: Pace::new(1, crate::metrics::Metrics::new()),
+            metrics: crate::metrics::Metrics::new(),
             source: "shops".parse().unwrap(),
             kinds: Arc::new(Kinds::discover(client.clone()).await.unwrap()),
             index: Arc::new(Index::new(Changes::default())),

@@ -44,6 +44,7 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Config, Resource as _};
 
 use crate::manifest::{Fingerprint, Owner, Resource};
+use crate::metrics::Metrics;
 use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
 use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 
@@ -76,6 +77,8 @@ pub struct ClusterSettings {
     pub source: SourceId,
     /// How many requests may be under way at once, open watches aside.
     pub requests_at_once: usize,
+    /// Counts requests and watches.
+    pub metrics: Metrics,
 }
 
 /// A handle on the cluster. Cloned handles share caches and connections.
@@ -87,13 +90,14 @@ pub struct Cluster {
     kinds: Arc<Kinds>,
     index: Arc<Index>,
     watches: Arc<Mutex<Watches>>,
+    metrics: Metrics,
 }
 
 impl Cluster {
     /// Connects and asks once which kinds are served. Ids of stores whose observation changes go to `changes`.
     pub async fn connect(settings: ClusterSettings, changes: Changes) -> Result<Self, ClusterError> {
         let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
-        let pace = Pace::new(settings.requests_at_once);
+        let pace = Pace::new(settings.requests_at_once, settings.metrics.clone());
         let client = ClientBuilder::try_from(prepared(config))
             .map_err(ClusterError::request("connect to the cluster", Mask::default))?
             .with_layer(&pace)
@@ -106,6 +110,7 @@ impl Cluster {
             kinds,
             index: Arc::new(Index::new(changes)),
             watches: Arc::default(),
+            metrics: settings.metrics,
         })
     }
 

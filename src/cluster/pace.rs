@@ -12,11 +12,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt};
+use tracing::{Instrument, field};
+
+use crate::metrics::{ApiAnswer, Metrics, Verb};
 
 /// How long an answer may take to begin, waiting for our turn not counted.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -91,6 +94,7 @@ struct Shared {
     state: Mutex<State>,
     room: Semaphore,
     news: watch::Sender<PaceReport>,
+    metrics: Metrics,
 }
 
 /// What was learnt from answers. Pure: the time comes in.
@@ -231,10 +235,10 @@ impl State {
 
 impl Pace {
     /// Begins with so many requests at once as the most.
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize, metrics: Metrics) -> Self {
         let state = State::new(most.max(1));
         let (news, _) = watch::channel(state.report(Instant::now()));
-        Self(Arc::new(Shared { room: Semaphore::new(state.most), state: Mutex::new(state), news }))
+        Self(Arc::new(Shared { room: Semaphore::new(state.most), state: Mutex::new(state), news, metrics }))
     }
 
     /// Tells how the API server is asked, and of each change.
@@ -380,6 +384,36 @@ fn is_watch(query: Option<&str>) -> bool {
     query.is_some_and(|query| query.split('&').any(|part| part == "watch=true" || part == "watch=1"))
 }
 
+/// Tells what a request is, by its method and whether its path is that of one object.
+fn verb<B>(request: &Request<B>) -> Verb {
+    let patch = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(APPLY));
+    match *request.method() {
+        Method::GET if is_watch(request.uri().query()) => Verb::Watch,
+        Method::GET if is_collection(request.uri().path()) => Verb::List,
+        Method::GET => Verb::Get,
+        Method::POST => Verb::Create,
+        Method::PATCH if patch => Verb::Apply,
+        Method::PATCH | Method::PUT => Verb::Patch,
+        Method::DELETE => Verb::Delete,
+        _ => Verb::Other,
+    }
+}
+
+/// The content type of a server-side apply.
+const APPLY: &[u8] = b"application/apply-patch";
+
+/// Whether a path is that of all objects of a kind, in one namespace or in all.
+fn is_collection(path: &str) -> bool {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let prefix = match parts.next() {
+        Some("api") => 1,
+        Some("apis") => 2,
+        _ => return false,
+    };
+    let parts: Vec<_> = parts.skip(prefix).collect();
+    matches!(parts.as_slice(), [_] | ["namespaces", _, _])
+}
+
 /// Copies a request whose body can be sent twice, as all of ours can.
 fn copy(request: &Request<Body>) -> Option<Request<Body>> {
     let mut copy = Request::new(request.body().try_clone()?);
@@ -435,7 +469,7 @@ where
     S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
 {
     let (subject, is_watch) = (Subject::of(request.uri().path()), is_watch(request.uri().query()));
-    let mut left = SENT_AGAIN;
+    let (mut left, verb, path) = (SENT_AGAIN, verb(&request), request.uri().path().to_owned());
     loop {
         let next = copy(&request);
         let place = pace.turn(&subject, is_watch).await;
@@ -444,7 +478,17 @@ where
             service.ready().await?.call(request)
         };
         let begun = Instant::now();
-        let response = pace.answer(place, &subject, answer).await?;
+        let span = tracing::debug_span!(
+            "api.request",
+            k8s.verb = verb.label(),
+            url.path = &*path,
+            http.response.status_code = field::Empty
+        );
+        let answer = pace.answer(place, &subject, answer).instrument(span.clone()).await;
+        let status = answer.as_ref().ok().map(|response| response.status().as_u16());
+        span.record("http.response.status_code", status);
+        pace.0.metrics.api_requested(verb, ApiAnswer::of(status), begun.elapsed());
+        let response = answer?;
         let refused = pace.learn(&subject, begun.elapsed() < PLACE_LIMIT, &response);
         // Who watches tries again by himself, and says meanwhile why his cache is not complete.
         let again = refused && !(is_watch && is_json(&response));
@@ -474,6 +518,32 @@ mod tests {
 
     fn path(path: &str) -> Subject {
         Subject::of(path)
+    }
+
+    #[test]
+    fn requests_are_told_apart_by_what_they_ask_for() {
+        let of = |method: &str, path: &str| {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header(CONTENT_TYPE, "application/apply-patch+yaml");
+            verb(&request.body(()).unwrap())
+        };
+        for (path, verb) in [
+            ("/api/v1/namespaces", Verb::List),
+            ("/api/v1/namespaces/store-acme", Verb::Get),
+            ("/api/v1/namespaces/store-acme/pods?limit=5", Verb::List),
+            ("/api/v1/namespaces/store-acme/pods/medusa-0", Verb::Get),
+            ("/apis/apps/v1/deployments?watch=true", Verb::Watch),
+            ("/apis/apps/v1/deployments", Verb::List),
+            ("/apis/apps/v1", Verb::Get),
+            ("/apis", Verb::Get),
+            ("/version", Verb::Get),
+        ] {
+            assert_eq!(of("GET", path), verb, "{path}");
+        }
+        assert_eq!(of("PATCH", "/api/v1/namespaces/store-acme"), Verb::Apply);
+        assert_eq!((of("POST", "/api/v1/namespaces"), of("DELETE", "/x")), (Verb::Create, Verb::Delete));
     }
 
     #[test]
@@ -607,7 +677,7 @@ mod tests {
     async fn a_refused_request_is_sent_again_when_its_time_has_come_and_keeps_others_waiting_until_then() {
         let sent = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&sent);
-        let pace = Pace::new(4);
+        let pace = Pace::new(4, Metrics::new());
         let mut client = pace.layer(service_fn(move |request: Request<Body>| {
             let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
             async move {
@@ -637,7 +707,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_refuses_for_ever_is_asked_a_bounded_number_of_times() {
-        let pace = Pace::new(4);
+        let pace = Pace::new(4, Metrics::new());
         let refusal = |_: Request<Body>| async {
             Ok::<_, BoxError>(Response::builder().status(429).header(RETRY_AFTER, "0").body(()).unwrap())
         };
@@ -651,7 +721,7 @@ mod tests {
             let response = Response::builder().status(429).header(CONTENT_TYPE, "application/json");
             Ok::<_, BoxError>(response.header(RETRY_AFTER, "30").body(()).unwrap())
         };
-        let pace = Pace::new(4);
+        let pace = Pace::new(4, Metrics::new());
         let watch = pace.layer(service_fn(refusal)).call(get("/apis/example.com/v1/orders?watch=true"));
         let response = tokio::time::timeout(seconds(5), watch).await.unwrap().unwrap();
         assert_eq!((response.status().as_u16(), pace.held()), (429, Duration::ZERO));
@@ -660,7 +730,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_is_slow_for_all_has_no_more_under_way_than_twice_the_most() {
         let sent = Arc::new(AtomicUsize::new(0));
-        let (pace, counted) = (Pace::new(1), Arc::clone(&sent));
+        let (pace, counted) = (Pace::new(1, Metrics::new()), Arc::clone(&sent));
         let client = pace.layer(service_fn(move |_: Request<Body>| {
             counted.fetch_add(1, Ordering::SeqCst);
             std::future::pending::<Result<Response<()>, BoxError>>()
@@ -682,7 +752,7 @@ mod tests {
 
     #[tokio::test]
     async fn requests_that_hang_in_one_namespace_leave_their_places_to_others() {
-        let pace = Pace::new(2);
+        let pace = Pace::new(2, Metrics::new());
         let client = || {
             pace.layer(service_fn(|request: Request<Body>| async move {
                 if request.uri().path().contains("/hangs/") {
@@ -706,7 +776,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_is_dropped_gives_its_place_back() {
-        let pace = Pace::new(1);
+        let pace = Pace::new(1, Metrics::new());
         let never = |_: Request<Body>| std::future::pending::<Result<Response<()>, BoxError>>();
         let hanging = tokio::spawn(pace.layer(service_fn(never)).call(get("/a")));
         tokio::task::yield_now().await;

@@ -16,6 +16,7 @@ use super::index::{Feed, Index, Origin};
 use super::resources::Kinds;
 use super::{Cluster, ClusterError, NAMESPACES, collection};
 use crate::manifest::{Resource, USUAL_KINDS, api_version};
+use crate::metrics::{Metrics, WatchKind};
 use crate::names::{INVENTORY_NAME, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, SourceId};
 use crate::plan::Inventory;
 use crate::report::WORKLOAD_KINDS;
@@ -104,7 +105,8 @@ impl Cluster {
         let (sender, receiver) = watch::channel(Progress::Listing);
         let Some(source) = self.source_of(&feed, resource) else { return (feed, receiver) };
         let kinds = Arc::clone(&self.kinds);
-        watches.tasks.spawn(run(source, kinds, Arc::clone(&self.index), feed.clone(), sender));
+        let index = Arc::clone(&self.index);
+        watches.tasks.spawn(run(source, kinds, index, feed.clone(), sender, self.metrics.clone()));
         watches.progress.insert(feed.clone(), receiver.clone());
         (feed, receiver)
     }
@@ -181,10 +183,15 @@ async fn run(
     index: Arc<Index>,
     feed: Feed,
     progress: watch::Sender<Progress>,
+    metrics: Metrics,
 ) {
     let mut tries = Tries::new();
     loop {
-        source.follow(&mut tries, |news| take_in(news, &index, &feed, &progress)).await;
+        let take_in = |news| {
+            count(&news, &feed, &metrics);
+            take_in(news, &index, &feed, &progress);
+        };
+        source.follow(&mut tries, take_in).await;
         let Feed::Objects { group, kind } = &feed else { continue };
         if let Err(error) = kinds.rediscover().await {
             tracing::warn!(watch = ?feed, %error, "failed to ask how a kind is served that was not found");
@@ -192,6 +199,20 @@ async fn run(
         if let Some(resource) = kinds.read().any_version(group, kind) {
             source.path = collection(&resource, None);
         }
+    }
+}
+
+fn count(news: &News, feed: &Feed, metrics: &Metrics) {
+    let kind = match feed {
+        Feed::Namespaces => WatchKind::Namespaces,
+        Feed::Inventories => WatchKind::Inventories,
+        Feed::Objects { kind, .. } if WORKLOAD_KINDS.contains(&kind.as_str()) => WatchKind::Workloads,
+        Feed::Objects { .. } => WatchKind::Others,
+    };
+    match news {
+        News::Listing => metrics.watch_listed(kind),
+        News::Broken(_) | News::Unstreamed(_) => metrics.watch_failed(kind),
+        News::There(_) | News::Gone(_) | News::Complete(_) => {}
     }
 }
 

@@ -292,7 +292,8 @@ mod tests {
                 if gate.next_due().is_some_and(|due| due <= now) {
                     gate.decide(now, CLOCK).iter().for_each(|store| queue.mark_admitted(store));
                 }
-                while let Some((store, _)) = queue.take(now, Places { fast: 1, slow: 1 }) {
+                while let Some(turn) = queue.take(now, Places { fast: 1, slow: 1 }) {
+                    let store = turn.store;
                     if gate.holds_back(&store).is_some() {
                         queue.waited(&store);
                         continue;

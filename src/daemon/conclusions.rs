@@ -325,7 +325,8 @@ fn milliseconds(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn outcome(result: &Result<Conclusion, RunError>) -> Outcome {
+/// Sorts how a run ended by itself.
+pub(super) fn outcome(result: &Result<Conclusion, RunError>) -> Outcome {
     match result {
         Err(_) => Outcome::Failed,
         Ok(conclusion) => match conclusion.done {

@@ -310,7 +310,8 @@ impl Work {
             self.settled(pull, scene);
             return Ok(());
         }
-        let report = self.make_or_say_so(pull, scene).await?;
+        let span = tracing::debug_span!("plan", pull.number = pull.number, git.commit = %pull.head);
+        let report = tracing::Instrument::instrument(self.make_or_say_so(pull, scene), span).await?;
         if report.verdict == PlanVerdict::Nothing && self.was_merged(pull).await? {
             self.settled(pull, scene);
             return Ok(());

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::agenda::Agenda;
+use crate::metrics::Why;
 use crate::names::StoreId;
 
 /// The wait after the first failure; it doubles with each further one.
@@ -40,6 +41,15 @@ pub(super) enum Urgency {
 impl Urgency {
     pub(super) const ALL: [Self; 3] = [Self::Changed, Self::Moved, Self::Routine];
 
+    /// Returns the urgency as metrics write it.
+    pub(super) fn why(self) -> Why {
+        match self {
+            Self::Changed => Why::Changed,
+            Self::Moved => Why::Moved,
+            Self::Routine => Why::Routine,
+        }
+    }
+
     /// Returns how often waiting stores of this urgency may be passed over by more urgent ones before it is their
     /// turn: under a commit that touches every store, a quarter of the starts still heals.
     fn patience(self) -> u32 {
@@ -67,6 +77,16 @@ pub(super) struct Places {
     pub(super) slow: usize,
 }
 
+/// A store whose turn it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub(super) store: StoreId,
+    pub(super) lane: Lane,
+    pub(super) urgency: Urgency,
+    /// How long it stood in line.
+    pub(super) waited: Duration,
+}
+
 /// The stores that want a run.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -74,6 +94,9 @@ pub(super) struct Queue {
     slow: Line,
     /// Where each waiting store stands.
     waiting: BTreeMap<StoreId, (Lane, Urgency, u64)>,
+    /// Since when each waits, and which have come since somebody last looked at the line.
+    since: BTreeMap<StoreId, Instant>,
+    arrived: Vec<StoreId>,
     tickets: u64,
     running: BTreeMap<StoreId, Running>,
     running_slow: usize,
@@ -172,12 +195,15 @@ impl Queue {
         }
     }
 
-    /// Takes the next store to run, and says in which lane.
-    pub(super) fn take(&mut self, now: Instant, places: Places) -> Option<(StoreId, Lane)> {
+    /// Takes the next store to run. The loop asks at once after every event, so who has come since has come now.
+    pub(super) fn take(&mut self, now: Instant, places: Places) -> Option<Turn> {
         while let Some(store) = self.due.take_due(now) {
             if !self.running.contains_key(&store) {
                 self.enqueue(&store, Urgency::Routine);
             }
+        }
+        for store in std::mem::take(&mut self.arrived) {
+            self.since.entry(store).or_insert(now);
         }
         let fast = if self.under_way(Lane::Fast) < places.fast { self.fast.pop() } else { None };
         let slow = || if self.running_slow < places.slow { self.slow.pop() } else { None };
@@ -186,7 +212,8 @@ impl Queue {
         self.running_slow += usize::from(lane == Lane::Slow);
         let running = Running { lane, urgency, again: None, outdated: false };
         self.running.insert(store.clone(), running);
-        Some((store, lane))
+        let since = self.since.remove(&store).unwrap_or(now);
+        Some(Turn { store, lane, urgency, waited: now.saturating_duration_since(since) })
     }
 
     /// A run takes long: it gives its place back. Returns whether the slow lane had one for it.
@@ -310,6 +337,8 @@ impl Queue {
                 return;
             }
             self.line(lane).waiting[before as usize].remove(&ticket);
+        } else {
+            self.arrived.push(store.clone());
         }
         let lane = if self.known_slow.contains(store) { Lane::Slow } else { Lane::Fast };
         self.tickets += 1;
@@ -338,7 +367,7 @@ mod tests {
     }
 
     fn take(queue: &mut Queue, now: Instant, places: Places) -> Option<StoreId> {
-        queue.take(now, places).map(|(store, _)| store)
+        queue.take(now, places).map(|turn| turn.store)
     }
 
     #[test]
@@ -442,7 +471,7 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         let run = |queue: &mut Queue, quick: bool| {
             queue.mark_fresh(&id("a"));
-            let (store, lane) = queue.take(now, ONE).unwrap();
+            let Turn { store, lane, .. } = queue.take(now, ONE).unwrap();
             if !quick {
                 assert!(queue.slow_down(&store, ONE));
             }
@@ -464,10 +493,29 @@ mod tests {
         }
         queue.interrupted(&id("b"));
         queue.mark(&id("c"));
-        assert_eq!(queue.take(now, ONE), Some((id("c"), Lane::Fast)), "b keeps nobody waiting");
+        let turn = |turn: Option<Turn>| turn.map(|it| (it.store, it.lane));
+        assert_eq!(turn(queue.take(now, ONE)), Some((id("c"), Lane::Fast)), "b keeps nobody waiting");
         assert_eq!(queue.take(now, Places { fast: 9, slow: 1 }), None);
         queue.failed(&id("a"), now, Duration::ZERO, 0.0);
-        assert_eq!(queue.take(now, ONE), Some((id("b"), Lane::Slow)), "without a backoff");
+        assert_eq!(turn(queue.take(now, ONE)), Some((id("b"), Lane::Slow)), "without a backoff");
+    }
+
+    #[test]
+    fn a_store_waits_from_its_first_reason_on_and_anew_after_its_run() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        queue.mark_fresh(&id("a"));
+        queue.mark_routine(&id("b"));
+        let wait = |turn: Option<Turn>| turn.map(|it| (it.store.to_string(), it.urgency, it.waited));
+        assert_eq!(wait(queue.take(now, ONE)), Some(("a".to_owned(), Urgency::Changed, Duration::ZERO)));
+        queue.mark(&id("b"));
+        assert_eq!(queue.take(now + second, ONE), None);
+        queue.succeeded(&id("a"), true);
+        let later = now + 5 * second;
+        assert_eq!(wait(queue.take(later, ONE)), Some(("b".to_owned(), Urgency::Moved, 5 * second)));
+        queue.mark(&id("b"));
+        queue.succeeded(&id("b"), true);
+        assert_eq!(wait(queue.take(later, ONE)), Some(("b".to_owned(), Urgency::Moved, Duration::ZERO)));
     }
 
     #[test]

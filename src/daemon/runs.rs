@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use super::agenda::Agenda;
+use super::conclusions::outcome;
+use crate::metrics::Outcome;
 use crate::names::StoreId;
 use crate::reconcile::{self, Conclusion, Context, Memory, RunError, Tally, Wish};
 
@@ -97,6 +99,20 @@ impl Timing {
     }
 }
 
+/// Notes on the run's span how it ended, for traces.
+fn note(end: &End) {
+    let outcome = match end {
+        End::Ended(result) => outcome(result),
+        End::Cut(Cut::TooLong) => Outcome::Failed,
+        End::Cut(_) => Outcome::Interrupted,
+    };
+    let span = tracing::Span::current();
+    span.record("outcome", outcome.label());
+    if outcome == Outcome::Failed {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
 impl Runs {
     /// Begins a run.
     pub(super) fn start(
@@ -110,7 +126,9 @@ impl Runs {
         let (context, begun) = (context.clone(), Instant::now());
         let held_before = context.cluster.pace().held();
         let (end, ended) = oneshot::channel();
-        let span = tracing::info_span!("run", store.id = %store, git.commit = wish.revision());
+        let span = tracing::info_span!(
+            "run", store.id = %store, git.commit = wish.revision(), outcome = field::Empty, otel.status_code = field::Empty
+        );
         self.ends.insert(store.clone(), end);
         self.under_way.insert(store.clone(), Timing { begun, held_before, fast, outdated: false });
         self.set_clock(&store);
@@ -120,6 +138,7 @@ impl Runs {
                 result = reconcile::run(&context, &store, &wish, &memory, &mut tally) => End::Ended(result),
                 Ok(cut) = ended => End::Cut(cut),
             };
+            note(&end);
             Finished { store, wish, tally, end, took: begun.elapsed(), quick: false }
         };
         self.tasks.spawn(run.instrument(span));

@@ -13,7 +13,7 @@ use super::Chance;
 use super::trust::{Belief, Trust, TrustOptions};
 use crate::chart::Chart;
 use crate::git::{self, Auth, Blobs, CommitInfo, GitError, Mirror, ReadLimits, Secret, SourceSettings};
-use crate::metrics::{GitFetch, Metrics};
+use crate::metrics::{GitFetch, Metrics, Transfer};
 use crate::names::{Host, StoreId};
 use crate::store::{self, Freeze, KnownFiles, Listing, RepositoryTree, Revision, Snapshot};
 
@@ -149,6 +149,8 @@ struct Reading {
     incumbents: Incumbents,
     known: Arc<Mutex<KnownFiles>>,
     trust: Trust,
+    metrics: Metrics,
+    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// What the remote listed at this look; none when it did not.
     pulls: Option<PullHeads>,
     /// The commit that an earlier process had in force last; none once it has been read.
@@ -183,6 +185,8 @@ impl Follower {
             incumbents: Arc::clone(&self.incumbents),
             known: Arc::clone(&self.known),
             trust: Trust::new(self.options.trust.clone(), Arc::clone(&self.clock), self.metrics.clone()),
+            metrics: self.metrics.clone(),
+            clock: Arc::clone(&self.clock),
             pulls: None,
             base: self.base.clone(),
             belief: None,
@@ -277,6 +281,7 @@ enum Look {
 impl Reading {
     /// Fetches and reads. `before` is the commit told last; none at the start.
     fn look(&mut self, before: Option<&str>) -> Result<Look, Frozen> {
+        let _span = tracing::debug_span!("git.look").entered();
         (self.pulls, self.belief) = (None, None);
         let mirror = Arc::clone(&self.mirror);
         let mirror = open(&mirror, &self.options)?;
@@ -296,7 +301,7 @@ impl Reading {
 
     fn fetch_and_read(&mut self, mirror: &Mirror, before: Option<&str>) -> Result<Look, Frozen> {
         self.renew_token(mirror).map_err(Frozen::without_commit)?;
-        let head = mirror.fetch()?;
+        let head = self.fetch(mirror)?;
         let fetched = Instant::now();
         self.pulls = Some(Arc::clone(&head.pulls));
         self.belief = Some(self.trust.judge(mirror, &head.commit)?);
@@ -317,6 +322,19 @@ impl Reading {
         Ok(Look::Snapshot { snapshot, arrival })
     }
 
+    fn fetch(&self, mirror: &Mirror) -> Result<git::Head, GitError> {
+        let (begun, span) =
+            (Instant::now(), tracing::debug_span!("git.fetch", git.commit = tracing::field::Empty).entered());
+        let head = mirror.fetch();
+        let result = if head.is_ok() { Transfer::Done } else { Transfer::Failed };
+        self.metrics.git_transferred(result, begun.elapsed());
+        if let Ok(head) = &head {
+            span.record("git.commit", &*head.commit);
+            self.metrics.set_git_looked_at((self.clock)());
+        }
+        head
+    }
+
     fn renew_token(&self, mirror: &Mirror) -> Result<(), String> {
         match current_auth(&self.options)? {
             Some(auth) => mirror.set_auth(auth).map_err(|error| failed(&error)),
@@ -332,6 +350,7 @@ impl Reading {
     }
 
     fn read(&mut self, mirror: &Mirror, commit: &str) -> Result<Arc<Snapshot>, String> {
+        let _span = tracing::debug_span!("git.read", git.commit = commit).entered();
         let revision = commit.parse().map_err(|error| format!("failed to read commit {commit}: {error}"))?;
         let snapshot = (|| {
             let (blobs, mut known) = (mirror.blobs()?, self.known());

@@ -1,7 +1,7 @@
 //! Renders a store with the chart, answering its look-ups from the store's own namespace.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Context;
 use crate::chart::{Capabilities, Chart, LookupQuery, Release, RenderError, RenderLimits, RenderRequest};
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, Mask};
 use crate::manifest::ObjectKey;
 use crate::names::{INVENTORY_NAME, StoreId};
 use crate::plan::ObservedStore;
@@ -24,6 +24,9 @@ pub enum RenderFailure {
     /// The chart refused the values, or a template failed.
     #[error(transparent)]
     Chart(#[from] RenderError),
+    /// A template failed in words that repeat what a Secret holds; here they don't.
+    #[error("{0}")]
+    Masked(String),
     /// An object that the chart looks up could not be read.
     #[error(transparent)]
     LookUp(#[from] ClusterError),
@@ -146,19 +149,38 @@ where
     Answer: Future<Output = Result<Value, RenderFailure>>,
 {
     let (questions, mut asked) = mpsc::channel(1);
+    let store = attempt.store.id.clone();
     let rendering = tokio::task::spawn_blocking(move || attempt.render(&questions));
-    let mut count = 0;
+    let (mut count, mut secrets) = (0, Vec::new());
     while let Some(Question { query, answer }) = asked.recv().await {
         count += 1;
         if count > LOOKUPS_MAX {
             return Err(RenderFailure::TooManyLookUps);
         }
+        let is_secret = query.kind == "Secret";
+        let found = look_up(query).await?;
+        if is_secret {
+            secrets.push(found.clone());
+        }
         // It can't have gone: it waits for this.
-        let _ = answer.send(look_up(query).await?);
+        let _ = answer.send(found);
     }
     match rendering.await {
-        Ok(rendered) => Ok(rendered?),
+        Ok(rendered) => rendered.map_err(|error| masked(error, &secrets, &store)),
         Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+/// Takes out of a template's words what the Secrets hold that it looked up: `fail` may print anything.
+fn masked(error: RenderError, secrets: &[Value], store: &StoreId) -> RenderFailure {
+    let each = secrets.iter().flat_map(|found| match found.get("items").and_then(Value::as_array) {
+        Some(items) => items.iter().collect(),
+        None => vec![found],
+    });
+    let words = error.to_string();
+    match Mask::of_secrets(each, &BTreeSet::from([store.namespace()])).hide(&words) {
+        same if same == words => error.into(),
+        hidden => RenderFailure::Masked(hidden),
     }
 }
 
@@ -341,6 +363,16 @@ mod tests {
         });
         let error = failed.await.unwrap_err().to_string();
         assert_eq!(error, "look up Secret/one: the watch knows it, the read finds nothing");
+    }
+
+    #[tokio::test]
+    async fn a_template_that_fails_does_not_say_what_a_secret_holds() {
+        let secret = "(lookup \"v1\" \"Secret\" \"store-acme\" \"one\").data.password";
+        let template = format!("a: {{{{ fail (printf \"%s, %s\" {secret} (b64dec {secret})) }}}}");
+        let (attempt, _) = attempt(&template, true);
+        let found = json!({"kind": "Secret", "data": {"password": "Y2FuYXJ5LXBhc3N3b3Jk"}});
+        let error = answering(attempt, async |_| Ok(found.clone())).await.unwrap_err().to_string();
+        assert!(error.ends_with("***, ***"), "{error}");
     }
 
     #[tokio::test]

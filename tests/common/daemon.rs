@@ -34,6 +34,19 @@ impl Daemon {
         kubeconfig: &Path,
         more: &[&str],
     ) -> Self {
+        Self::start_with(listen, folder, repository, source, kubeconfig, more, &[])
+    }
+
+    /// The same, with more variables in its environment.
+    pub fn start_with(
+        listen: &str,
+        folder: &Path,
+        repository: &str,
+        source: &str,
+        kubeconfig: &Path,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let log = folder.join(format!("daemon-{}.log", unique()));
         let child = Command::new(binary())
             .args(["run", "--listen", listen, "--repository", repository, "--source", source])
@@ -43,6 +56,10 @@ impl Daemon {
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .env("STOREKEEPER_LOG", "info")
+            // Tests look as often as they can; those of the door say how often one may.
+            .env("STOREKEEPER_RATE_PER_CLIENT", "0")
+            .env("STOREKEEPER_RATE_TOTAL", "0")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()

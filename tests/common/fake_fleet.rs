@@ -95,6 +95,7 @@ async fn connect(kubeconfig: &Path, source: &str) -> Cluster {
         context: None,
         source: source.parse().unwrap(),
         requests_at_once: 8,
+        metrics: storekeeper::metrics::Metrics::new(),
     };
     Cluster::connect(settings, Changes::default()).await.unwrap()
 }
