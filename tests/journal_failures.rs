@@ -100,10 +100,11 @@ fn a_locked_file_is_waited_for() {
 }
 
 /// Overwrites the file with garbage from a byte on, while the daemon runs; the file is set aside and a new one begun.
-fn overwritten_from(begin: usize) {
+fn overwritten_from(begin: impl Fn(usize) -> usize) {
     let (world, daemon) = World::with_ready(&["a"]);
     until_written(&world, "a", &[]);
     let mut bytes = fs::read(file(&world)).unwrap();
+    let begin = begin(bytes.len());
     bytes[begin..].fill(b'x');
     fs::write(file(&world), &bytes).unwrap();
     fs::write(file(&world).with_extension("db-wal"), b"").unwrap();
@@ -117,12 +118,12 @@ fn overwritten_from(begin: usize) {
 
 #[test]
 fn a_file_that_is_overwritten_with_garbage_is_set_aside() {
-    overwritten_from(0);
+    overwritten_from(|_| 0);
 }
 
 #[test]
 fn a_file_whose_pages_are_damaged_is_set_aside_though_it_can_be_opened() {
-    overwritten_from(100);
+    overwritten_from(|length| length / 2);
 }
 
 #[test]

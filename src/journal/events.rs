@@ -283,7 +283,7 @@ fn read(rows: &[AnyRow]) -> Result<Vec<Event>, JournalError> {
     for row in rows {
         match event(row) {
             Err(error @ JournalError::Content { .. }) => {
-                tracing::warn!("failed to {error}; the others are read")
+                tracing::warn!("failed to {error}; the others are read");
             }
             event => events.push(event?),
         }
