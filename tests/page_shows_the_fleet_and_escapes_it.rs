@@ -53,6 +53,8 @@ fn marked(mark: &str) -> Picture {
     };
     let other = StoreReport { name: "other".parse().unwrap(), url: some("not_a_link"), ..store.clone() };
     let fleet = FleetReport {
+        paused: Some("1 store is paused (acme); the next pause ends at 2026-12-01T00:00:00Z".to_owned()),
+        window: None,
         revision: some("fleet_revision"),
         signer: some("signer"),
         distrust: some("distrust"),
@@ -146,6 +148,8 @@ async fn the_page_of_a_busy_fleet_is_as_reviewed() {
 #[tokio::test]
 async fn the_page_without_stores_says_what_to_do() {
     let fleet = FleetReport { ready: true, ..FleetReport::default() };
+        paused: Some("1 store is paused (acme); the next pause ends at 2026-12-01T00:00:00Z".to_owned()),
+        window: None,
     insta::assert_snapshot!(without_style(&page(picture(fleet, [])).await));
     let starting = page(Picture::default()).await;
     assert!(starting.contains("No stores seen yet") && !starting.contains("watched branch"));

@@ -34,12 +34,14 @@ const WITHIN_A_LAYER: [(&str, &str, &str); 9] = [
 /// Modules that decide and never act.
 const PURE: [&str; 7] = ["chart", "store", "manifest", "names", "plan", "report", "trust"];
 
-/// The dependencies that a pure module may use: they compute and touch nothing outside.
-const PURE_DEPENDENCIES: [&str; 13] = [
+/// The dependencies that a pure module may use: they compute and touch nothing outside. Of `jiff` the database of time
+/// zones that is compiled in, never the machine's.
+const PURE_DEPENDENCIES: [&str; 14] = [
     "anstyle",
     "base64",
     "gotmpl",
     "granit-parser",
+    "jiff",
     "jsonschema",
     "pgp",
     "regex",

@@ -309,7 +309,7 @@ fn closest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// Counts the letters to insert, remove, replace or swap with their neighbour.
-fn distance(one: &str, two: &str) -> usize {
+pub(super) fn distance(one: &str, two: &str) -> usize {
     let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
     let mut rows = vec![(0..=two.len()).collect::<Vec<_>>()];
     for i in 1..=one.len() {

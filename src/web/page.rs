@@ -102,6 +102,8 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
         not_asked,
         held_until,
         admission,
+        paused,
+        window,
         forge,
         journal,
     } = fleet;
@@ -122,6 +124,15 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
     if let Some(reason) = admission {
         html.markup("<section class=\"banner info\"><h2>New stores wait for their admission</h2><p>");
         html.text(reason).markup("</p></section>\n");
+    }
+    if let Some(words) = paused {
+        html.markup("<section class=\"banner info\"><h2>Paused</h2><p>")
+            .text(words)
+            .markup("</p></section>\n");
+    }
+    if let Some(words) = window {
+        html.markup("<section class=\"banner info\"><h2>Change windows</h2><p>");
+        html.text(words).markup("</p></section>\n");
     }
     if let Some(reason) = removals_refused {
         html.markup("<section class=\"banner warn\"><h2>Removals are refused</h2><p>");
@@ -258,6 +269,7 @@ pub(super) fn badge(html: &mut Html, state: StoreState) {
         StoreState::Ready => "<span class=\"state ready\"><i aria-hidden=\"true\">●</i> ",
         StoreState::Degraded => "<span class=\"state degraded\"><i aria-hidden=\"true\">◍</i> ",
         StoreState::Failed => "<span class=\"state failed\"><i aria-hidden=\"true\">✕</i> ",
+        StoreState::Paused => "<span class=\"state paused\"><i aria-hidden=\"true\">‖</i> ",
         StoreState::Deleting => "<span class=\"state deleting\"><i aria-hidden=\"true\">⊖</i> ",
     });
     html.text(state.as_str()).markup("</span>");
