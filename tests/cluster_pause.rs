@@ -53,7 +53,7 @@ fn a_paused_store_is_left_as_it_is_over_a_crash_until_a_commit_ends_the_pause() 
     assert!(answer.contains("storekeeper_stores{state=\"PAUSED\"} 1\n"), "{answer}");
     until("the commit that pauses it is done", || {
         let said = verdict(&daemon, &world, &pausing, "acme");
-        (said.contains("success") && said.contains("paused until 2099")).then_some(())
+        (said.contains("Done") && said.contains("paused until 2099")).then_some(())
     });
     until("the fleet says so", || {
         let said = daemon.fleet()["paused"].as_str().unwrap_or_default().to_owned();
@@ -66,7 +66,7 @@ fn a_paused_store_is_left_as_it_is_over_a_crash_until_a_commit_ends_the_pause() 
     let changing = world.repository.push("rename acme, which is paused");
     until_shown(&world, &daemon, "acme", "PAUSED", &["what git wants now is applied then"]);
     let said = verdict(&daemon, &world, &changing, "acme");
-    assert!(said.contains("pending") && said.contains("applied then"), "{said}");
+    assert!(said.contains("Pending") && said.contains("applied then"), "{said}");
     change_by_hand(&world, "acme");
     daemon.kill();
 
@@ -94,11 +94,8 @@ fn a_paused_new_store_is_made_when_its_pause_ends_by_itself() {
     let world = World::new();
     world.write_store_with("acme", &pause(&from_now(8)));
     world.repository.push("acme, later");
-    let daemon = world.start_small_with(
-        &world.repository.url(),
-        &world.cluster.kubeconfig,
-        &["--max-stores", "1"],
-    );
+    let daemon =
+        world.start_small_with(&world.repository.url(), &world.cluster.kubeconfig, &["--max-stores", "1"]);
     until_shown(&world, &daemon, "acme", "PAUSED", &["it is REQUESTED"]);
     assert_eq!(world.cluster.namespace(&world.namespace("acme")), None);
     world.until_state(&daemon, "acme", "READY");

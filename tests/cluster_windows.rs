@@ -51,7 +51,13 @@ fn outside_its_window_a_store_waits_and_the_version_in_force_is_healed() {
     world.write_store("chocolate", "Chocolate");
     world.repository.remove(&world.file("bonsai"));
     let commit = world.repository.push("all that windows hold back");
-    until_said(&world, &daemon, "acme", "READY", "a commit's change waits: outside its change window, which opens");
+    until_said(
+        &world,
+        &daemon,
+        "acme",
+        "READY",
+        "a commit's change waits: outside its change window, which opens",
+    );
     until_said(&world, &daemon, "chocolate", "REQUESTED", "outside its change window");
     until_said(&world, &daemon, "bonsai", "DELETING", "it is outside its change window");
     assert!(page(&daemon, &commit).contains("applied then"), "{}", page(&daemon, &commit));
@@ -78,7 +84,8 @@ fn outside_its_window_a_store_waits_and_the_version_in_force_is_healed() {
     world.until_gone("bonsai");
     until("the fleet says so", || {
         let said = daemon.fleet()["window"].as_str().unwrap_or_default().to_owned();
-        said.starts_with("all change windows are open until 2099-01-01T00:00:00Z: everything burns").then_some(())
+        said.starts_with("all change windows are open until 2099-01-01T00:00:00Z: everything burns")
+            .then_some(())
     });
 }
 

@@ -148,8 +148,6 @@ async fn the_page_of_a_busy_fleet_is_as_reviewed() {
 #[tokio::test]
 async fn the_page_without_stores_says_what_to_do() {
     let fleet = FleetReport { ready: true, ..FleetReport::default() };
-        paused: Some("1 store is paused (acme); the next pause ends at 2026-12-01T00:00:00Z".to_owned()),
-        window: None,
     insta::assert_snapshot!(without_style(&page(picture(fleet, [])).await));
     let starting = page(Picture::default()).await;
     assert!(starting.contains("No stores seen yet") && !starting.contains("watched branch"));

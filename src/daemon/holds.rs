@@ -52,7 +52,11 @@ impl Holds {
     /// A store is held back no longer. Returns whether it was until now.
     pub(super) fn ended(&mut self, store: &StoreId) -> bool {
         self.due.remove(store);
-        self.stores.remove(store).is_some()
+        let was_held = self.stores.remove(store).is_some();
+        if was_held {
+            self.show_soon(Instant::now());
+        }
+        was_held
     }
 
     /// What is said of all of them is to be made anew.
@@ -173,9 +177,7 @@ impl Daemon {
 
     /// A store is held back no longer, or is no more.
     pub(super) fn forget_hold(&mut self, store: &StoreId) {
-        if self.holds.ended(store) {
-            self.holds.show_soon(Instant::now());
-        }
+        self.holds.ended(store);
     }
 
     /// Says above everything else what is held back.

@@ -132,6 +132,14 @@ impl<'a> Reader<'a> {
         found.map(str::to_owned)
     }
 
+    /// Reads a date or a time, quoted or not: what some YAML readers make of it is what it is meant to be.
+    pub fn moment(&mut self, node: &Node, path: &str, shape: &regex::Regex) -> Option<String> {
+        match &node.kind {
+            Kind::Scalar(Scalar::Refused(text, _)) if shape.is_match(text) => Some(text.clone()),
+            _ => self.text(node, path),
+        }
+    }
+
     /// Reads a whole number from 0 to `most`.
     pub fn count(&mut self, node: &Node, path: &str, most: u32) -> Option<u32> {
         if let Kind::Scalar(Scalar::Number(number, text)) = &node.kind {

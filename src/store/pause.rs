@@ -59,7 +59,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<P
 }
 
 fn until(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<i64> {
-    let text = reader.text(node, path)?;
+    let text = reader.moment(node, path, &UNTIL_SHAPE)?;
     let found = UNTIL_SHAPE.is_match(&text).then(|| moment(&text)).flatten();
     if found.is_none() {
         let message = format!(

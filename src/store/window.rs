@@ -214,7 +214,7 @@ fn time(reader: &mut Reader<'_>, section: &Section<'_>, field: &str, path: &str)
         reader.missing(section, path, example);
         return None;
     };
-    let text = reader.text(node, path)?;
+    let text = reader.moment(node, path, &TIME_SHAPE)?;
     if !TIME_SHAPE.is_match(&text) {
         let message =
             format!("`{path}` is {}: write a time in quotes, \"09:00\" or \"09:00:30\"", quote(&text));
