@@ -36,6 +36,8 @@ struct Held {
     waits: bool,
     /// How the store is, whatever it is called meanwhile.
     health: StoreState,
+    /// Whether it is over, and a run of the store has not ended since.
+    is_over: bool,
 }
 
 impl Holds {
@@ -49,14 +51,19 @@ impl Holds {
         self.due.next().into_iter().chain(self.fleet_due).min()
     }
 
-    /// A store is held back no longer. Returns whether it was until now.
-    pub(super) fn ended(&mut self, store: &StoreId) -> bool {
+    /// A store is held back no longer; how it was is kept until its run has ended. Returns whether it was until now.
+    pub(super) fn release(&mut self, store: &StoreId) -> bool {
         self.due.remove(store);
-        let was_held = self.stores.remove(store).is_some();
-        if was_held {
+        let held = self.stores.get_mut(store).filter(|held| !held.is_over);
+        held.is_some_and(|held| !std::mem::replace(&mut held.is_over, true))
+    }
+
+    /// A store is held back no longer, and its run has ended.
+    pub(super) fn ended(&mut self, store: &StoreId) {
+        self.due.remove(store);
+        if self.stores.remove(store).is_some() {
             self.show_soon(Instant::now());
         }
-        was_held
     }
 
     /// What is said of all of them is to be made anew.
@@ -72,7 +79,7 @@ impl Holds {
 
     /// Says which stores are held back in such a way, if any are: how many, the first few, and until when.
     fn sentence(&self, such: impl Fn(&Held) -> bool, what: (&str, &str), end: &str) -> Option<String> {
-        let all: Vec<_> = self.stores.iter().filter(|(_, held)| such(held)).collect();
+        let all: Vec<_> = self.stores.iter().filter(|(_, held)| !held.is_over && such(held)).collect();
         let first = all.iter().map(|(_, held)| held.hold.until).min()?;
         let names: Vec<_> = all.iter().map(|(store, _)| store.as_str()).collect();
         let listed = plan::shortened_list(&names, NAMED);
@@ -139,6 +146,9 @@ impl Daemon {
                 }
                 None => {
                     any = true;
+                    if self.holds.release(&store) {
+                        self.line_up();
+                    }
                     self.queue.mark_fresh(&store);
                 }
             }
@@ -161,7 +171,7 @@ impl Daemon {
         let clock = (self.context.surroundings.clock)();
         let has_file = matches!(wish, Wish::Present { .. });
         let (waits, hold) = (shown.waits || !has_file, hold.clone());
-        let held = Held { hold: hold.clone(), waits, health: state };
+        let held = Held { hold: hold.clone(), waits, health: state, is_over: false };
         self.holds.begun(store, held, Instant::now(), clock);
         self.holds.show_soon(Instant::now());
         if !has_file || !hold.is_pause() && !shown.waits {

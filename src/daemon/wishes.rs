@@ -18,7 +18,7 @@ impl Daemon {
             if hold.is_some() {
                 return Wish::Present { store: good, revision, hold };
             }
-            if self.holds.ended(store) {
+            if self.holds.release(store) {
                 self.line_up();
             }
             if let Some(reason) = self.gate.holds_back(store) {
