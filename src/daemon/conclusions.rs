@@ -57,21 +57,7 @@ impl Daemon {
                 let shown = self.held(&store, &wish, shown);
                 self.show(&store, &wish, shown, now, took);
             }
-            Err(error) => {
-                let at_least = Duration::from_secs(error.retry_after().into());
-                let wait = self.queue.failed(&store, Instant::now(), at_least, (self.chance)());
-                let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
-                let reason = match &wish {
-                    Wish::Absent { since, .. } => {
-                        format!("failed to {error}; its file is gone since {}", moment::utc(*since))
-                    }
-                    _ => format!("failed to {error}"),
-                };
-                let state = Some(StoreState::Failed);
-                let next_retry = Some(retry);
-                let shown = Shown { state, step: None, reason, next_retry, deletes_at: None, waits: false };
-                self.show(&store, &wish, shown, now, took);
-            }
+            Err(error) => self.note_failure(&store, &wish, &error, now, took),
         }
         if matches!(wish, Wish::Absent { .. } | Wish::AbsentButKept { .. }) {
             self.plan_removals_soon();
@@ -84,6 +70,26 @@ impl Daemon {
             let words = format!("the deletion of namespace {} was asked for", store.namespace());
             self.tell_of(EventKind::DeletionBegun, store, Some(wish), &words);
         }
+    }
+
+    /// Notes that a run failed, and when the next try comes.
+    fn note_failure(&mut self, store: &StoreId, wish: &Wish, error: &RunError, now: i64, took: Duration) {
+        if !matches!(wish, Wish::Present { hold: Some(_), .. }) {
+            self.forget_hold(store);
+        }
+        let at_least = Duration::from_secs(error.retry_after().into());
+        let wait = self.queue.failed(store, Instant::now(), at_least, (self.chance)());
+        let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
+        let reason = match wish {
+            Wish::Absent { since, .. } => {
+                format!("failed to {error}; its file is gone since {}", moment::utc(*since))
+            }
+            _ => format!("failed to {error}"),
+        };
+        let state = Some(StoreState::Failed);
+        let next_retry = Some(retry);
+        let shown = Shown { state, step: None, reason, next_retry, deletes_at: None, waits: false };
+        self.show(store, wish, shown, now, took);
     }
 
     /// Notes how far a store is on its way out, if it is.

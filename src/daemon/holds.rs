@@ -202,7 +202,9 @@ impl Daemon {
         let words = |what: &str, Pause { until, reason }: Pause| {
             format!("{what} until {}: {reason}", moment::utc(until))
         };
-        let paused = all.map(|pause| words("the whole fleet is paused", pause)).or_else(|| {
+        let all = all.map(|pause| words("the whole fleet is paused", pause));
+        self.tell_fleet_pause(all.as_deref());
+        let paused = all.or_else(|| {
             let such = |held: &Held| held.hold.is_pause();
             self.holds.sentence(such, ("store is paused", "stores are paused"), "the next pause ends at")
         });
