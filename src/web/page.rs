@@ -89,6 +89,13 @@ fn warning(html: &mut Html, title: &'static str, reason: Option<&str>) {
     }
 }
 
+fn notice(html: &mut Html, title: &str, words: Option<&str>) {
+    if let Some(words) = words {
+        html.markup("<section class=\"banner info\"><h2>").text(title).markup("</h2><p>");
+        html.text(words).markup("</p></section>\n");
+    }
+}
+
 /// Says above everything else what holds the whole fleet back.
 fn banners(html: &mut Html, fleet: &FleetReport) {
     let FleetReport {
@@ -121,19 +128,9 @@ fn banners(html: &mut Html, fleet: &FleetReport) {
         moment(html, *until, rfc3339(*until));
         html.markup(".</p></section>\n");
     }
-    if let Some(reason) = admission {
-        html.markup("<section class=\"banner info\"><h2>New stores wait for their admission</h2><p>");
-        html.text(reason).markup("</p></section>\n");
-    }
-    if let Some(words) = paused {
-        html.markup("<section class=\"banner info\"><h2>Paused</h2><p>")
-            .text(words)
-            .markup("</p></section>\n");
-    }
-    if let Some(words) = window {
-        html.markup("<section class=\"banner info\"><h2>Change windows</h2><p>");
-        html.text(words).markup("</p></section>\n");
-    }
+    notice(html, "New stores wait for their admission", admission.as_deref());
+    notice(html, "Paused", paused.as_deref());
+    notice(html, "Change windows", window.as_deref());
     if let Some(reason) = removals_refused {
         html.markup("<section class=\"banner warn\"><h2>Removals are refused</h2><p>");
         html.text(reason).markup("</p></section>\n");
