@@ -111,12 +111,11 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let router =
         door.guard(web::router(sources, &bell, arguments.forge.deliveries(trigger.clone(), &metrics)));
     let stopped = heed_signals(trigger)?;
-    let when_stopped = |mut stopped: watch::Receiver<bool>| async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let serving = tokio::spawn(web::serve(listener, router, door.clone(), when_stopped(stopped.clone())));
-    let serving_inside =
-        inner.map(|inner| tokio::spawn(web::serve(inner, probes, door, when_stopped(stopped.clone()))));
+    let doors = [Some((listener, router)), inner.map(|inner| (inner, probes))];
+    let serving = doors.into_iter().flatten().map(|(listener, router)| {
+        tokio::spawn(web::serve(listener, router, door.clone(), when_stopped(stopped.clone())))
+    });
+    let serving: Vec<_> = serving.collect();
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
         source,
@@ -134,12 +133,14 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
         inside,
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
-    serving.await.context("stop serving")?;
-    if let Some(serving) = serving_inside {
-        serving.await.context("stop serving metrics")?;
-    }
+    futures::future::try_join_all(serving).await.context("stop serving")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Resolves when the word to stop comes.
+async fn when_stopped(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 /// Lets pages look into stores' namespaces.

@@ -13,6 +13,7 @@ mod clerk;
 mod conclusions;
 mod exits;
 mod fights;
+mod holds;
 mod inside;
 mod pace;
 mod planning;
@@ -57,6 +58,7 @@ pub use asking::AskingOptions;
 use chronicle::{Chronicle, Finding};
 use conclusions::Census;
 use fights::Fights;
+use holds::Holds;
 pub use inside::Inside;
 pub use pulls::PlanForks;
 use pulls::Scene;
@@ -225,6 +227,8 @@ struct Shown {
     reason: String,
     next_retry: Option<i64>,
     deletes_at: Option<i64>,
+    /// Whether what git wants waits for the end of what holds it back.
+    waits: bool,
 }
 
 /// A store that was never READY.
@@ -263,6 +267,8 @@ struct Daemon {
     waits: Waits,
     /// Stores whose objects somebody else changes again and again.
     fights: Fights,
+    /// Stores that are paused or wait for their change window.
+    holds: Holds,
     /// Until when the API server wants no request.
     held_until: Option<Instant>,
     /// New stores, where the operator caps the fleet.
@@ -312,6 +318,7 @@ impl Daemon {
             asking: Asking::new(None, Arc::clone(&chance)),
             waits: Waits::default(),
             fights: Fights::default(),
+            holds: Holds::default(),
             held_until: None,
             gate: Gate::new(Caps::default()),
             absent: Absent::default(),
@@ -390,6 +397,7 @@ impl Daemon {
         while let Some(store) = self.fights.take_due(now) {
             self.queue.mark_routine(&store);
         }
+        self.end_holds(now);
         if self.gate.next_due().is_some_and(|due| due <= now) {
             self.open_gate(now);
         }
@@ -409,6 +417,7 @@ impl Daemon {
             self.absent.exits.next_due(),
             self.absent.planning.next_due(),
             self.held_until,
+            self.holds.next_due(),
             self.gate.next_due(),
             self.verdicts.next_check,
         ];
@@ -470,7 +479,7 @@ impl Daemon {
         let state = self.board.reader().read(|picture| picture.stores.get(store).map(|report| report.state));
         let wait = self.waits.of(store, Instant::now());
         Memory {
-            state: state.unwrap_or(StoreState::Requested),
+            state: self.holds.health(store).or(state).unwrap_or(StoreState::Requested),
             probed: self.asking.probed(store),
             waited: wait.waited,
             symptoms: wait.symptoms,
@@ -482,7 +491,8 @@ impl Daemon {
 
     /// A store that is not in the cluster yet is being provisioned from now on.
     fn show_beginning(&mut self, store: &StoreId, wish: &Wish) {
-        let new = matches!(wish, Wish::Present { .. }) && self.context.cluster.namespace(store).is_none();
+        let new = matches!(wish, Wish::Present { hold: None, .. })
+            && self.context.cluster.namespace(store).is_none();
         let now = (self.context.surroundings.clock)();
         let census = &mut self.census;
         let reason = "namespace: applying its objects";

@@ -90,6 +90,10 @@ pub const ANNOTATION_REMOVAL_REFUSED: &str = "storekeeper.dev/removal-refused";
 /// too: such a store is never deleted.
 pub const ANNOTATION_PROTECT: &str = "storekeeper.dev/protect";
 
+/// On a store's namespace: until when its file pauses it, as RFC 3339 in UTC. It is read when the file is gone, over restarts
+/// too: such a store is not deleted before.
+pub const ANNOTATION_PAUSED_UNTIL: &str = "storekeeper.dev/paused-until";
+
 /// On a store's namespace: since when no file names the store, as RFC 3339 in UTC. The grace period counts from here,
 /// so a restart begins no new one.
 pub const ANNOTATION_REMOVAL_SINCE: &str = "storekeeper.dev/removal-since";

@@ -5,6 +5,7 @@
 
 mod admission;
 mod backup;
+mod hold;
 mod immutable;
 pub mod inspection;
 mod inventory;
@@ -21,8 +22,9 @@ use std::sync::Arc;
 
 use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, Uid, is_usual, kind_order};
 use crate::names::{
-    ANNOTATION_HOST, ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED, ANNOTATION_REMOVAL_SINCE, Host,
-    LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY, POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
+    ANNOTATION_HOST, ANNOTATION_PAUSED_UNTIL, ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED,
+    ANNOTATION_REMOVAL_SINCE, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY,
+    POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
 };
 use crate::report::{Readiness, Workload};
 
@@ -30,6 +32,7 @@ pub use crate::report::moment;
 
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
+pub use hold::{Hold, HoldKind, hold, is_overridden};
 pub use immutable::{Treatment, immutable_field, no_room, refused_size, stand_in, treatment};
 pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use leaving::{spared_jobs, unfinished_job};
@@ -115,6 +118,11 @@ impl ObservedNamespace {
     /// Whether its removal is marked as refused by the budget.
     pub fn is_refused(&self) -> bool {
         self.annotations.contains_key(ANNOTATION_REMOVAL_REFUSED)
+    }
+
+    /// Returns until when it is marked as paused, in seconds since 1970.
+    pub fn paused_until(&self) -> Option<i64> {
+        moment::seconds(self.annotations.get(ANNOTATION_PAUSED_UNTIL)?)
     }
 
     /// Whether it is marked as protected.
@@ -208,7 +216,7 @@ impl NamespaceSpec {
 
     /// Describes the namespace of a store without a file: as it is, with what is decided about it written down.
     pub fn absent(owner: Owner<'_>, observed: &ObservedNamespace, marks: &Marks) -> Self {
-        let Marks { since, refused, protected } = marks;
+        let Marks { since, refused, protected, paused_until } = marks;
         let ours = |label: &&String| {
             POD_SECURITY_LABELS.contains(&label.as_str())
                 || owner.labels().iter().any(|(key, _)| key == &label.as_str())
@@ -220,6 +228,7 @@ impl NamespaceSpec {
             (ANNOTATION_PROTECT, protected.then(|| YES.to_owned())),
             (ANNOTATION_REMOVAL_REFUSED, refused.then(|| YES.to_owned())),
             (ANNOTATION_REMOVAL_SINCE, since.map(moment::utc)),
+            (ANNOTATION_PAUSED_UNTIL, paused_until.map(moment::utc)),
         ];
         let annotations =
             marks.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
@@ -262,10 +271,13 @@ pub struct Marks {
     pub refused: bool,
     /// Whether its protection keeps it.
     pub protected: bool,
+    /// Until when its last file pauses it, in seconds since 1970.
+    pub paused_until: Option<i64>,
 }
 
 /// The annotations whose absence says something too.
-const MARKS: [&str; 3] = [ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED, ANNOTATION_REMOVAL_SINCE];
+const MARKS: [&str; 4] =
+    [ANNOTATION_PAUSED_UNTIL, ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED, ANNOTATION_REMOVAL_SINCE];
 
 /// The value of an annotation that only says yes.
 const YES: &str = "true";

@@ -5,12 +5,14 @@
 //! - `one`: what would become of one of them: `drafts` of its steps, `tries` on the API server, `fields` that differ,
 //!   and what to know before it is merged (`warnings`)
 //! - `curtain`: what nobody may read; `strangers`: plans for whom no Secret is used
+//! - `holds`: pauses and change windows
 //! - `removals`: what would become of stores without a file
 
 mod changes;
 mod curtain;
 mod drafts;
 mod fields;
+mod holds;
 mod one;
 mod removals;
 mod strangers;
@@ -120,6 +122,7 @@ pub async fn proposal(
     report.head = commit(proposed);
     report.problems = changes.problems.iter().map(problem).collect();
     report.warnings.extend(changes.warnings);
+    report.warnings.extend(holds::of_fleet(base, proposed, outlook.now));
     report.unchanged = changes.unchanged;
     let (tried, rest) = changes.planned.split_at(changes.planned.len().min(MOST_STORES));
     for planned in plan_all(&plan, tried).await {
@@ -244,7 +247,8 @@ fn problem(problem: &Problem) -> PlanProblem {
 fn differs(change: &StoreChange<'_>) -> bool {
     let StoreChange { before, store } = change;
     before.is_none_or(|before| {
-        let said = |it: &crate::store::Store| (it.digest().to_owned(), it.protect, it.rollback);
+        let said =
+            |it: &crate::store::Store| (it.digest().to_owned(), it.protect, it.rollback, it.pause.clone());
         !std::sync::Arc::ptr_eq(before, store) && said(before) != said(store)
     })
 }

@@ -6,6 +6,7 @@
 
 mod act;
 mod conclude;
+mod hold;
 mod past;
 mod prepare;
 mod remove;
@@ -23,7 +24,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner};
 use crate::names::{INVENTORY_NAME, SourceId, StoreId};
-use crate::plan::{self, Inventory, Marks, ObservedStore, Ownership, StorePlan};
+use crate::plan::{self, Hold, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
@@ -31,6 +32,7 @@ use act::Acted;
 pub use act::{Replacement, StepError, StepsFailed, replacement};
 pub use conclude::Question;
 use conclude::{Wanted, conclude, note_ready};
+use hold::InForce;
 pub use past::{Past, PastError};
 pub use prepare::{Planned, inputs, manifests, plan_store};
 pub use remove::{Leaving, LeavingMemory, Permit};
@@ -64,6 +66,8 @@ pub enum Wish {
         store: Arc<Store>,
         /// The commit.
         revision: String,
+        /// What keeps that waiting, if anything does.
+        hold: Option<Hold>,
     },
     /// Its file exists and was never good: nothing is changed.
     Unreadable,
@@ -86,6 +90,17 @@ pub enum Wish {
         since: i64,
         /// When the grace period is over.
         until: i64,
+    },
+    /// No file names it, and it is kept for as long as it is paused or outside its change window.
+    AbsentOnHold {
+        /// Since when no file names it, in seconds since 1970.
+        since: i64,
+        /// When it may go, in seconds since 1970: its grace period is over by then too.
+        until: i64,
+        /// What holds it.
+        hold: Hold,
+        /// Until when its last file pauses it.
+        paused_until: Option<i64>,
     },
     /// No file names it, and it may go once the repository was looked at again.
     AwaitsLook {
@@ -146,11 +161,22 @@ pub struct Conclusion {
     pub symptoms: Option<Vec<Symptom>>,
     /// What there is to say of its way out.
     pub leaving: Leaving,
+    /// Whether what git wants waits for the end of what holds it back.
+    pub waits: bool,
 }
 
 impl Conclusion {
     fn new(done: Done, state: Option<StoreState>, reason: String) -> Self {
-        Self { done, state, step: None, reason, ask: None, symptoms: None, leaving: Leaving::default() }
+        Self {
+            done,
+            state,
+            step: None,
+            reason,
+            ask: None,
+            symptoms: None,
+            leaving: Leaving::default(),
+            waits: false,
+        }
     }
 }
 
@@ -292,15 +318,20 @@ async fn decide(
 ) -> Result<Conclusion, RunError> {
     let owner = Owner { store: id, source: &context.source };
     if let Wish::Unreadable = wish {
-        remove::call_off(context, owner, false).await?;
+        remove::call_off(context, owner, None).await?;
     }
-    if let Wish::Present { store, revision } = wish {
+    if let Wish::Present { store, revision, hold } = wish {
         if memory.withhold_healing {
-            tally.withheld = remove::is_to_call_off(context, owner, store.protect);
+            tally.withheld = remove::is_to_call_off(context, owner, Some(store));
         } else {
-            tally.marked = remove::call_off(context, owner, store.protect).await?;
+            tally.marked = remove::call_off(context, owner, Some(store)).await?;
         }
-        return sync(context, owner, (store, revision), memory, tally).await;
+        let wanted = (store, revision.as_str());
+        return match hold {
+            None => sync(context, owner, wanted, memory, tally).await,
+            Some(hold) if hold.is_pause() => hold::untouched(context, owner, wanted, memory).await,
+            Some(_) => keep_up(context, owner, wanted, memory, tally).await,
+        };
     }
     match wish {
         Wish::HostTaken(reason) | Wish::NotAdmitted(reason) => {
@@ -308,6 +339,28 @@ async fn decide(
         }
         Wish::Unreadable => Ok(Conclusion::new(Done::Waiting, Some(StoreState::Failed), String::new())),
         _ => remove::absent(context, owner, wish, memory).await,
+    }
+}
+
+/// Keeps up what is in force while what commits change waits.
+async fn keep_up(
+    context: &Context,
+    owner: Owner<'_>,
+    wanted: (&Arc<Store>, &str),
+    memory: &Memory,
+    tally: &mut Tally,
+) -> Result<Conclusion, RunError> {
+    match hold::in_force(context, owner, wanted).await? {
+        InForce::Wanted => sync(context, owner, wanted, memory, tally).await,
+        InForce::Before(store, revision) => {
+            let kept = sync(context, owner, (&store, &revision), memory, tally).await?;
+            Ok(Conclusion { waits: true, ..kept })
+        }
+        InForce::Nothing(why) => {
+            let mut conclusion = hold::untouched(context, owner, wanted, memory).await?;
+            conclusion.reason = format!("{why}; {}", conclusion.reason);
+            Ok(conclusion)
+        }
     }
 }
 
@@ -320,7 +373,7 @@ async fn sync(
 ) -> Result<Conclusion, RunError> {
     let planned = plan_store(context, store, revision, &LookUps::Cluster).await?;
     let Planned { plan, observed, inputs, manifests, probe, aim } = planned;
-    let wanted = Wanted { store, held: aim.held.as_ref() };
+    let wanted = Wanted { store, held: aim.held.as_ref(), untouched: false };
     let waves = match plan {
         StorePlan::Converged => return conclude(context, wanted, Done::Nothing, memory).await,
         StorePlan::Held(reason) => {

@@ -79,14 +79,23 @@ pub enum StoreState {
     Degraded,
     /// Something is wrong; the reason says what, and when the next try comes.
     Failed,
+    /// Git says that nothing of it shall be changed until a moment; the reason says how it is.
+    Paused,
     /// Its file is gone, and it is being deleted or will be.
     Deleting,
 }
 
 impl StoreState {
     /// Every state, in the order of a store's life.
-    pub const ALL: [Self; 6] =
-        [Self::Requested, Self::Provisioning, Self::Ready, Self::Degraded, Self::Failed, Self::Deleting];
+    pub const ALL: [Self; 7] = [
+        Self::Requested,
+        Self::Provisioning,
+        Self::Ready,
+        Self::Degraded,
+        Self::Failed,
+        Self::Paused,
+        Self::Deleting,
+    ];
 
     /// Returns the state as pages and metrics write it.
     pub fn as_str(self) -> &'static str {
@@ -96,6 +105,7 @@ impl StoreState {
             Self::Ready => "READY",
             Self::Degraded => "DEGRADED",
             Self::Failed => "FAILED",
+            Self::Paused => "PAUSED",
             Self::Deleting => "DELETING",
         }
     }
@@ -159,6 +169,10 @@ pub struct FleetReport {
     pub held_until: Option<i64>,
     /// How many new stores the operator's caps keep waiting, and which cap, if any.
     pub admission: Option<String>,
+    /// Which stores are paused, or that all are, until when and why.
+    pub paused: Option<String>,
+    /// Which stores wait for a change window, or that all windows are open in an emergency.
+    pub window: Option<String>,
     /// Why the forge is not told what there is to tell, if it is not.
     pub forge: Option<String>,
     /// Why what happens is not written into the journal, if it is not.

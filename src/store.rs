@@ -12,10 +12,12 @@ mod fleet;
 mod hosts;
 mod known;
 mod path;
+mod pause;
 mod problem;
 pub mod schema;
 mod shop;
 pub mod values;
+mod window;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +32,9 @@ use crate::names::{FLEET_FILE, Host, STORES_FOLDER, StoreId};
 
 pub use self::known::{KnownFiles, read};
 pub use self::path::{VALUES_FOLDER, wants};
+pub use self::pause::Pause;
 pub use self::problem::Problem;
+pub use self::window::{ChangeWindow, Opening};
 
 /// Names a commit: 40 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -186,6 +190,8 @@ pub struct Store {
     pub protect: bool,
     /// What becomes of a version that does not come up.
     pub rollback: Rollback,
+    /// Until when nothing of it is changed, as its file says.
+    pub pause: Option<Pause>,
     /// The path of its file.
     pub file: String,
     base: Arc<Map<String, Value>>,
@@ -233,6 +239,12 @@ pub struct Fleet {
     pub deletion_grace_seconds: u32,
     /// What becomes of a version that does not come up, in stores that don't say so themselves.
     pub rollback: Rollback,
+    /// Until when nothing of any store is changed.
+    pub pause: Option<Pause>,
+    /// When commits' changes are carried out; at any time in stores without a window.
+    pub change_windows: Vec<ChangeWindow>,
+    /// Until when all windows are open, in an emergency.
+    pub override_windows: Option<Pause>,
     /// Fleet values with the value files merged over them: what all stores share.
     pub base: Arc<Map<String, Value>>,
 }

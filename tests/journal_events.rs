@@ -205,3 +205,26 @@ fn a_refusal_and_a_standstill_are_told_once() {
     );
     drop::<Daemon>(daemon);
 }
+
+#[test]
+fn a_pause_and_its_end_are_told_once_each_of_a_store_and_of_the_fleet() {
+    let (world, daemon) = World::with_small(&["acme"], "");
+    let store = world.store("acme");
+    world.write_fleet("pause: {until: 2099-01-01, reason: stocktaking}");
+    world.repository.push("pause them all");
+    until_told(&world, &store, "state-entered PAUSED");
+    daemon.kill();
+    let daemon = world.start_small();
+    until("the first pass is finished", || (daemon.fleet()["ready"] == true).then_some(()));
+    world.write_fleet("");
+    world.repository.push("go on");
+    until_told(&world, &store, "state-entered READY");
+    let count = |kind: &str, of_store: bool| {
+        let all = events(&world).into_iter();
+        all.filter(|event| event["kind"] == kind && event["store"].is_string() == of_store).count()
+    };
+    until("the end of the fleet's pause is told", || (count("resumed", false) == 1).then_some(()));
+    for of_store in [true, false] {
+        assert_eq!((count("paused", of_store), count("resumed", of_store)), (1, 1), "store: {of_store}");
+    }
+}

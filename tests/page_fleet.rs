@@ -64,6 +64,8 @@ fn marked(mark: &str) -> Picture {
         admission: some("admission"),
         forge: some("forge"),
         journal: some("journal"),
+        paused: some("paused"),
+        window: some("window"),
         domain: some("domain"),
     };
     picture(fleet, [store, other])
@@ -97,6 +99,8 @@ async fn every_text_is_shown_and_none_can_become_markup() {
         "admission",
         "forge",
         "journal",
+        "paused",
+        "window",
     ] {
         assert!(hostile.contains(&format!("{ESCAPED}{field}")), "{field} is missing or not escaped");
     }

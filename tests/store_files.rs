@@ -621,3 +621,52 @@ fn ten_thousand_stores_are_read_in_seconds() {
     assert_eq!(snapshot.stores.values().filter_map(StoreEntry::accepted).count(), 10_000);
     assert!(spent.as_secs() < 30, "{spent:?}");
 }
+
+#[test]
+fn what_is_wrong_with_a_pause_or_a_window_is_told_at_its_place() {
+    let said = |more: &str| {
+        let fleet = format!("apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: a.b\n  {more}\n");
+        outcome(&tree(&[("storekeeper.yaml", &fleet)]), &BTreeMap::new())
+    };
+    for (more, place, words) in [
+        (
+            "pause: {reason: x}",
+            ":5:10",
+            "`spec.pause.until` is missing: add `until: 2026-12-01T08:00:00Z`, when it ends by itself",
+        ),
+        (
+            "pause: {until: 2026-02-30, reason: x}",
+            ":5:18",
+            "`spec.pause.until` is `2026-02-30`: write a moment with its offset",
+        ),
+        ("pause: {until: 2026-02-20}", ":5:10", "`spec.pause.reason` is missing"),
+        (
+            "changeWindows: [{from: '09:00', to: '17:00', timeZone: Europe/Berln}]",
+            ":5:58",
+            "did you mean `Europe/Berlin`?",
+        ),
+        (
+            "changeWindows: [{from: '09:00', to: '17:00', timeZone: Berlin}]",
+            ":5:58",
+            "did you mean `Europe/Berlin`?",
+        ),
+        (
+            "changeWindows: [{from: '24:00', to: '17:00', timeZone: UTC}]",
+            ":5:26",
+            "is the end of a day: write \"00:00\"",
+        ),
+        ("changeWindows: [{from: '09:00', to: '09:00', timeZone: UTC}]", ":5:19", "are the same time"),
+        (
+            "changeWindows: [{days: [monday], from: '09:00', to: '10:00', timeZone: UTC}]",
+            ":5:27",
+            "names `monday`: days are mon",
+        ),
+        ("overrideWindows: {until: 2026-12-01, reason: x, why: y}", ":5:51", "unknown field `why`"),
+    ] {
+        let said = said(more);
+        assert!(
+            said.contains(&format!("storekeeper.yaml{place}: ")) && said.contains(words),
+            "{more}\n{said}"
+        );
+    }
+}

@@ -190,6 +190,10 @@ fn reader_and_schema_agree_on_stores() {
         "values: {store: {currency: eur}}",
         "protect: true",
         "protect: false",
+        "pause: {until: 2026-12-01T08:00:00Z, reason: stocktaking}",
+        "pause: {until: '2026-12-01', reason: 'x'}",
+        "pause: {until: 2026-12-01, reason: x}",
+        "pause: {until: '2026-12-01T08:00+01:00', reason: x}",
     ];
     let bad = [
         "[]",
@@ -230,6 +234,18 @@ fn reader_and_schema_agree_on_stores() {
         "protect: 'true'",
         "protect: 1",
         "protect: null",
+        "pause: true",
+        "pause: {}",
+        "pause: {until: 2026-12-01}",
+        "pause: {reason: x}",
+        "pause: {until: tomorrow, reason: x}",
+        "pause: {until: '2026-12-01T08:00:00', reason: x}",
+        "pause: {until: '2026-12-01 08:00:00Z', reason: x}",
+        "pause: {until: 2026, reason: x}",
+        "pause: {until: 2026-12-01, reason: ''}",
+        "pause: {until: 2026-12-01, reason: 12}",
+        "pause: {until: 2026-12-01, reason: \"a\\nb\"}",
+        "pause: {until: 2026-12-01, reason: x, by: me}",
     ];
     let schema = schema::store();
     let long = format!("displayName: {}", "x".repeat(101));
@@ -284,6 +300,11 @@ fn reader_and_schema_agree_on_the_fleet() {
         "domain: a.b\n  deletionBudget: {maxPercent: 100, windowMinutes: 43200}",
         "domain: a.b\n  deletionGracePeriodSeconds: 0",
         "domain: a.b\n  deletionGracePeriodSeconds: 2592000",
+        "domain: a.b\n  pause: {until: 2026-12-01, reason: x}",
+        "domain: a.b\n  overrideWindows: {until: 2026-12-01T00:00:00Z, reason: x}",
+        "domain: a.b\n  changeWindows: []",
+        "domain: a.b\n  changeWindows: [{from: '09:00', to: '17:00', timeZone: Europe/Berlin}]",
+        "domain: a.b\n  changeWindows: [{days: [mon, sun], from: '22:00:05', to: '24:00', timeZone: UTC, stores: ['a-*']}]",
     ];
     let bad = [
         "{}",
@@ -325,6 +346,17 @@ fn reader_and_schema_agree_on_the_fleet() {
         "domain: a.b\n  deletionBudget: {approved: [Acme]}",
         "domain: a.b\n  deletionBudget: {approved: [acme, acme]}",
         "domain: a.b\n  deletionBudget: {approved: [12]}",
+        "domain: a.b\n  pause: {until: 2026-12-01}",
+        "domain: a.b\n  overrideWindows: {reason: x}",
+        "domain: a.b\n  changeWindows: {from: '09:00', to: '17:00', timeZone: UTC}",
+        "domain: a.b\n  changeWindows: [{from: '09:00', to: '17:00'}]",
+        "domain: a.b\n  changeWindows: [{from: '9:00', to: '17:00', timeZone: UTC}]",
+        "domain: a.b\n  changeWindows: [{from: '09:60', to: '17:00', timeZone: UTC}]",
+        "domain: a.b\n  changeWindows: [{days: [], from: '09:00', to: '17:00', timeZone: UTC}]",
+        "domain: a.b\n  changeWindows: [{days: [Mon], from: '09:00', to: '17:00', timeZone: UTC}]",
+        "domain: a.b\n  changeWindows: [{days: [mon, mon], from: '09:00', to: '17:00', timeZone: UTC}]",
+        "domain: a.b\n  changeWindows: [{from: '09:00', to: '17:00', timeZone: UTC, stores: ['A*']}]",
+        "domain: a.b\n  changeWindows: [{from: '09:00', to: '17:00', timeZone: UTC, zone: x}]",
     ];
     let schema = schema::fleet();
     let long = format!("domain: {}", "shops.".repeat(40) + "example");

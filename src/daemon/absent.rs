@@ -8,6 +8,7 @@ use super::planning::Planning;
 use crate::names::StoreId;
 use crate::plan::{Fate, Gone, ObservedNamespace, Removed};
 use crate::reconcile::Permit;
+use crate::store::Pause;
 
 /// How long a look at the repository is good enough to delete a store on its word.
 const LOOK_LASTS: Duration = Duration::from_mins(2);
@@ -26,6 +27,8 @@ pub(super) struct Absent {
     pub(super) permits: BTreeMap<StoreId, (Fate, Permit)>,
     /// What the newest good file of each said of its protection.
     pub(super) protection: BTreeMap<StoreId, bool>,
+    /// What the newest good file of each said of a pause.
+    pub(super) pauses: BTreeMap<StoreId, Option<Pause>>,
     /// Stores whose deletion waits for a look at the repository.
     pub(super) await_look: BTreeSet<StoreId>,
     /// Removals of late, by the identity of their namespaces.
@@ -110,6 +113,7 @@ impl Absent {
         clock: i64,
     ) {
         self.protection.retain(|store, _| there(store));
+        self.pauses.retain(|store, _| there(store));
         self.departures.retain(|store, _| there(store));
         for (store, namespace) in observed {
             self.departures.entry(store.clone()).or_insert_with(|| {

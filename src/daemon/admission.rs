@@ -143,7 +143,8 @@ impl Daemon {
             }
         }
         let wanted = |store: &StoreId| self.accepted.contains_key(store);
-        self.gate.wants(wanted, self.accepted.keys().cloned(), now);
+        let free: Vec<_> = self.accepted.keys().filter(|store| self.hold(store).is_none()).cloned().collect();
+        self.gate.wants(wanted, free.into_iter(), now);
         self.open_gate(now);
     }
 

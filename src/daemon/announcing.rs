@@ -85,6 +85,8 @@ fn announced(event: &Event) -> Option<(&'static str, bool)> {
             StoreState::Ready => (reasons::READY, false),
             StoreState::Degraded => (reasons::DEGRADED, true),
             StoreState::Failed => (reasons::FAILED, true),
+            // The pause has an event of its own.
+            StoreState::Paused => return None,
             StoreState::Deleting => (reasons::DELETING, false),
         },
         EventKind::DriftHealed => (reasons::DRIFT_HEALED, true),

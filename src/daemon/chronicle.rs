@@ -42,6 +42,8 @@ pub(super) struct Chronicle {
     followed: Option<String>,
     /// Whether it was told that newer commits are not followed.
     frozen: bool,
+    /// Whether it was told that the whole fleet is paused.
+    paused: bool,
     /// Whether stores were looked for that went while nobody looked.
     looked_back: bool,
     /// Where events go that kubectl shall show; none before there is a cluster.
@@ -121,6 +123,7 @@ impl Chronicle {
             origins: VecDeque::new(),
             followed: None,
             frozen: false,
+            paused: false,
             looked_back: false,
             announcer: None,
             changed_by: BTreeMap::new(),
@@ -162,6 +165,8 @@ impl Chronicle {
             }
             (EventKind::Frozen, None) => self.frozen = true,
             (EventKind::Thawed, None) => self.frozen = false,
+            (EventKind::Paused, None) => self.paused = true,
+            (EventKind::Resumed, None) => self.paused = false,
             (EventKind::StateEntered, Some(store)) => {
                 let Some(state) = *state else { return };
                 let told = Told { state, reason: words.clone(), at: *at, earlier: false };
@@ -412,7 +417,9 @@ impl Daemon {
             self.chronicle.tell(Event { step: Some(step), took_ms, ..event });
         }
         let Finding { state, step, reason, is_new: _, was_ready: _, took } = *finding;
+        let before = self.chronicle.told.get(store).map(|told| told.state);
         if self.chronicle.is_news(store, finding, now) {
+            self.tell_pause(store, wish, before, finding);
             let event = self.event_of(EventKind::StateEntered, store, Some(wish), reason);
             let took_ms = took.map(milliseconds);
             self.chronicle.tell(Event { state: Some(state), step, took_ms, ..event });
@@ -422,6 +429,32 @@ impl Daemon {
             let step = step.unwrap_or(Step::Namespace);
             self.chronicle.ways.entry(store.clone()).or_insert_with(|| Way::new(step, moment));
         }
+    }
+
+    /// Tells that a store is paused from here on, or no longer.
+    fn tell_pause(
+        &mut self,
+        store: &StoreId,
+        wish: &Wish,
+        before: Option<StoreState>,
+        finding: &Finding<'_>,
+    ) {
+        match (before == Some(StoreState::Paused), finding.state == StoreState::Paused) {
+            (false, true) => self.tell_of(EventKind::Paused, store, Some(wish), finding.reason),
+            (true, false) => self.tell_of(EventKind::Resumed, store, Some(wish), "its pause is over"),
+            _ => {}
+        }
+    }
+
+    /// Tells that the whole fleet is paused, or no longer.
+    pub(super) fn tell_fleet_pause(&mut self, words: Option<&str>) {
+        let now = (self.context.surroundings.clock)();
+        let (kind, words) = match (words, self.chronicle.paused) {
+            (Some(words), false) => (EventKind::Paused, words),
+            (None, true) => (EventKind::Resumed, "the pause of the whole fleet is over"),
+            _ => return,
+        };
+        self.chronicle.tell(Event::new(now, kind, None, words));
     }
 
     /// Tells that nothing is left of a store.

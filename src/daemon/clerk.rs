@@ -331,7 +331,7 @@ async fn tell(forge: &Forge, delivery: &Delivery) -> Result<(), ForgeError> {
 mod tests {
     use super::*;
     use crate::journal::{Journal, scratch};
-    use crate::report::{CommitState, CommitStatus};
+    use crate::report::{CommitState, CommitStatus, History};
 
     fn status(words: &str) -> Vec<Delivery> {
         let status = CommitStatus::new("storekeeper/all", CommitState::Success, words, None);

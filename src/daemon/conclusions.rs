@@ -43,7 +43,7 @@ impl Daemon {
                     _ => self.queue.succeeded(&store, quick),
                 }
                 self.note_deletion(&store, &wish, conclusion.done);
-                let Conclusion { done: _, state, step, reason, ask, symptoms, leaving } = conclusion;
+                let Conclusion { done: _, state, step, reason, ask, symptoms, leaving, waits } = conclusion;
                 // Of a rollout that waits the version before is asked, which nothing has shaken.
                 let serves = matches!(state, Some(StoreState::Ready | StoreState::Degraded));
                 let restless = step.is_some_and(|step| serves || step >= Step::Ingress);
@@ -52,24 +52,12 @@ impl Daemon {
                 self.waits.concluded(&store, step.zip(timeout), symptoms, Instant::now());
                 let (reason, healing) = self.fighting(&store, reason, now);
                 let next_retry = healing.or(self.gate.turn(&store));
-                let shown = Shown { state, step, reason, next_retry, deletes_at: leaving.deletes_at };
+                let deletes_at = leaving.deletes_at;
+                let shown = Shown { state, step, reason, next_retry, deletes_at, waits };
+                let shown = self.held(&store, &wish, shown);
                 self.show(&store, &wish, shown, now, took);
             }
-            Err(error) => {
-                let at_least = Duration::from_secs(error.retry_after().into());
-                let wait = self.queue.failed(&store, Instant::now(), at_least, (self.chance)());
-                let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
-                let reason = match &wish {
-                    Wish::Absent { since, .. } => {
-                        format!("failed to {error}; its file is gone since {}", moment::utc(*since))
-                    }
-                    _ => format!("failed to {error}"),
-                };
-                let state = Some(StoreState::Failed);
-                let next_retry = Some(retry);
-                let shown = Shown { state, step: None, reason, next_retry, deletes_at: None };
-                self.show(&store, &wish, shown, now, took);
-            }
+            Err(error) => self.note_failure(&store, &wish, &error, now, took),
         }
         if matches!(wish, Wish::Absent { .. } | Wish::AbsentButKept { .. }) {
             self.plan_removals_soon();
@@ -84,6 +72,26 @@ impl Daemon {
         }
     }
 
+    /// Notes that a run failed, and when the next try comes.
+    fn note_failure(&mut self, store: &StoreId, wish: &Wish, error: &RunError, now: i64, took: Duration) {
+        if !matches!(wish, Wish::Present { hold: Some(_), .. }) {
+            self.forget_hold(store);
+        }
+        let at_least = Duration::from_secs(error.retry_after().into());
+        let wait = self.queue.failed(store, Instant::now(), at_least, (self.chance)());
+        let retry = now + i64::try_from(wait.as_secs()).unwrap_or(0);
+        let reason = match wish {
+            Wish::Absent { since, .. } => {
+                format!("failed to {error}; its file is gone since {}", moment::utc(*since))
+            }
+            _ => format!("failed to {error}"),
+        };
+        let state = Some(StoreState::Failed);
+        let next_retry = Some(retry);
+        let shown = Shown { state, step: None, reason, next_retry, deletes_at: None, waits: false };
+        self.show(store, wish, shown, now, took);
+    }
+
     /// Notes how far a store is on its way out, if it is.
     fn note_exit(&mut self, store: &StoreId, wish: &Wish, result: &Result<Conclusion, RunError>, now: i64) {
         self.absent.permits.remove(store);
@@ -95,7 +103,9 @@ impl Daemon {
             (None, Wish::Absent { since, .. } | Wish::AwaitsLook { since }) if !leaves => {
                 Some(Way::Due { since: since.saturating_add(grace.into()) })
             }
-            (None, Wish::InGrace { until, .. }) if !leaves => Some(Way::Grace { until: *until }),
+            (None, Wish::InGrace { until, .. } | Wish::AbsentOnHold { until, .. }) if !leaves => {
+                Some(Way::Grace { until: *until })
+            }
             _ => None,
         };
         let remains = result.as_ref().ok().and_then(|conclusion| conclusion.leaving.remains.clone());
@@ -187,7 +197,7 @@ impl Daemon {
 
     /// Puts a run's conclusion on the board, and logs and counts the transition, if it is one.
     pub(super) fn show(&mut self, store: &StoreId, wish: &Wish, shown: Shown, now: i64, took: Duration) {
-        let Shown { state, step, reason, next_retry, deletes_at } = shown;
+        let Shown { state, step, reason, next_retry, deletes_at, waits } = shown;
         let Some(state) = state else {
             self.show_no_more(store);
             return;
@@ -238,7 +248,7 @@ impl Daemon {
         self.tell_finding(store, wish, &finding);
         self.metrics.set_states(&self.census.0);
         let url = observed.inventory.as_ref().and_then(|inventory| inventory.url.as_deref());
-        let shown = Shown { state: Some(state), step, reason, next_retry, deletes_at };
+        let shown = Shown { state: Some(state), step, reason, next_retry, deletes_at, waits };
         self.note_progress(store, wish, &shown, url);
     }
 
@@ -246,6 +256,7 @@ impl Daemon {
     /// off it or it never was ours.
     fn show_no_more(&mut self, store: &StoreId) {
         self.waits.remove(store);
+        self.forget_hold(store);
         let Some(report) = self.board.update(|picture| picture.stores.remove(store)) else {
             // It went before this process came to show it.
             self.tell_gone(store, false);

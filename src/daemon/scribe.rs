@@ -377,7 +377,7 @@ mod tests {
     use crate::report::{CommitHead, CommitState, EventKind, StoreVerdict};
 
     fn scribe(journal: Journal, opened: Result<(), JournalError>) -> Scribe {
-        Scribe::new(journal, opened, Metrics::new(), Board::default(), Arc::new(|| 7))
+        Scribe::new((journal, opened), Metrics::new(), Board::default(), History::default(), Arc::new(|| 7))
     }
 
     fn event(id: i64) -> Arc<Event> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::source::{Arrival, Frozen, Looked, Sighting};
 use super::trust::Belief;
-use super::{Daemon, Requested};
+use super::{Daemon, Requested, holds};
 use crate::names::StoreId;
 use crate::plan;
 use crate::report::{StoreReport, StoreState};
@@ -112,10 +112,17 @@ impl Daemon {
     pub(super) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> usize {
         self.tell_departed(&snapshot);
         let mut touched = self.compare(&snapshot);
+        let is_held_otherwise = self.snapshot.as_ref().is_some_and(|before| holds::differ(before, &snapshot));
+        if is_held_otherwise {
+            touched.extend(self.accepted.keys().cloned());
+        }
         let has_file = |id: &StoreId| snapshot.stores.contains_key(id);
         let left = self.accepted.iter().filter(|(id, _)| !has_file(id));
         self.absent.protection.extend(left.map(|(id, (store, _))| (id.clone(), store.protect)));
         self.absent.protection.retain(|id, _| !has_file(id));
+        let left = self.accepted.iter().filter(|(id, _)| !has_file(id));
+        self.absent.pauses.extend(left.map(|(id, (store, _))| (id.clone(), store.pause.clone())));
+        self.absent.pauses.retain(|id, _| !has_file(id));
         let had_file = self.snapshot.iter().flat_map(|before| before.stores.keys());
         self.absent.follow(had_file, has_file, Instant::now(), (self.context.surroundings.clock)());
         self.withdraw_permits(|id, _| has_file(id));
@@ -123,6 +130,7 @@ impl Daemon {
         self.show_snapshot(&snapshot);
         self.snapshot = Some(snapshot);
         self.plan_removals();
+        self.withdraw_held();
         self.line_up();
         // Stores without a file: every change of the fleet file may decide about them anew.
         touched.extend(self.absent_stores());
@@ -158,7 +166,9 @@ impl Daemon {
                     // A file that was broken before may be as it was before that: what is shown of it changes.
                     let shown = before.is_some_and(|before| before.accepted().is_some());
                     // What protects a store is no chart value, so it is not in the digest.
-                    let protected = known.is_some_and(|(known, _)| known.protect != store.protect);
+                    let protected = known.is_some_and(|(known, _)| {
+                        (known.protect, &known.pause) != (store.protect, &store.pause)
+                    });
                     if known.is_none() || protected || !shown {
                         touched.insert(id.clone());
                     }

@@ -113,7 +113,13 @@ async fn resume(
         [EventKind::RemovalRefused, EventKind::FileChanged, EventKind::DeletionBegun, EventKind::Deleted];
     told.extend(journal.newest_by_store(&removals).await?);
     told.extend(journal.newest_by_store(&[EventKind::FileChanged]).await?);
-    let fleet = [EventKind::CommitFollowed, EventKind::Frozen, EventKind::Thawed];
+    let fleet = [
+        EventKind::CommitFollowed,
+        EventKind::Frozen,
+        EventKind::Thawed,
+        EventKind::Paused,
+        EventKind::Resumed,
+    ];
     told.extend(journal.newest_of_fleet(&fleet).await?);
     let followed = newest.iter().filter(|event| event.kind == EventKind::CommitFollowed);
     told.extend(followed.cloned());

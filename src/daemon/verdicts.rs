@@ -64,7 +64,9 @@ impl Daemon {
 
     /// A run over a store has ended, and this is shown of it.
     pub(super) fn note_progress(&mut self, store: &StoreId, wish: &Wish, shown: &Shown, url: Option<&str>) {
-        let Shown { state: Some(state), step: _, reason, next_retry, deletes_at } = shown else { return };
+        let Shown { state: Some(state), step: _, reason, next_retry, deletes_at, waits } = shown else {
+            return;
+        };
         let now = (self.context.surroundings.clock)();
         let waiting = || Progress::Waiting(reason.clone(), *deletes_at);
         let progress = match (wish, state) {
@@ -74,6 +76,10 @@ impl Daemon {
             {
                 return;
             }
+            (Wish::Present { hold: Some(hold), .. }, _) if *waits => {
+                Progress::Waiting(format!("{hold}; applied then"), Some(hold.until))
+            }
+            (Wish::Present { hold: Some(hold), .. }, StoreState::Paused) => Progress::Done(hold.to_string()),
             (Wish::Present { .. }, StoreState::Ready) => {
                 Progress::Done(url.map_or("READY".to_owned(), |url| format!("READY at {url}")))
             }
@@ -100,6 +106,11 @@ impl Daemon {
 
     /// Ends verdicts that were waited for too long.
     pub(super) fn end_verdicts(&mut self) {
+        if !self.is_ready {
+            // Until when a store waits is known once it has had its first run.
+            self.verdicts.next_check = Some(Instant::now() + CHECK);
+            return;
+        }
         let now = (self.context.surroundings.clock)();
         let moved = self.board.update(|picture| picture.commits.end_overdue(now));
         self.publish(&moved);

@@ -14,12 +14,19 @@ impl Daemon {
     pub(super) fn wish(&mut self, store: &StoreId) -> Wish {
         if let Some((good, revision)) = self.accepted.get(store) {
             let (good, revision) = (Arc::clone(good), revision.clone());
+            let hold = self.hold(store);
+            if hold.is_some() {
+                return Wish::Present { store: good, revision, hold };
+            }
+            if self.holds.release(store) {
+                self.line_up();
+            }
             if let Some(reason) = self.gate.holds_back(store) {
                 return Wish::NotAdmitted(reason);
             }
             return match self.holder_of_host(&good) {
                 Some(holder) => self.wait_for_host(&good, holder),
-                None => Wish::Present { store: good, revision },
+                None => Wish::Present { store: good, revision, hold: None },
             };
         }
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store)) {
@@ -32,7 +39,7 @@ impl Daemon {
         let fate = self.removals.fates.get(store).copied();
         match fate {
             Some(Fate::Refused { since }) => {
-                let marks = Marks { since: Some(since), refused: true, protected: false };
+                let marks = Marks { since: Some(since), refused: true, ..Marks::default() };
                 return kept(marks, self.absent.over_budget.clone());
             }
             Some(Fate::Protected) => {
@@ -43,6 +50,13 @@ impl Daemon {
         }
         if let Some(reason) = self.board.reader().read(|picture| picture.fleet.frozen.clone()) {
             return Wish::AbsentForNow(format!("the repository is not followed ({reason})"));
+        }
+        if let Some(Fate::Grace { since, .. } | Fate::Due { since, .. }) = fate
+            && let Some(hold) = self.hold(store)
+        {
+            let over = if let Some(Fate::Grace { until, .. }) = fate { until } else { since };
+            let (until, paused_until) = (hold.until.max(over), self.marked_pause(store));
+            return Wish::AbsentOnHold { since, until, hold, paused_until };
         }
         match fate {
             Some(Fate::Grace { since, until }) => Wish::InGrace { since, until },

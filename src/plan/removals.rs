@@ -367,6 +367,9 @@ mod tests {
 
     fn fleet_file(deletion_budget: DeletionBudget, deletion_grace_seconds: u32) -> Fleet {
         Fleet {
+            pause: None,
+            change_windows: Vec::new(),
+            override_windows: None,
             domain: host(),
             values: serde_json::Map::new(),
             value_files: Vec::new(),
@@ -529,7 +532,7 @@ mod tests {
             (false, false, true, Some(true)),
         ] {
             let mut observed = namespaces(&["a"]);
-            mark(&mut observed, "a", Marks { since: None, refused, protected });
+            mark(&mut observed, "a", Marks { since: None, refused, protected, ..Marks::default() });
             let approvals: &[&str] = if approved { &["a"] } else { &[] };
             let result = remove(&[], &observed, &budget(9, approvals), |it| {
                 it.protection.extend(known.map(|protected| (id("a"), protected)));

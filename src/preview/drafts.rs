@@ -3,6 +3,7 @@
 use super::curtain::Curtain;
 use super::fields::{Difference, differences};
 use crate::manifest::{Manifest, ObjectKey};
+use crate::names::ANNOTATION_PAUSED_UNTIL;
 use crate::plan::{self, Cause, NamespaceSpec, ObservedNamespace, ObservedStore, Step};
 use crate::reconcile::Planned;
 use crate::report::{FieldChange, ObjectAction, ObjectChange};
@@ -84,6 +85,9 @@ fn draft(step: &Step, observed: &ObservedStore) -> Option<Draft> {
         Step::ApplyNamespace { spec, .. } => {
             let mut draft = Draft::new(namespace(spec), ObjectAction::Change);
             draft.fields = marks(spec, observed.namespace.as_ref()?);
+            if draft.fields.is_empty() {
+                return None;
+            }
             draft
         }
         Step::Apply { manifest, cause } => {
@@ -109,6 +113,8 @@ fn draft(step: &Step, observed: &ObservedStore) -> Option<Draft> {
 /// Which labels and annotations of a namespace would change.
 fn marks(spec: &NamespaceSpec, observed: &ObservedNamespace) -> Vec<FieldChange> {
     let (labels, mut annotations) = (observed.labels.clone(), observed.annotations.clone());
+    // It comes and goes with the pause, which is told in words.
+    annotations.remove(ANNOTATION_PAUSED_UNTIL);
     let before = serde_json::json!({ "metadata": { "labels": labels, "annotations": annotations } });
     let mut labels = labels;
     labels.extend(spec.labels.clone());

@@ -9,6 +9,7 @@ use super::Plan;
 use super::changes::StoreChange;
 use super::curtain::{Curtain, Dependent};
 use super::drafts::{Draft, drafts};
+use super::holds;
 use super::removals::volume;
 use super::strangers;
 use super::tries::{self, Tried, Verdict};
@@ -31,8 +32,32 @@ pub(super) enum PlannedStore {
     Fails(StorePlanReport),
 }
 
-/// Plans one store.
+/// Plans one store, and says what holds it back.
 pub(super) async fn plan(plan: &Plan<'_>, change: &StoreChange<'_>) -> PlannedStore {
+    let (fleet, now) = (&plan.proposed.fleet, plan.outlook.now);
+    let said = holds::of_store(change, fleet, now);
+    let hold = holds::hold(change, fleet, now);
+    match unheld(plan, change).await {
+        // Nothing but its pause changes.
+        PlannedStore::Stays
+            if said.is_empty() || change.before.is_none_or(|it| it.pause == change.store.pause) =>
+        {
+            PlannedStore::Stays
+        }
+        PlannedStore::Stays => {
+            PlannedStore::Changes(StorePlanReport { warnings: said, ..of(change.store, StoreAction::Change) })
+        }
+        PlannedStore::Fails(report) => PlannedStore::Fails(report),
+        PlannedStore::Changes(mut report) => {
+            report.warnings.splice(0..0, said);
+            report.when = hold.as_ref().map(holds::when).or(report.when);
+            PlannedStore::Changes(report)
+        }
+    }
+}
+
+/// Plans one store as if nothing held it back.
+async fn unheld(plan: &Plan<'_>, change: &StoreChange<'_>) -> PlannedStore {
     let store = change.store;
     let noted = Arc::new(Mutex::new(Answers::new()));
     let look_ups = if plan.outlook.lookups { LookUps::Noted(Arc::clone(&noted)) } else { LookUps::Nowhere };

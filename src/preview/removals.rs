@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
-use super::{Outlook, Plan, STORES_AT_ONCE};
+use super::{Outlook, Plan, STORES_AT_ONCE, holds};
 use crate::cluster::Claim;
 use crate::names::{ANNOTATION_HOST, StoreId};
-use crate::plan::{self, Fate, ObservedNamespace, RemovalRules, Removals, moment};
+use crate::plan::{self, Fate, Hold, ObservedNamespace, RemovalRules, Removals, moment};
 use crate::reconcile::Context;
 use crate::report::{Lost, LostKind, StoreAction, StorePlanReport};
-use crate::store::Snapshot;
+use crate::store::{Pause, Snapshot};
 
 /// Of how many removed stores the volumes are listed.
 const MOST_LISTED: usize = 100;
@@ -100,6 +100,10 @@ async fn report(
     if action == StoreAction::Keep {
         return report;
     }
+    if let Some(hold) = hold(plan, store, namespace) {
+        report.warnings.push(format!("it is {hold}: it is not deleted before"));
+        report.when = Some(format!("{}, or later", holds::when(&hold)));
+    }
     let now = plan.outlook.now;
     report.lost.push(Lost {
         what: LostKind::Namespace,
@@ -125,6 +129,15 @@ async fn report(
         report.warnings.push("a final backup is made before; without it the store is kept".to_owned());
     }
     report
+}
+
+/// What keeps a store without a file from being deleted: a pause in its last file, one of the whole fleet, or its window.
+fn hold(plan: &Plan<'_>, store: &StoreId, namespace: &ObservedNamespace) -> Option<Hold> {
+    let last = plan.base.and_then(|base| base.stores.get(store)?.accepted());
+    let marked = namespace.paused_until();
+    let marked = marked.map(|until| Pause { until, reason: "its last file says so".to_owned() });
+    let pause = last.map_or(marked, |last| last.pause.clone());
+    plan::hold(store, pause.as_ref(), &plan.proposed.fleet, plan.outlook.now)
 }
 
 /// When a removal is carried out. After a merge its time begins anew; a plan of files on disk counts from now.

@@ -48,6 +48,8 @@ pub(super) struct Wanted<'a> {
     pub(super) store: &'a Arc<Store>,
     /// Set when that is held back.
     pub(super) held: Option<&'a Held>,
+    /// Whether nothing of the store is changed, its inventory included.
+    pub(super) untouched: bool,
 }
 
 /// Concludes what state the store is in, and writes down when it is READY for the first time with what is applied.
@@ -76,7 +78,7 @@ pub(super) async fn conclude(
     let before = || inventory.and_then(Question::of_before);
     let ask = inventory.filter(|_| verdict.ask).and_then(Question::of).or_else(before);
     let news = inventory.and_then(|inventory| ready_for_the_first_time(inventory, verdict.state));
-    if let Some(inventory) = news {
+    if let Some(inventory) = news.filter(|_| !wanted.untouched) {
         context.cluster.record(owner, &inventory).await?;
     }
     let verdict = match inventory {
@@ -84,7 +86,8 @@ pub(super) async fn conclude(
         None => verdict,
     };
     let Verdict { state, step, reason, ask: _ } = verdict;
-    Ok(Conclusion { done, state: Some(state), step, reason, ask, symptoms, leaving: Leaving::default() })
+    let leaving = Leaving::default();
+    Ok(Conclusion { done, state: Some(state), step, reason, ask, symptoms, leaving, waits: false })
 }
 
 /// Says in an inventory that is about to be written that the store is READY, should it be already: then this record is the
@@ -126,6 +129,9 @@ async fn explained(
         return Ok(Verdict { state: StoreState::Failed, reason, ..verdict });
     }
     if verdict.state != StoreState::Failed || inventory.inputs.is_none() || inventory.was_ready() {
+        return Ok(verdict);
+    }
+    if wanted.untouched {
         return Ok(verdict);
     }
     let version = |revision, image| Version { revision, image };

@@ -9,6 +9,7 @@ use super::{Conclusion, Context, Done, Healed, Memory, RunError, Wish, owns};
 use crate::manifest::{ObjectKey, Owner};
 use crate::plan::{self, BackupStep, Marks, NamespaceSpec, ObservedNamespace, ObservedStore, moment};
 use crate::report::StoreState;
+use crate::store::Store;
 
 /// Whether what a removal was decided on still holds. A commit that brings the file back while the run is under way takes
 /// it away, also from a request that waits for its turn.
@@ -77,6 +78,18 @@ pub(super) async fn absent(
             let removal = Removal { since: *since, approved: *approved, permit };
             remove(context, owner, (&observed, namespace), &removal).await
         }
+        Wish::AbsentOnHold { since, until, hold, paused_until } => {
+            let marks = Marks { paused_until: *paused_until, ..decided(namespace, *since) };
+            mark(context, owner, namespace, marks).await?;
+            let when = moment::utc(*until);
+            let reason = format!(
+                "its file is gone, but it is {hold}; it is deleted at {when} unless the file comes back"
+            );
+            let state = if hold.is_pause() { StoreState::Paused } else { StoreState::Deleting };
+            let mut conclusion = Conclusion::new(Done::Waiting, Some(state), reason);
+            conclusion.leaving.deletes_at = Some(*until);
+            Ok(conclusion)
+        }
         Wish::AbsentButKept { marks, reason } => {
             mark(context, owner, namespace, *marks).await?;
             let reason = format!("its file is gone, but it is kept: {reason}");
@@ -117,26 +130,38 @@ async fn mark(
 pub(super) async fn call_off(
     context: &Context,
     owner: Owner<'_>,
-    protect: bool,
+    store: Option<&Store>,
 ) -> Result<Option<Healed>, RunError> {
-    let Some(namespace) = marked_wrongly(context, owner, protect) else { return Ok(None) };
+    let Some(namespace) = marked_wrongly(context, owner, store) else { return Ok(None) };
     let (refused, protected) = (namespace.is_refused(), namespace.is_protected());
-    let marks = Marks { since: None, refused, protected: protected || protect };
+    let protect = store.is_some_and(|store| store.protect);
+    let paused_until = paused_until(context, &namespace, store);
+    let marks = Marks { since: None, refused, protected: protected || protect, paused_until };
     mark(context, owner, &namespace, marks).await?;
     let object = ObjectKey::new("", "Namespace", owner.store.namespace().as_str());
     Ok(Some(Healed { object, other: namespace.other_writer }))
 }
 
 /// Whether there is anything to put right in this way.
-pub(super) fn is_to_call_off(context: &Context, owner: Owner<'_>, protect: bool) -> bool {
-    marked_wrongly(context, owner, protect).is_some()
+pub(super) fn is_to_call_off(context: &Context, owner: Owner<'_>, store: Option<&Store>) -> bool {
+    marked_wrongly(context, owner, store).is_some()
 }
 
-fn marked_wrongly(context: &Context, owner: Owner<'_>, protect: bool) -> Option<ObservedNamespace> {
+/// Until when a namespace shall be marked as paused: as its file says now, or as it is where the file is of no use.
+fn paused_until(context: &Context, namespace: &ObservedNamespace, store: Option<&Store>) -> Option<i64> {
+    let Some(store) = store else { return namespace.paused_until() };
+    let now = (context.surroundings.clock)();
+    store.pause.as_ref().filter(|pause| pause.holds(now)).map(|pause| pause.until)
+}
+
+fn marked_wrongly(context: &Context, owner: Owner<'_>, store: Option<&Store>) -> Option<ObservedNamespace> {
     let observed = context.cluster.observe(owner.store);
     let is_ours = owns(owner, &observed);
     observed.namespace.filter(|namespace| {
-        let is_right = !namespace.is_removal_marked() && (namespace.is_protected() || !protect);
+        let protect = store.is_some_and(|store| store.protect);
+        let is_right = !namespace.is_removal_marked()
+            && (namespace.is_protected() || !protect)
+            && namespace.paused_until() == paused_until(context, namespace, store);
         is_ours && namespace.deleting_since.is_none() && !is_right
     })
 }
@@ -211,7 +236,9 @@ async fn back_up(
 
 /// The marks of a store that may go. An earlier refusal stays written: an approval may be taken back until it is gone.
 fn decided(namespace: &ObservedNamespace, since: i64) -> Marks {
-    Marks { since: Some(since), refused: namespace.is_refused(), protected: false }
+    // A pause that stands there may be moved on by a file that comes back, and has no effect once it is over.
+    let paused_until = namespace.paused_until();
+    Marks { since: Some(since), refused: namespace.is_refused(), protected: false, paused_until }
 }
 
 /// Concludes that the namespace is on its way out, and says what holds it: in its controller's own words where it has

@@ -209,12 +209,11 @@ impl Stores {
                     held.changed = version;
                     moved = true;
                 }
-                Some(_) => {}
                 None if before.is_some() => {
                     self.gone.push_back((version, id));
                     moved = true;
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
         while self.gone.len() > GONE_REMEMBERED {

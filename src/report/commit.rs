@@ -157,7 +157,8 @@ fn says_the_same(before: &StoreEntry, after: &StoreEntry) -> bool {
             std::sync::Arc::ptr_eq(before, after)
                 || (before.digest() == after.digest()
                     && before.rollback == after.rollback
-                    && before.protect == after.protect)
+                    && before.protect == after.protect
+                    && before.pause == after.pause)
         }
         (StoreEntry::Rejected(before), StoreEntry::Rejected(after)) => before == after,
         _ => false,

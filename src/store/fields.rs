@@ -132,6 +132,14 @@ impl<'a> Reader<'a> {
         found.map(str::to_owned)
     }
 
+    /// Reads a date or a time, quoted or not: what some YAML readers make of it is what it is meant to be.
+    pub fn moment(&mut self, node: &Node, path: &str, shape: &regex::Regex) -> Option<String> {
+        match &node.kind {
+            Kind::Scalar(Scalar::Refused(text, _)) if shape.is_match(text) => Some(text.clone()),
+            _ => self.text(node, path),
+        }
+    }
+
     /// Reads a whole number from 0 to `most`.
     pub fn count(&mut self, node: &Node, path: &str, most: u32) -> Option<u32> {
         if let Kind::Scalar(Scalar::Number(number, text)) = &node.kind {
@@ -309,7 +317,7 @@ fn closest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// Counts the letters to insert, remove, replace or swap with their neighbour.
-fn distance(one: &str, two: &str) -> usize {
+pub(super) fn distance(one: &str, two: &str) -> usize {
     let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
     let mut rows = vec![(0..=two.len()).collect::<Vec<_>>()];
     for i in 1..=one.len() {

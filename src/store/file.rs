@@ -13,15 +13,32 @@ use super::fields::Catalog;
 pub(super) const STORE_FIELDS: Catalog = &[
     ("", &["apiVersion", "kind", "metadata", "spec"]),
     ("metadata", &["name"]),
-    ("spec", &["displayName", "host", "version", "image", "rollback", "values", "protect"]),
+    ("spec", &["displayName", "host", "version", "image", "rollback", "values", "protect", "pause"]),
     ("spec.image", &["repository", "tag", "digest"]),
+    ("spec.pause", &["until", "reason"]),
 ];
 
 /// Every field of a fleet file by section.
 pub(super) const FLEET_FIELDS: Catalog = &[
     ("", &["apiVersion", "kind", "spec"]),
-    ("spec", &["domain", "values", "valueFiles", "deletionBudget", "deletionGracePeriodSeconds", "rollback"]),
+    (
+        "spec",
+        &[
+            "domain",
+            "values",
+            "valueFiles",
+            "deletionBudget",
+            "deletionGracePeriodSeconds",
+            "rollback",
+            "pause",
+            "changeWindows",
+            "overrideWindows",
+        ],
+    ),
     ("spec.deletionBudget", &["maxStores", "maxPercent", "windowMinutes", "approved"]),
+    ("spec.pause", &["until", "reason"]),
+    ("spec.changeWindows[]", &["days", "from", "to", "timeZone", "stores"]),
+    ("spec.overrideWindows", &["until", "reason"]),
 ];
 
 /// A store name, apart from its length.
@@ -42,6 +59,19 @@ pub(super) const DIGEST: &str = r"^sha256:[0-9a-f]{64}$";
 /// A value file in the repository or the chart: no `..`, no hidden files, no odd characters.
 pub(super) const VALUE_FILE: &str =
     r"^(chart:|values/)([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*\.ya?ml$";
+
+/// A moment with its offset, or a date.
+pub(super) const UNTIL: &str =
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2}))?$";
+
+/// A day of the week.
+pub(super) const DAY: &str = r"^(mon|tue|wed|thu|fri|sat|sun)$";
+
+/// A time of the day, or its end.
+pub(super) const TIME: &str = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$";
+
+/// The name of a store, in which `*` stands for any letters.
+pub(super) const PATTERN: &str = r"^[-a-z0-9*]+$";
 
 /// One line of text that shows as it is written.
 pub(super) const LINE: &str =
@@ -128,6 +158,28 @@ pub struct StoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = true)]
     pub protect: Option<bool>,
+    /// Until when nothing of the store is created, changed, healed, rolled back or deleted. Its shop is asked and its
+    /// health shown all the same. Default: not paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseSpec>,
+}
+
+/// Until when, and why.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PauseSpec {
+    /// When it ends by itself: a moment with its offset, or a date, which is its beginning in UTC.
+    #[schemars(regex(pattern = UNTIL), example = &"2026-12-01T08:00:00Z")]
+    pub until: String,
+    /// Why, in one line of 1 to 100 characters: it is shown wherever its effect is.
+    #[schemars(
+        length(min = 1, max = 100),
+        regex(
+            pattern = LINE
+        ),
+        example = &"stocktaking"
+    )]
+    pub reason: String,
 }
 
 /// What becomes of a version that does not come up.
@@ -222,6 +274,50 @@ pub struct FleetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"lastGood")]
     pub rollback: Option<RollbackSpec>,
+    /// Until when nothing of any store is created, changed, healed, rolled back or deleted. Default: not paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseSpec>,
+    /// When commits' changes are carried out, creating and deleting included. A store that any window names waits until
+    /// one of these is open; drift is healed all the time. Default: at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 50))]
+    pub change_windows: Option<Vec<ChangeWindowSpec>>,
+    /// Until when all windows count as open, for an emergency. Default: they hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_windows: Option<PauseSpec>,
+}
+
+/// Hours of days of the week in which changes to some stores are carried out.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChangeWindowSpec {
+    /// The days on which it begins. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1),
+        inner(regex(pattern = DAY)),
+        extend("uniqueItems" = true),
+        example = ["mon", "tue"]
+    )]
+    pub days: Option<Vec<String>>,
+    /// When it opens, in quotes: `"09:00"`, with seconds if need be.
+    #[schemars(regex(pattern = TIME), example = &"09:00")]
+    pub from: String,
+    /// When it closes, in quotes. A time before `from` is one of the next day; `"24:00"` is the end of the day.
+    #[schemars(regex(pattern = TIME), example = &"17:00")]
+    pub to: String,
+    /// The time zone by its name in the tz database, such as `Europe/Berlin` or `UTC`.
+    #[schemars(example = &"Europe/Berlin")]
+    pub time_zone: String,
+    /// The stores that it is for, by name; `*` stands for any letters. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1),
+        inner(length(max = 57), regex(pattern = PATTERN)),
+        extend("uniqueItems" = true),
+        example = ["shop-*"]
+    )]
+    pub stores: Option<Vec<String>>,
 }
 
 /// How many stores may be deleted without anybody naming them.

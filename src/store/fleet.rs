@@ -11,7 +11,10 @@ use super::file::{FLEET_FIELDS, VALUE_FILE};
 use super::problem::quote;
 use super::shop::{OWNED_BY_EACH_STORE, header, host, refuse_owned, rollback, shape};
 use super::yaml::{Node, Position, Source};
-use super::{DeletionBudget, FileContent, Fleet, Freeze, Limits, Problem, Rollback, ValueFile, values};
+use super::{
+    ChangeWindow, DeletionBudget, FileContent, Fleet, Freeze, Limits, Pause, Problem, Rollback, ValueFile,
+    pause, values, window,
+};
 use crate::names::{FLEET_FILE, Host, STORE_ID_MAX, StoreId};
 
 /// The longest grace period and the longest window of the deletion budget: 30 days. Who wants to keep stores for ever
@@ -37,10 +40,9 @@ pub(super) fn read<'chart>(
     let Some(draft) = draft.filter(|_| reader.is_clean()) else {
         return Err(Freeze::Fleet(reader.into_problems()));
     };
-    let Draft { domain, values, value_files, deletion_budget, deletion_grace_seconds, rollback } = draft;
-    let mut base = values.clone();
+    let mut base = draft.values.clone();
     let mut problems = Vec::new();
-    for (value_file, at) in &value_files {
+    for (value_file, at) in &draft.value_files {
         match layer(files, chart_file, value_file, limits) {
             Ok(Some(layer)) => values::merge(&mut base, &layer),
             Ok(None) => problems.push(source.problem(*at, &absent(value_file))),
@@ -50,9 +52,7 @@ pub(super) fn read<'chart>(
     if !problems.is_empty() {
         return Err(Freeze::Fleet(problems));
     }
-    let value_files = value_files.into_iter().map(|(file, _)| file).collect();
-    let base = Arc::new(base);
-    Ok(Fleet { domain, values, value_files, deletion_budget, deletion_grace_seconds, rollback, base })
+    Ok(draft.into_fleet(base))
 }
 
 struct Draft {
@@ -62,6 +62,37 @@ struct Draft {
     deletion_budget: DeletionBudget,
     deletion_grace_seconds: u32,
     rollback: Rollback,
+    pause: Option<Pause>,
+    change_windows: Vec<ChangeWindow>,
+    override_windows: Option<Pause>,
+}
+
+impl Draft {
+    fn into_fleet(self, base: Map<String, Value>) -> Fleet {
+        let Self {
+            domain,
+            values,
+            value_files,
+            deletion_budget,
+            deletion_grace_seconds,
+            rollback,
+            pause,
+            change_windows,
+            override_windows,
+        } = self;
+        Fleet {
+            domain,
+            values,
+            value_files: value_files.into_iter().map(|(file, _)| file).collect(),
+            deletion_budget,
+            deletion_grace_seconds,
+            rollback,
+            pause,
+            change_windows,
+            override_windows,
+            base: Arc::new(base),
+        }
+    }
 }
 
 fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
@@ -82,6 +113,9 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
         .get("deletionGracePeriodSeconds")
         .and_then(|node| reader.count(node, "spec.deletionGracePeriodSeconds", GRACE_SECONDS_MAX));
     let rollback = spec.get("rollback").and_then(|node| rollback(reader, node));
+    let mut until = |field: &str| pause::read(reader, spec.get(field)?, &format!("spec.{field}"));
+    let (pause, override_windows) = (until("pause"), until("overrideWindows"));
+    let change_windows = spec.get("changeWindows").map(|node| window::read_all(reader, node));
     Some(Draft {
         domain: domain?,
         values: values.unwrap_or_default(),
@@ -89,6 +123,9 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
         deletion_budget: deletion_budget.unwrap_or_default(),
         deletion_grace_seconds: grace.unwrap_or(Fleet::DEFAULT_GRACE_SECONDS),
         rollback: rollback.unwrap_or_default(),
+        pause,
+        change_windows: change_windows.unwrap_or_default(),
+        override_windows,
     })
 }
 

@@ -112,6 +112,7 @@ mod tests {
         for (name, part) in fields {
             let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             collect(part, &inner, out);
+            collect(&part["items"], &format!("{inner}[]"), out);
         }
     }
 }

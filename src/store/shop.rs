@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use super::fields::{Reader, Section, lookup, plain_text};
 use super::file::{DIGEST, REPOSITORY, STORE_FIELDS, TAG};
+use super::pause;
 use super::problem::{is_unprintable, quote};
 use super::yaml::{Node, Position, Source};
-use super::{FileContent, Fleet, Image, Limits, Problem, Rollback, Store, values};
+use super::{FileContent, Fleet, Image, Limits, Pause, Problem, Rollback, Store, values};
 use crate::names::{API_VERSION, Host, StoreId};
 
 /// The longest display name in characters.
@@ -121,18 +122,19 @@ struct Parts {
     rollback: Option<Rollback>,
     values: Map<String, Value>,
     protect: bool,
+    pause: Option<Pause>,
 }
 
 impl Parts {
     fn into_draft(self, source: &Source<'_>, id: StoreId, fleet: &Fleet) -> Draft {
-        let Self { name_at, display_name, host, host_at, image, rollback, values, protect } = self;
+        let Self { name_at, display_name, host, host_at, image, rollback, values, protect, pause } = self;
         let at = host_at.unwrap_or(name_at);
         let display_name = display_name.unwrap_or_else(|| id.to_string());
         let (file, base, digest) = (source.file.to_owned(), Arc::clone(&fleet.base), String::new());
         let own_rollback = rollback;
         let rollback = rollback.unwrap_or(fleet.rollback);
         let mut store =
-            Store { id, display_name, host, image, values, protect, rollback, file, base, digest };
+            Store { id, display_name, host, image, values, protect, rollback, pause, file, base, digest };
         store.digest = values::digest(&store.id, &store.merged());
         Draft {
             store: Arc::new(store),
@@ -191,6 +193,7 @@ fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, domain: &Host) -> O
         rollback: None,
         values: Map::new(),
         protect: false,
+        pause: None,
     };
     if let Some(node) = top.get("spec") {
         spec(reader, node, &mut parts);
@@ -248,6 +251,7 @@ fn spec(reader: &mut Reader<'_>, node: &Node, parts: &mut Parts) {
     if let Some(node) = spec.get("protect") {
         parts.protect = reader.truth(node, "spec.protect").unwrap_or_default();
     }
+    parts.pause = spec.get("pause").and_then(|node| pause::read(reader, node, "spec.pause"));
 }
 
 fn display_name(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
@@ -393,12 +397,12 @@ pub(super) fn refuse_owned(reader: &mut Reader<'_>, values: &Node, path: &str, o
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::{HOST, NAME, VALUE_FILE};
+    use super::super::file::{HOST, NAME, PATTERN, TIME, UNTIL, VALUE_FILE};
     use super::*;
 
     #[test]
     fn every_pattern_of_the_schemas_compiles() {
-        for pattern in [NAME, HOST, TAG, REPOSITORY, DIGEST, VALUE_FILE] {
+        for pattern in [NAME, HOST, TAG, REPOSITORY, DIGEST, VALUE_FILE, UNTIL, TIME, PATTERN] {
             shape(pattern);
         }
     }

@@ -22,8 +22,19 @@ pub fn merge(base: &mut Map<String, Value>, over: &Map<String, Value>) {
 
 /// Merges all layers of a store.
 pub(super) fn for_store(store: &Store) -> Map<String, Value> {
-    let Store { id, display_name, host, image, values, protect: _, rollback: _, file: _, base, digest: _ } =
-        store;
+    let Store {
+        id,
+        display_name,
+        host,
+        image,
+        values,
+        protect: _,
+        rollback: _,
+        pause: _,
+        file: _,
+        base,
+        digest: _,
+    } = store;
     let mut merged = Map::clone(base);
     merge(&mut merged, values);
     let shop = section(&mut merged, "store");

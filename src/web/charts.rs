@@ -194,10 +194,11 @@ fn states(samples: &[Sample]) -> Chart {
 }
 
 /// The states from the bottom of the picture to its top: what is well lies below.
-const STACK: [StoreState; 6] = [
+const STACK: [StoreState; 7] = [
     StoreState::Ready,
     StoreState::Provisioning,
     StoreState::Requested,
+    StoreState::Paused,
     StoreState::Deleting,
     StoreState::Degraded,
     StoreState::Failed,

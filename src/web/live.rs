@@ -53,7 +53,7 @@ enum Shown {
     Store(crate::names::StoreId, store::Question),
     Commits,
     Commit(String),
-    Plans,
+    PlanList,
 }
 
 struct Viewer {
@@ -104,7 +104,7 @@ fn understand(path: &str) -> Option<Shown> {
         ["stores", name] => Shown::Store(name.parse().ok()?, Query::try_from_uri(&uri).ok()?.0),
         ["commits"] => Shown::Commits,
         ["commits", revision] => Shown::Commit((*revision).to_owned()),
-        ["plans"] => Shown::Plans,
+        ["plans"] => Shown::PlanList,
         _ => return None,
     })
 }
@@ -131,7 +131,7 @@ impl Viewer {
             Shown::Store(id, question) => store::page(state, id, question, *now).await,
             Shown::Commits => Some(commit::list_page(state, *now)),
             Shown::Commit(revision) => commit::page(state, revision, *now),
-            Shown::Plans => Some(plan::list_page(state, *now)),
+            Shown::PlanList => Some(plan::list_page(state, *now)),
         };
         page.unwrap_or_default()
     }

@@ -75,7 +75,8 @@ fn urgency(state: StoreState) -> u8 {
         StoreState::Deleting => 2,
         StoreState::Provisioning => 3,
         StoreState::Requested => 4,
-        StoreState::Ready => 5,
+        StoreState::Paused => 5,
+        StoreState::Ready => 6,
     }
 }
 

@@ -54,6 +54,10 @@ pub struct Fleet {
     pub held_until: Option<String>,
     /// How many new stores the operator's caps keep waiting, and which cap, if any.
     pub admission: Option<String>,
+    /// Which stores are paused, or that all are, until when and why.
+    pub paused: Option<String>,
+    /// Which stores wait for a change window, or that all windows are open in an emergency.
+    pub window: Option<String>,
     /// Why the forge is not told what there is to tell, if it is not.
     pub forge: Option<String>,
     /// Why what happens is not written into the journal, if it is not.
@@ -274,6 +278,8 @@ impl Fleet {
             not_asked,
             held_until,
             admission,
+            paused,
+            window,
             forge,
             journal,
             domain,
@@ -290,6 +296,8 @@ impl Fleet {
             not_asked,
             held_until,
             admission,
+            paused,
+            window,
             forge,
             journal,
             domain,

@@ -285,6 +285,8 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
         not_asked,
         held_until,
         admission,
+        paused,
+        window,
         forge,
         journal,
         domain: _,
@@ -306,6 +308,13 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
         "What happens waits in memory until it can be; stores do not wait for it.",
     );
     say("info", "New stores wait for their admission", admission, "");
+    say(
+        "info",
+        "Paused",
+        paused,
+        "Nothing of it is changed or healed until then, or until a commit ends the pause.",
+    );
+    say("info", "Change windows", window, "");
     let asked =
         not_asked.as_ref().map(|reason| format!("Every workload of a READY store runs, but {reason}."));
     say("info", "READY is what the cluster says", &asked, "");

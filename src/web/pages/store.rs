@@ -137,7 +137,7 @@ struct EventView {
 
 #[derive(Template)]
 #[template(path = "store_plans.html")]
-struct Plans {
+struct PlanTable {
     plans: Vec<PlanRow>,
 }
 
@@ -205,7 +205,7 @@ pub(in crate::web) async fn page(
         ("now", draw(&now_view)),
         ("inside", report.map(|_| draw(&inside_view(inside, links, now))).unwrap_or_default()),
         ("timeline", draw(&timeline(&events, incomplete, links, now))),
-        ("plans", draw(&Plans { plans })),
+        ("plans", draw(&PlanTable { plans })),
     ]);
     Some(Page { title: format!("{word} · {id}"), regions, rows: Vec::new() })
 }

@@ -88,6 +88,7 @@ impl StateView {
             StoreState::Ready => ("●", "ready", "#17683a"),
             StoreState::Degraded => ("◍", "degraded", "#9c4300"),
             StoreState::Failed => ("✕", "failed", "#b3201c"),
+            StoreState::Paused => ("‖", "paused", "#6b3fa0"),
             StoreState::Deleting => ("⊖", "deleting", "#86510a"),
         };
         Self { word: state.as_str(), sign, class, colour }
