@@ -30,7 +30,7 @@ const PATHS: [&str; 12] = [
 async fn send(board: &Board, metrics: &Metrics, method: &str, path: &str) -> Answer {
     let mut showroom = Showroom::new();
     (showroom.board, showroom.metrics) = (board.clone(), metrics.clone());
-    showroom.open().send(method, path, &[]).await
+    showroom.send(method, path, &[]).await
 }
 
 async fn get(board: &Board, path: &str) -> Answer {

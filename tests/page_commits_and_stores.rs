@@ -96,7 +96,7 @@ fn showroom(words: &str) -> Showroom {
     });
     let repository = "https://forge.example/acme/stores".to_owned();
     showroom.links = Some(Links { forge: ForgePages::Gitea, repository, branch: "main".to_owned() });
-    showroom.open()
+    showroom
 }
 
 #[tokio::test]
@@ -151,7 +151,6 @@ async fn what_the_journal_can_not_tell_is_said() {
     let mut showroom = showroom("so");
     showroom.history.resume(vec![Event { id: 5, ..Event::new(0, EventKind::Applied, None, "old") }], false);
     showroom.journal = Err("the database is away".to_owned());
-    let showroom = showroom.open();
     let page = showroom.page("/stores/acme").await.body;
     assert!(page.contains("Older events can't be had now: the database is away"), "{page}");
     let json = showroom.get("/api/v1/stores/acme/events").await.json();
@@ -208,6 +207,6 @@ async fn editing_and_deleting_lead_to_the_forge() {
     }
     let mut without = showroom("so");
     without.links = None;
-    let page = without.open().page("/stores/acme").await.body;
+    let page = without.page("/stores/acme").await.body;
     assert!(!page.contains("forge.example") && page.contains("data-copy=\"stores/acme.yaml\""), "{page}");
 }

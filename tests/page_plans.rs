@@ -18,7 +18,7 @@ const COMMIT: &str = "1a2b3c4d5e6f7081920a1b2c3d4e5f6071829304";
 async fn get(plans: &Plans, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
     let mut showroom = Showroom::new();
     showroom.plans = plans.clone();
-    let answer = showroom.open().send("GET", path, &[("accept", accept)]).await;
+    let answer = showroom.send("GET", path, &[("accept", accept)]).await;
     (answer.status, answer.headers, answer.body)
 }
 

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fantoccini::elements::Element;
-use fantoccini::{Client, ClientBuilder, Locator};
-use serde_json::json;
+use fantoccini::{Client, Locator};
 use tokio::runtime::Runtime;
+
+use crate::driver::Driver;
 
 /// How long a page may take to show what it must.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Browser {
     runtime: Runtime,
     client: Client,
-    driver: Child,
+    _driver: Driver,
     screenshots: PathBuf,
 }
 
@@ -25,40 +25,11 @@ impl Browser {
     /// Starts `ChromeDriver` on a free port and a headless Chromium.
     pub fn start(chromedriver: &Path, ingress: &str, screenshots: &Path) -> Self {
         fs::create_dir_all(screenshots).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new(chromedriver)
-            .arg(format!("--port={port}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let rules = format!("--host-resolver-rules=MAP *.nip.io {ingress}");
-        let arguments = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--window-size=1280,900",
-            "--hide-scrollbars",
-            &rules,
-        ];
-        let options = json!({"goog:chromeOptions": {"args": arguments}});
         let runtime = Runtime::new().unwrap();
-        let address = format!("http://127.0.0.1:{port}");
-        let begun = Instant::now();
-        let client = loop {
-            let capabilities = options.as_object().unwrap().clone();
-            match runtime.block_on(ClientBuilder::native().capabilities(capabilities).connect(&address)) {
-                Ok(client) => break client,
-                Err(error) => assert!(begun.elapsed() < PATIENCE, "the browser does not start: {error}"),
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        };
-        Self { runtime, client, driver, screenshots: screenshots.to_owned() }
+        let driver = Driver::start(chromedriver);
+        let client =
+            runtime.block_on(driver.open(&[&format!("--host-resolver-rules=MAP *.nip.io {ingress}")]));
+        Self { runtime, client, _driver: driver, screenshots: screenshots.to_owned() }
     }
 
     /// Buys the first product through the pages and returns the order's number.
@@ -141,7 +112,5 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.runtime.block_on(self.client.clone().close());
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
     }
 }

@@ -8,6 +8,8 @@
 mod browser;
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../../tests/common/browser.rs"]
+mod driver;
 mod shopper;
 
 use std::collections::BTreeMap;

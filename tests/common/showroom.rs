@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use std::sync::{Arc, OnceLock};
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -27,7 +29,7 @@ pub struct Showroom {
     /// What the journal holds.
     pub journal: Result<Vec<Event>, String>,
     bell: Bell,
-    router: Router,
+    router: OnceLock<Router>,
 }
 
 pub struct Answer {
@@ -53,30 +55,29 @@ impl Showroom {
         let (plans, metrics) = (Plans::default(), Metrics::new());
         let inside = Err("the cluster is not reached yet".to_owned());
         let journal = Ok(Vec::new());
-        let router = Router::new();
-        Self { board, history, plans, metrics, links: None, inside, journal, bell, router }.open()
+        let router = OnceLock::new();
+        Self { board, history, plans, metrics, links: None, inside, journal, bell, router }
     }
 
-    /// Takes over what was set since it was made: what is pushed and put later is shown anyway.
-    pub fn open(mut self) -> Self {
+    /// Returns the routes, with what was set until they were asked for first; what is pushed and put later is shown anyway.
+    pub fn router(&self) -> Router {
+        self.router.get_or_init(|| self.build()).clone()
+    }
+
+    fn build(&self) -> Router {
         let (inside, journal) = (self.inside.clone(), self.journal.clone());
         let sources = Sources {
             board: self.board.reader(),
             metrics: self.metrics.reader(),
             plans: self.plans.reader(),
             history: self.history.reader(),
-            older: std::sync::Arc::new(move |_| Box::pin(std::future::ready(journal.clone()))),
-            inspect: std::sync::Arc::new(move |_| Box::pin(std::future::ready(inside.clone()))),
+            older: Arc::new(move |_| Box::pin(std::future::ready(journal.clone()))),
+            inspect: Arc::new(move |_| Box::pin(std::future::ready(inside.clone()))),
             links: self.links.clone(),
             clock: || NOW,
             process: 7,
         };
-        self.router = router(sources, &self.bell, Router::new());
-        self
-    }
-
-    pub fn router(&self) -> Router {
-        self.router.clone()
+        router(sources, &self.bell, Router::new())
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {

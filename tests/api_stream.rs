@@ -1,0 +1,170 @@
+//! The stream of changes: what changes comes as it does, and a reader that comes back misses nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+#[path = "common/showroom.rs"]
+mod showroom;
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::Request;
+use futures::StreamExt;
+use serde_json::Value;
+use showroom::{HOSTILE, NOW, Showroom};
+use storekeeper::report::{Event, EventKind, StoreReport, StoreState};
+use tower::ServiceExt;
+
+/// One message of a stream.
+#[derive(Debug, Default, Clone)]
+struct Message {
+    name: String,
+    id: Option<String>,
+    data: Value,
+}
+
+struct Stream {
+    body: BodyDataStream,
+    text: String,
+}
+
+impl Stream {
+    async fn open(showroom: &Showroom, path: &str, last: Option<&str>) -> Self {
+        let mut request = Request::get(path);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = showroom.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert!(!response.headers().contains_key("content-encoding"), "a packed stream would come late");
+        Self { body: response.into_body().into_data_stream(), text: String::new() }
+    }
+
+    /// Waits for the next message.
+    async fn next(&mut self) -> Message {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let whole: String = self.text.drain(..end + 2).collect();
+                if whole.starts_with(':') {
+                    continue;
+                }
+                let mut message = Message::default();
+                for line in whole.lines() {
+                    match line.split_once(": ").or_else(|| line.split_once(':')) {
+                        Some(("event", name)) => name.clone_into(&mut message.name),
+                        Some(("id", id)) => message.id = Some(id.to_owned()),
+                        Some(("data", data)) => message.data = serde_json::from_str(data).unwrap(),
+                        _ => {}
+                    }
+                }
+                return message;
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(20), self.body.next()).await;
+            let chunk = chunk.expect("a message comes").unwrap().unwrap();
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// Collects messages up to the one with an id, which ends a batch.
+    async fn batch(&mut self) -> Vec<Message> {
+        let mut all = Vec::new();
+        loop {
+            let message = self.next().await;
+            let ends = message.id.is_some();
+            all.push(message);
+            if ends {
+                return all;
+            }
+        }
+    }
+}
+
+fn names(batch: &[Message]) -> Vec<&str> {
+    batch.iter().map(|message| message.name.as_str()).collect()
+}
+
+fn put(showroom: &Showroom, name: &str, state: StoreState, words: &str) {
+    showroom.board.update(|picture| {
+        let id = name.parse().unwrap();
+        let report = picture.stores.get_or_insert_with(&id, || StoreReport::new(id.clone(), NOW));
+        report.enter(state, words.to_owned(), NOW);
+    });
+}
+
+#[tokio::test]
+async fn what_changes_is_told_once_and_in_whole() {
+    let showroom = Showroom::new();
+    put(&showroom, "acme", StoreState::Ready, "before anybody looked");
+    let mut stream = Stream::open(&showroom, "/api/v1/stream", None).await;
+    let told = tokio::spawn(async move { (stream.batch().await, stream) });
+    // It waits for the first change, whenever that comes.
+    tokio::task::yield_now().await;
+    put(&showroom, "bold", StoreState::Failed, &format!("two\nlines and {HOSTILE}\r\nevent: gone"));
+    showroom.history.push(Event::new(NOW, EventKind::Deleted, Some("old".parse().unwrap()), "gone"));
+    let (batch, mut stream) = told.await.unwrap();
+    let store = batch.iter().find(|message| message.name == "store").unwrap();
+    assert_eq!((&store.data["name"], &store.data["state"]), (&"bold".into(), &"FAILED".into()));
+    assert!(store.data["reason"].as_str().unwrap().contains("event: gone"), "a text is a text: {store:?}");
+    assert!(!names(&batch).contains(&"gone"), "{batch:?}");
+    let mut seen = names(&batch).contains(&"event");
+    while !seen {
+        seen = names(&stream.batch().await).contains(&"event");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_gets_what_was_missed_and_nothing_twice() {
+    let showroom = Showroom::new();
+    put(&showroom, "acme", StoreState::Ready, "so");
+    put(&showroom, "gone", StoreState::Ready, "so");
+    let mut stream = Stream::open(&showroom, "/api/v1/stream", Some("7-0-0")).await;
+    let first = stream.batch().await;
+    assert_eq!(names(&first), ["store", "store"], "all that has changed since the beginning");
+    let place = first.last().unwrap().id.clone().unwrap();
+    drop(stream);
+    put(&showroom, "acme", StoreState::Degraded, "worse");
+    put(&showroom, "acme", StoreState::Failed, "bad");
+    showroom.board.update(|picture| picture.stores.remove(&"gone".parse().unwrap()));
+    let mut stream = Stream::open(&showroom, "/api/v1/stream", Some(&place)).await;
+    let missed = stream.batch().await;
+    assert_eq!(names(&missed), ["gone", "store"]);
+    assert_eq!((&missed[0].data["name"], &missed[1].data["state"]), (&"gone".into(), &"FAILED".into()));
+}
+
+#[tokio::test]
+async fn who_comes_back_to_another_process_or_too_late_is_told_to_begin_anew() {
+    let showroom = Showroom::new();
+    put(&showroom, "acme", StoreState::Ready, "so");
+    for place in ["8-1-1", "nonsense", ""] {
+        let mut stream = Stream::open(&showroom, "/api/v1/stream", Some(place)).await;
+        let message = stream.next().await;
+        assert_eq!((message.name.as_str(), message.id.is_some()), ("reset", true), "{place}");
+    }
+    // More happened than is remembered.
+    for at in 0..20_005 {
+        showroom.history.push(Event::new(NOW + at, EventKind::Applied, None, "so"));
+    }
+    let mut stream = Stream::open(&showroom, "/api/v1/stream", Some("7-0-1")).await;
+    assert_eq!(stream.next().await.name, "reset");
+}
+
+#[tokio::test]
+async fn an_open_page_is_sent_what_looks_otherwise_and_only_that() {
+    let showroom = Showroom::new();
+    for name in ["acme", "bold"] {
+        put(&showroom, name, StoreState::Ready, "so");
+    }
+    let mut stream = Stream::open(&showroom, "/live?path=", None).await;
+    let all = stream.next().await.data;
+    assert_eq!(all["rows"].as_object().unwrap().len(), 2, "a page of another version gets everything");
+    put(&showroom, "bold", StoreState::Failed, "no");
+    let news = stream.next().await.data;
+    assert_eq!(news["rows"].as_object().unwrap().keys().collect::<Vec<_>>(), ["store-bold"]);
+    assert!(
+        news["order"].is_null() && news["regions"]["counts"].is_string() && news["regions"]["head"].is_null(),
+        "{news}"
+    );
+    for unknown in ["/live?path=api", "/live?path=stores/UPPER", "/live?path=http://elsewhere"] {
+        assert_eq!(showroom.get(unknown).await.status.as_u16(), 404, "{unknown}");
+    }
+}

@@ -1,0 +1,63 @@
+//! A real browser: headless Chromium, driven by `WebDriver`.
+
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::{Client, ClientBuilder};
+use serde_json::json;
+
+/// How long a browser may take to start.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// `ChromeDriver` on a port of its own; it ends with this.
+pub struct Driver {
+    process: Child,
+    address: String,
+}
+
+impl Driver {
+    /// Starts it.
+    pub fn start(chromedriver: &Path) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(chromedriver);
+        command.arg(format!("--port={port}")).stdin(Stdio::null()).stdout(Stdio::null());
+        Self { process: command.spawn().unwrap(), address: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Opens a headless browser with further arguments.
+    pub async fn open(&self, more: &[&str]) -> Client {
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1280,900",
+            "--hide-scrollbars",
+        ];
+        let arguments = [&arguments[..], more].concat();
+        let options = json!({"goog:chromeOptions": {"args": arguments}});
+        let begun = Instant::now();
+        loop {
+            let capabilities = options.as_object().unwrap().clone();
+            match ClientBuilder::native().capabilities(capabilities).connect(&self.address).await {
+                Ok(client) => return client,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "the browser does not start: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
