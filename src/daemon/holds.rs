@@ -140,18 +140,16 @@ impl Daemon {
         let clock = (self.context.surroundings.clock)();
         let mut any = self.holds.fleet_due.is_some_and(|due| due <= now);
         while let Some(store) = self.holds.due.take_due(now) {
-            match self.hold(&store) {
-                Some(hold) => {
-                    self.holds.due.set(&store, now + wait(hold.until, clock).max(Duration::from_secs(1)))
-                }
-                None => {
-                    any = true;
-                    if self.holds.release(&store) {
-                        self.line_up();
-                    }
-                    self.queue.mark_fresh(&store);
-                }
+            if let Some(hold) = self.hold(&store) {
+                let again = wait(hold.until, clock).max(Duration::from_secs(1));
+                self.holds.due.set(&store, now + again);
+                continue;
             }
+            any = true;
+            if self.holds.release(&store) {
+                self.line_up();
+            }
+            self.queue.mark_fresh(&store);
         }
         if any {
             self.show_holds();
@@ -160,12 +158,9 @@ impl Daemon {
 
     /// Notes what a run found that was held back, and says so where it is shown.
     pub(super) fn held(&mut self, store: &StoreId, wish: &Wish, shown: Shown) -> Shown {
-        let hold = match wish {
-            Wish::Present { hold: Some(hold), .. } | Wish::AbsentOnHold { hold, .. } => hold,
-            _ => {
-                self.forget_hold(store);
-                return shown;
-            }
+        let (Wish::Present { hold: Some(hold), .. } | Wish::AbsentOnHold { hold, .. }) = wish else {
+            self.forget_hold(store);
+            return shown;
         };
         let Some(state) = shown.state else { return shown };
         let clock = (self.context.surroundings.clock)();

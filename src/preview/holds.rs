@@ -6,16 +6,16 @@ use crate::store::{Fleet, Pause, Snapshot};
 
 /// Says what becomes of a pause, if this change moves it.
 fn moved(whose: &str, before: Option<&Pause>, after: Option<&Pause>, now: i64) -> Option<String> {
-    let lasts = |pause: &Option<&Pause>| pause.is_some_and(|pause| pause.holds(now));
+    let lasts = |pause: Option<&Pause>| pause.is_some_and(|pause| pause.holds(now));
     let words = |Pause { until, reason }: &Pause| format!("until {}: {reason}", moment::utc(*until));
     match (before, after) {
         (before, after) if before == after => None,
         (before, Some(after)) if !after.holds(now) => {
-            let ends = if lasts(&before) { "; the one that holds now ends" } else { "" };
+            let ends = if lasts(before) { "; the one that holds now ends" } else { "" };
             let until = moment::utc(after.until);
             Some(format!("{whose} is paused until {until}, which has passed: that means nothing{ends}"))
         }
-        (before, Some(after)) if lasts(&before) => {
+        (before, Some(after)) if lasts(before) => {
             Some(format!("the pause of {whose} is moved, {}", words(after)))
         }
         (_, Some(after)) => {

@@ -37,7 +37,7 @@ pub(super) async fn plan(plan: &Plan<'_>, change: &StoreChange<'_>) -> PlannedSt
     let (fleet, now) = (&plan.proposed.fleet, plan.outlook.now);
     let said = holds::of_store(change, fleet, now);
     let hold = holds::hold(change, fleet, now);
-    match unheld(plan, change).await {
+    match Box::pin(unheld(plan, change)).await {
         // Nothing but its pause changes.
         PlannedStore::Stays
             if said.is_empty() || change.before.is_none_or(|it| it.pause == change.store.pause) =>

@@ -37,25 +37,19 @@ impl Pause {
 /// Reads both fields, each with a problem of its own.
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<Pause> {
     let section = reader.section(node, path)?;
-    let until = match section.get("until") {
-        Some(node) => until(reader, node, &format!("{path}.until")),
-        None => {
-            let message = format!(
-                "`{path}.until` is missing: add `until: 2026-12-01T08:00:00Z`, when it ends by itself; what nobody ends is \
-                 forgotten, and a commit can move it"
-            );
-            reader.complain(section.at, &message);
-            None
-        }
-    };
-    let reason = match section.get("reason") {
-        Some(node) => reason(reader, node, &format!("{path}.reason")),
-        None => {
-            reader.missing(&section, &format!("{path}.reason"), "reason: what it is for");
-            None
-        }
-    };
-    Some(Pause { until: until?, reason: reason? })
+    let until = section.get("until").map(|node| until(reader, node, &format!("{path}.until")));
+    if until.is_none() {
+        let message = format!(
+            "`{path}.until` is missing: add `until: 2026-12-01T08:00:00Z`, when it ends by itself; what nobody ends is \
+             forgotten, and a commit can move it"
+        );
+        reader.complain(section.at, &message);
+    }
+    let reason = section.get("reason").map(|node| reason(reader, node, &format!("{path}.reason")));
+    if reason.is_none() {
+        reader.missing(&section, &format!("{path}.reason"), "reason: what it is for");
+    }
+    Some(Pause { until: until??, reason: reason?? })
 }
 
 fn until(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<i64> {

@@ -156,15 +156,13 @@ fn read(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<ChangeWind
         (time(reader, &section, "from", &path("from")), time(reader, &section, "to", &path("to")));
     let zone = zone(reader, &section, &path("timeZone"));
     let stores = section.get("stores").map(|node| stores(reader, node, &path("stores")));
-    let from = from.and_then(|from| {
-        if from.is_none() {
-            let at = section.get("from").map_or(section.at, |node| node.at);
-            reader.complain(at, &format!("`{}` is the end of a day: write \"00:00\"", path("from")));
-        }
-        from
-    });
     let (from, to) = (from?, to?);
-    if to == Some(from) {
+    let TimeOfDay::At(from) = from else {
+        let at = section.get("from").map_or(section.at, |node| node.at);
+        reader.complain(at, &format!("`{}` is the end of a day: write \"00:00\"", path("from")));
+        return None;
+    };
+    if to == TimeOfDay::At(from) {
         let message = format!(
             "`{}` and `{}` are the same time: for whole days write from: \"00:00\" and to: \"24:00\"",
             path("from"),
@@ -174,7 +172,10 @@ fn read(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<ChangeWind
         return None;
     }
     // Up to midnight, whichever way that is written.
-    let to = to.filter(|to| *to != Time::midnight());
+    let to = match to {
+        TimeOfDay::At(to) if to != Time::midnight() => Some(to),
+        TimeOfDay::At(_) | TimeOfDay::End => None,
+    };
     Some(ChangeWindow { days: days?, from, to, zone: zone?, stores })
 }
 
@@ -207,8 +208,15 @@ fn days(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<Vec<Weekday>
     Some(found)
 }
 
-/// Reads a time of the day; the inner none is the end of the day.
-fn time(reader: &mut Reader<'_>, section: &Section<'_>, field: &str, path: &str) -> Option<Option<Time>> {
+/// A time of the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TimeOfDay {
+    At(Time),
+    End,
+}
+
+/// Reads a time of the day.
+fn time(reader: &mut Reader<'_>, section: &Section<'_>, field: &str, path: &str) -> Option<TimeOfDay> {
     let Some(node) = section.get(field) else {
         let example = if field == "from" { "from: \"09:00\"" } else { "to: \"17:00\"" };
         reader.missing(section, path, example);
@@ -222,7 +230,8 @@ fn time(reader: &mut Reader<'_>, section: &Section<'_>, field: &str, path: &str)
         return None;
     }
     let part = |index: usize| text.split(':').nth(index).and_then(|part| part.parse::<i8>().ok());
-    Some(Time::new(part(0)?, part(1)?, part(2).unwrap_or(0), 0).ok())
+    let time = Time::new(part(0)?, part(1)?, part(2).unwrap_or(0), 0);
+    Some(time.map_or(TimeOfDay::End, TimeOfDay::At))
 }
 
 fn zone(reader: &mut Reader<'_>, section: &Section<'_>, path: &str) -> Option<TimeZone> {
