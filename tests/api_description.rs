@@ -197,7 +197,7 @@ async fn every_refusal_is_a_problem_as_the_document_says() {
     }
     let away = Showroom::new();
     away.board.update(|picture| {
-        picture.stores = [StoreReport::new("acme".parse().unwrap(), NOW)].into_iter().collect()
+        picture.stores = [StoreReport::new("acme".parse().unwrap(), NOW)].into_iter().collect();
     });
     let answer = away.get("/api/v1/stores/acme/inside").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -265,7 +265,7 @@ async fn whoever_has_an_answer_gets_no_other_and_whoever_takes_gzip_gets_less() 
     }
     let before = showroom.get("/api/v1/stores/acme").await.header("etag").to_owned();
     showroom.board.update(|picture| {
-        picture.stores.get_mut(&"acme".parse().unwrap()).unwrap().reason = "else".to_owned()
+        picture.stores.get_mut(&"acme".parse().unwrap()).unwrap().reason = "else".to_owned();
     });
     let after = showroom.send("GET", "/api/v1/stores/acme", &[("if-none-match", &before)]).await;
     assert_eq!(after.status, StatusCode::OK, "what has changed is sent");

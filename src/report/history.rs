@@ -95,8 +95,12 @@ impl History {
     /// Takes up what the journal counts of the days before.
     pub fn resume_statistics(&self, events: &[Event], samples: Vec<Sample>) {
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
-        events.iter().for_each(|event| book.counted.note(event));
-        samples.into_iter().for_each(|sample| book.counted.sample(sample));
+        for event in events {
+            book.counted.note(event);
+        }
+        for sample in samples {
+            book.counted.sample(sample);
+        }
     }
 
     /// Takes a sample up.

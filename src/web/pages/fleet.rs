@@ -75,7 +75,7 @@ struct Head {
 #[derive(Template)]
 #[template(path = "fleet_counts.html")]
 struct Counts {
-    counts: Vec<(StateView, usize, String, bool)>,
+    states: Vec<(StateView, usize, String, bool)>,
     total: usize,
     all: String,
 }
@@ -199,7 +199,7 @@ fn counts_of(question: &Question, selector: &Selector, counts: &BTreeMap<StoreSt
         (StateView::of(state), count, question.with("state", state.as_str()), selector.states == [state])
     };
     Counts {
-        counts: StoreState::ALL.map(of).to_vec(),
+        states: StoreState::ALL.map(of).to_vec(),
         total: counts.values().sum(),
         all: question.with("state", ""),
     }

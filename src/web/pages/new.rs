@@ -1,6 +1,8 @@
 //! A new store: checks a name and a host against the fleet, writes the file, and leads to the forge's own editor with it. Nothing
 //! is made here.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -170,7 +172,7 @@ fn file(id: &StoreId, display_name: &str, host: &str) -> String {
     }
     for (field, value) in [("displayName", display_name), ("host", host)] {
         if !value.is_empty() {
-            text.push_str(&format!("  {field}: {}\n", quoted(value)));
+            let _ = writeln!(text, "  {field}: {}", quoted(value));
         }
     }
     text

@@ -334,7 +334,7 @@ fn event_view(event: &Event, links: Option<&Links>, now: i64) -> EventView {
 
 /// Says what kind of thing happened, as a heading with its colour.
 fn told(event: &Event) -> (&'static str, String) {
-    let state = event.state.map(StateView::of).unwrap_or(StateView::UNKNOWN);
+    let state = event.state.map_or(StateView::UNKNOWN, StateView::of);
     let (class, title) = match event.kind {
         EventKind::CommitFollowed => ("info", "Commit in force"),
         EventKind::CommitRefused => ("failed", "Commit not followed"),
