@@ -125,6 +125,14 @@ async fn until(browser: &Client, what: &str, script: &str) -> Value {
     }
 }
 
+/// Keeps a picture of the page for the documents, where a folder is named for that.
+async fn shoot(browser: &Client, name: &str) {
+    if let Some(folder) = std::env::var_os("SCREENSHOTS").filter(|folder| !folder.is_empty()) {
+        let picture = browser.screenshot().await.unwrap();
+        std::fs::write(std::path::Path::new(&folder).join(format!("page-{name}.png")), picture).unwrap();
+    }
+}
+
 const ROWS: &str = "return [...document.querySelectorAll('#rows tr')].map(row => row.id)";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,6 +315,9 @@ async fn pages_fit_a_phone_and_follow_the_readers_colours() {
         browser.set_window_rect(0, 0, 500, 900).await.unwrap();
         for page in PAGES {
             browser.goto(&format!("{address}{page}")).await.unwrap();
+            if page == "stores/acme" {
+                shoot(&browser, "store-phone").await;
+            }
             let widths = run(&browser, "return [document.documentElement.scrollWidth, innerWidth]").await;
             assert!(widths[0].as_i64() <= widths[1].as_i64(), "/{page} is wider than the screen: {widths}");
         }
@@ -325,6 +336,9 @@ async fn axe_finds_nothing_that_keeps_people_out() {
         let browser = driver.open(&[colours]).await;
         for page in PAGES {
             browser.goto(&format!("{address}{page}")).await.unwrap();
+            let dark = if colours.ends_with('0') { "-dark" } else { "" };
+            let name = page.split(['/', '?']).next().unwrap().trim_end_matches('s');
+            shoot(&browser, &format!("{}{dark}", if name.is_empty() { "fleet" } else { name })).await;
             run(&browser, &axe).await;
             let script = "const done = arguments[arguments.length - 1]; axe.run().then(found => done(found), error => done({ error: String(error) }))";
             let found = browser.execute_async(script, Vec::new()).await.unwrap();

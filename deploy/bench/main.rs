@@ -15,6 +15,8 @@ mod common;
 mod git_server;
 #[path = "../../tests/common/gitea.rs"]
 mod gitea;
+#[path = "../../tests/common/showroom.rs"]
+mod showroom;
 
 mod audit;
 mod client;
@@ -31,6 +33,7 @@ mod process;
 mod render;
 mod server;
 mod statistics;
+mod web;
 mod witness;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -86,7 +89,7 @@ struct RunArguments {
     sizes: Vec<usize>,
     #[arg(long, default_value_t = 10.0)]
     idle_minutes: f64,
-    /// Only these parts of idle, edit, drift, removal, converged, restart, forge, `chart_change`, render and many; all without
+    /// Only these parts of idle, edit, drift, removal, converged, restart, forge, `chart_change`, render, web and many; all without
     /// any.
     #[arg(long, value_delimiter = ' ')]
     parts: Vec<String>,
@@ -113,6 +116,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
         let (chart, example) = ("charts/medusa-store".as_ref(), "stores.example".as_ref());
         render::measure(&arguments.helm, &arguments.folder, chart, example)
     });
+    report.part("web", web::measure);
     let mut sizes = arguments.sizes.clone();
     sizes.sort_unstable();
     sizes.dedup();

@@ -21,6 +21,7 @@ mod forge;
 mod git_server;
 #[path = "../../tests/common/gitea.rs"]
 mod gitea;
+mod history;
 mod pulls;
 
 use std::collections::BTreeMap;
@@ -88,6 +89,8 @@ fn main() {
     let folder = arguments.folder.canonicalize().unwrap();
     let demo = Demo::start(&arguments, &folder);
     let took = demo.until_ready();
+    // Where changes come by pull requests alone, people make the history.
+    let history = if demo.forge.is_none() { demo.make_history() } else { Vec::new() };
     let summary = if arguments.check {
         let summary = match &demo.forge {
             Some(forge) => demo.check_pulls(forge),
@@ -95,7 +98,7 @@ fn main() {
         };
         format!("demo: {} stores READY in {}; {summary}", demo.stores.len(), seconds(took))
     } else {
-        demo.show(&arguments.folder);
+        demo.show(&arguments.folder, &history);
         format!("demo: {} stores READY in {}", demo.stores.len(), seconds(took))
     };
     demo.stop();
@@ -167,8 +170,7 @@ impl Demo {
     }
 
     /// Tells a newcomer what to try, and waits for Ctrl-C.
-    fn show(&self, folder: &Path) {
-        println!("\nThe page: http://{}/", self.daemon.address);
+    fn show(&self, folder: &Path, history: &[String]) {
         self.show_shops();
         if let Some(forge) = &self.forge {
             forge.show();
@@ -176,7 +178,11 @@ impl Demo {
             self.show_branch(folder);
             Self::show_pushes(folder);
         }
-        println!("Ctrl-C ends the demo and removes everything it made.");
+        println!("The page:  http://{}/", self.daemon.address);
+        for line in history {
+            println!("           {line}");
+        }
+        println!("\nCtrl-C ends the demo and removes everything it made.");
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(tokio::signal::ctrl_c()).unwrap();
         println!();
