@@ -105,12 +105,16 @@ fn the_example_repository_fits_the_schemas() {
 #[test]
 fn one_example_shows_every_field_and_the_fleet_file_too() {
     let mut bonsai = fs::read_to_string(root().join("stores/bonsai.yaml")).unwrap();
-    for field in ["image:", "  repository:", "  tag:", "  digest:"] {
+    for field in ["image:", "  repository:", "  tag:", "  digest:", "pause:", "  until:", "  reason:"] {
         assert!(bonsai.contains(&format!("# {field}")), "{field}");
         bonsai = bonsai.replace(&format!("# {field}"), field);
     }
     assert!(bonsai.contains("# version: "), "short for image.tag, and not together with it");
-    let fleet = fs::read_to_string(root().join("storekeeper.yaml")).unwrap();
+    let mut fleet = fs::read_to_string(root().join("storekeeper.yaml")).unwrap();
+    for field in ["overrideWindows:", "pause:", "  until:", "  reason:"] {
+        assert!(fleet.contains(&format!("# {field}")), "{field}");
+        fleet = fleet.replace(&format!("# {field}"), field);
+    }
     let snapshot = read_files(&[("storekeeper.yaml", &fleet), ("stores/bonsai.yaml", &bonsai)]).unwrap();
     assert_eq!(snapshot.stores[&"bonsai".parse().unwrap()].problems(), []);
     assert!(fits(&schema::store(), &bonsai));
