@@ -82,7 +82,12 @@ fn fill(size: usize) -> Showroom {
         picture.stores = (0..size).map(store).collect();
     });
     for at in 0..20 {
-        let event = Event::new(NOW - 60 + at, EventKind::Applied, Some("s00007".parse().unwrap()), "32 steps are done");
+        let event = Event::new(
+            NOW - 60 + at,
+            EventKind::Applied,
+            Some("s00007".parse().unwrap()),
+            "32 steps are done",
+        );
         showroom.history.push(event);
     }
     showroom
@@ -188,12 +193,15 @@ impl Client {
     }
 
     fn ask(&mut self, path: &str, headers: &str, keep: bool) -> Answer {
-        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nhost: bench\r\naccept: */*\r\n{headers}\r\n").unwrap();
+        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nhost: bench\r\naccept: */*\r\n{headers}\r\n")
+            .unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "the connection ended: {head}");
         }
-        let of = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+        let of = |name: &str| {
+            head.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+        };
         let mut body = Vec::new();
         if of("transfer-encoding:").is_some() {
             loop {
