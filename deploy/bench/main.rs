@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the part that is measured")]
 #![allow(clippy::cast_precision_loss, reason = "counts and times are far below 2^52")]
 
+#[path = "../../tests/common/browser.rs"]
+mod browser;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 

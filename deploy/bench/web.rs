@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use storekeeper::report::{Event, EventKind, Origin, StoreReport, StoreState};
 use storekeeper::web::{Door, DoorSettings, LoginSettings, serve};
 
+use super::browser::Driver;
 use super::figures::rounded;
 use super::process;
 use super::showroom::{NOW, Showroom};
@@ -53,12 +54,42 @@ fn measure_size(size: usize) -> Value {
         "fleet_page_weight": weight("/"),
         "list_weight": weight(&list),
         "assets": assets,
+        "browser": in_browser(server.address),
     });
     drop(server);
     figures
 }
 
 const GZIP: &str = "accept-encoding: gzip\r\n";
+
+/// Loads the fleet's page in a real browser ten times: how long until it is drawn and until all of it is there, in
+/// milliseconds. Null without a browser.
+fn in_browser(address: SocketAddr) -> Value {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|it| it.join("chromedriver")).find(|it| it.exists());
+    let Some(chromedriver) = found else { return Value::Null };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let driver = Driver::start(&chromedriver);
+    runtime.block_on(async {
+        let browser = driver.open(&[]).await;
+        let (mut drawn, mut loaded) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            browser.goto(&format!("http://{address}/")).await.unwrap();
+            let script = "const paint = performance.getEntriesByName('first-contentful-paint')[0]; \
+                          const load = performance.getEntriesByType('navigation')[0]; \
+                          return [paint ? paint.startTime : null, load.loadEventEnd]";
+            let times = browser.execute(script, Vec::new()).await.unwrap();
+            drawn.extend(times[0].as_f64());
+            loaded.extend(times[1].as_f64());
+        }
+        browser.close().await.unwrap();
+        let median = |mut times: Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            times.get(times.len() / 2).copied().map_or(Value::Null, rounded)
+        };
+        json!({ "first_paint_ms": median(drawn), "loaded_ms": median(loaded) })
+    })
+}
 
 /// A fleet of which everything usual is known.
 fn fill(size: usize) -> Showroom {

@@ -16,15 +16,20 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Driver {
     process: Child,
     address: String,
+    /// What browsers leave behind goes with it.
+    _folder: tempfile::TempDir,
 }
 
 impl Driver {
     /// Starts it.
     pub fn start(chromedriver: &Path) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(chromedriver);
-        command.arg(format!("--port={port}")).stdin(Stdio::null()).stdout(Stdio::null());
-        Self { process: command.spawn().unwrap(), address: format!("http://127.0.0.1:{port}") }
+        command.arg(format!("--port={port}")).env("TMPDIR", folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let process = command.spawn().unwrap();
+        Self { process, address: format!("http://127.0.0.1:{port}"), _folder: folder }
     }
 
     /// Opens a headless browser with further arguments.
