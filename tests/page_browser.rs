@@ -20,7 +20,7 @@ use storekeeper::report::{
     Event, EventKind, Health, Inspection, ObjectHealth, Origin, PodHealth, Step, StoreReport, StoreState,
     VersionReport,
 };
-use storekeeper::web::{Door, DoorSettings, ForgePages, Links, LoginSettings, serve};
+use storekeeper::web::{ForgePages, Links, serve};
 use tokio::net::TcpListener;
 
 const PAGES: [&str; 7] = ["", "stores/acme", "new?name=acme", "commits", "plans", "api", "nothing"];
@@ -31,14 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn open(showroom: &Showroom) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap());
-    let settings = DoorSettings {
-        trusted_proxies: Vec::new(),
-        login: LoginSettings::default(),
-        rate_per_client: None,
-        rate_total: None,
-        meter: showroom.metrics.door(),
-    };
-    let door = Door::new(settings);
+    let door = showroom.door();
     tokio::spawn(serve(listener, door.guard(showroom.router()), door, std::future::pending()));
     address
 }

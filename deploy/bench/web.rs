@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use storekeeper::report::{Event, EventKind, Origin, StoreReport, StoreState};
-use storekeeper::web::{Door, DoorSettings, LoginSettings, serve};
+use storekeeper::web::serve;
 
 use super::browser::Driver;
 use super::figures::rounded;
@@ -148,21 +148,14 @@ impl Answer {
 
 impl Server {
     fn start(showroom: &Showroom) -> Self {
-        let settings = DoorSettings {
-            trusted_proxies: Vec::new(),
-            login: LoginSettings::default(),
-            rate_per_client: None,
-            rate_total: None,
-            meter: showroom.metrics.door(),
-        };
-        let (router, (said, heard)) = (showroom.router(), std::sync::mpsc::channel());
+        let (router, door) = (showroom.router(), showroom.door());
+        let (said, heard) = std::sync::mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 said.send((listener.local_addr().unwrap(), process::this_thread())).unwrap();
-                let door = Door::new(settings);
                 serve(listener, door.guard(router), door, async { _ = stopped.await }).await;
             });
         });

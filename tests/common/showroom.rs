@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
 use storekeeper::metrics::Metrics;
 use storekeeper::report::{Bell, Board, Event, History, Inspection, Plans};
-use storekeeper::web::{Links, Sources, router};
+use storekeeper::web::{Door, DoorSettings, Links, LoginSettings, Sources, router};
 use tower::ServiceExt;
 
 /// What time it is here, in seconds since 1970.
@@ -62,6 +62,17 @@ impl Showroom {
     /// Returns the routes, with what was set until they were asked for first; what is pushed and put later is shown anyway.
     pub fn router(&self) -> Router {
         self.router.get_or_init(|| self.build()).clone()
+    }
+
+    /// A door that lets everybody in, as often as they like.
+    pub fn door(&self) -> Door {
+        Door::new(DoorSettings {
+            trusted_proxies: Vec::new(),
+            login: LoginSettings::default(),
+            rate_per_client: None,
+            rate_total: None,
+            meter: self.metrics.door(),
+        })
     }
 
     fn build(&self) -> Router {
