@@ -90,7 +90,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let (bell, metrics) = (Bell::default(), Metrics::new());
     let (board, history) = (Board::new(bell.clone()), History::new(bell.clone()));
     let (trigger, triggers) = Triggers::new();
-    let plans = Plans::default();
+    let plans = Plans::new(bell.clone());
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
     let (caps, journal, inside) = (arguments.caps(), arguments.journal()?, Inside::default());
     let sources = Sources {

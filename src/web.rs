@@ -27,6 +27,7 @@ mod serve;
 mod stall;
 mod when;
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ pub use links::{ForgePages, Links};
 pub use serve::serve;
 
 use api::ListCache;
+use live::Drawings;
 use problem::Problem;
 
 /// Looks into a store's namespace; an error is a whole sentence.
@@ -97,6 +99,16 @@ struct WebState {
     process: u64,
     changes: watch::Receiver<()>,
     lists: ListCache,
+    drawings: Drawings,
+}
+
+/// What there is to be seen, as counts that only grow: other counts, another picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    process: u64,
+    board: u64,
+    event: i64,
+    plans: u64,
 }
 
 impl Sources {
@@ -106,17 +118,42 @@ impl Sources {
         bell.listen(move || {
             rung.send_replace(());
         });
-        let lists = ListCache::default();
-        WebState { board, metrics, plans, history, older, inspect, links, clock, process, changes, lists }
+        WebState {
+            board,
+            metrics,
+            plans,
+            history,
+            older,
+            inspect,
+            links,
+            clock,
+            process,
+            changes,
+            lists: ListCache::default(),
+            drawings: Drawings::default(),
+        }
     }
 }
 
 impl WebState {
-    /// Names what there is to be seen: another version, another picture.
-    fn version(&self) -> String {
-        let (board, plans) = (self.board.read(Picture::version), self.plans.newest(1));
-        let plan = plans.first().map_or(0, |plan| plan.made);
-        format!("{:x}-{board}-{}-{plan}", self.process, self.history.last())
+    /// Tells what there is to be seen.
+    fn version(&self) -> Version {
+        let board = self.board.read(Picture::version);
+        Version { process: self.process, board, event: self.history.last(), plans: self.plans.count() }
+    }
+}
+
+impl Version {
+    /// Whether it has everything that the other has.
+    fn covers(self, other: Self) -> bool {
+        self.board >= other.board && self.event >= other.event && self.plans >= other.plans
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { process, board, event, plans } = self;
+        write!(f, "{process:x}-{board}-{event}-{plans}")
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+#[path = "common/plan_report.rs"]
+mod plan_report;
 #[path = "common/showroom.rs"]
 mod showroom;
 
@@ -167,4 +169,71 @@ async fn an_open_page_is_sent_what_looks_otherwise_and_only_that() {
     for unknown in ["/live?path=api", "/live?path=stores/UPPER", "/live?path=http://elsewhere"] {
         assert_eq!(showroom.get(unknown).await.status.as_u16(), 404, "{unknown}");
     }
+}
+
+/// Loads a page, and opens the stream that keeps it up to date, as its script does.
+async fn open_page(showroom: &Showroom, path: &str) -> Stream {
+    let page = showroom.page(&format!("/{path}")).await.body;
+    let version = page.split("data-live=\"").nth(1).unwrap().split('"').next().unwrap();
+    Stream::open(showroom, &format!("/live?path={path}&version={version}"), None).await
+}
+
+#[tokio::test]
+async fn a_page_that_was_just_loaded_is_sent_nothing_that_it_shows() {
+    let showroom = Showroom::new();
+    put(&showroom, "acme", StoreState::Ready, "so");
+    let mut streams = Vec::new();
+    for path in ["", "?state=READY", "commits", "plans"] {
+        streams.push((path, open_page(&showroom, path).await));
+    }
+    put(&showroom, "bold", StoreState::Ready, "so");
+    showroom.plans.put(plan_report::rich());
+    for (path, stream) in &mut streams {
+        if *path == "commits" {
+            continue;
+        }
+        let news = stream.next().await.data;
+        match *path {
+            "plans" => assert!(news["regions"]["list"].as_str().unwrap().contains("1a2b3c4d"), "{news}"),
+            _ => assert_eq!(news["rows"].as_object().unwrap().keys().collect::<Vec<_>>(), ["store-bold"]),
+        }
+    }
+    // What is inside a namespace has no version, so that alone is sent again.
+    let mut store = open_page(&showroom, "stores/acme").await;
+    let news = store.next().await.data;
+    assert_eq!(news["regions"].as_object().unwrap().keys().collect::<Vec<_>>(), ["inside"]);
+}
+
+#[tokio::test]
+async fn a_page_is_drawn_once_for_all_who_have_it_open_and_no_more_when_they_are_gone() {
+    let showroom = Showroom::new();
+    put(&showroom, "acme", StoreState::Ready, "so");
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = Stream::open(&showroom, "/live?path=stores/acme", None).await;
+        assert!(stream.next().await.data["regions"]["now"].is_string());
+        streams.push(stream);
+    }
+    let looks = || showroom.looks.load(std::sync::atomic::Ordering::SeqCst);
+    let begun = std::time::Instant::now();
+    let before = looks();
+    for at in 0..3 {
+        put(&showroom, "acme", StoreState::Failed, &format!("no {at}"));
+        for stream in &mut streams {
+            let news = stream.next().await.data;
+            assert!(news["regions"]["now"].as_str().unwrap().contains(&format!("no {at}")), "{news}");
+        }
+    }
+    // Pods move without a word, so the page of a store is drawn every 5 seconds, too.
+    let most = 3 + usize::try_from(begun.elapsed().as_secs() / 5).unwrap();
+    assert!(looks() - before <= most, "{} drawings", looks() - before);
+    drop(streams);
+    put(&showroom, "acme", StoreState::Ready, "so");
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let before = looks();
+    put(&showroom, "acme", StoreState::Failed, "no");
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(looks(), before, "nobody has it open");
+    let mut again = Stream::open(&showroom, "/live?path=stores/acme", None).await;
+    assert!(again.next().await.data["regions"]["now"].as_str().unwrap().contains("no"));
 }

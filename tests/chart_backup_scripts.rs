@@ -8,6 +8,8 @@
 
 #[path = "common/fake_bucket.rs"]
 mod fake_bucket;
+#[path = "common/programs.rs"]
+mod programs;
 
 use std::cell::Cell;
 use std::fs;
@@ -28,7 +30,7 @@ const NOBODY: u32 = 65534;
 /// Returns a shop's surroundings, or says why there are none here.
 macro_rules! shop {
     () => {
-        match binaries() {
+        match programs::postgres(&["initdb", "postgres", "pg_dump"]) {
             Some(binaries) => Shop::open(binaries),
             None => {
                 eprintln!("SKIPPED: no PostgreSQL server found (Debian: apt-get install postgresql)");
@@ -382,16 +384,6 @@ fn the_scripts_are_posix_shell() {
         };
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     }
-}
-
-/// Returns the folder with PostgreSQL's programs.
-fn binaries() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut folders: Vec<_> = versions.map(|entry| entry.path().join("bin")).collect();
-    folders.extend(std::env::split_paths(&std::env::var_os("PATH")?));
-    folders
-        .into_iter()
-        .find(|folder| ["initdb", "postgres", "pg_dump"].iter().all(|name| folder.join(name).is_file()))
 }
 
 /// A database server with a store's database, and folders as in the containers.

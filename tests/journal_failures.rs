@@ -271,8 +271,15 @@ fn a_database_that_goes_away_and_comes_back_misses_nothing_and_its_password_is_i
     server.stop();
     let daemon = start();
     let again = go_on_without(&world, &daemon, "c");
+    let first = world.store("a");
+    let page = || daemon.get(&format!("/stores/{first}")).1;
+    assert!(page().contains("Older events can't be had now"), "{}", page());
     server.go_on();
     until_back(&world, &daemon, &["a", "b", "c"], &more);
+    until("what happened before it began is shown again", || {
+        let page = page();
+        (page.contains("File added") && !page.contains("Older events can't be had now")).then_some(())
+    });
     assert!(!file(&world).exists(), "there is one journal");
     for text in [said, again, log, fs::read_to_string(&daemon.log).unwrap()] {
         assert!(!text.contains(PASSWORD), "{text}");

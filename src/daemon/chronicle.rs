@@ -11,9 +11,7 @@ use super::source::Frozen;
 use crate::git::CommitInfo;
 use crate::names::StoreId;
 use crate::reconcile::{Tally, Wish};
-use crate::report::{
-    Change, Event, EventKind, History, Origin, PlansReader, Step, StoreState, changes, one_line,
-};
+use crate::report::{Change, Event, EventKind, History, Origin, PlansReader, Step, StoreState, one_line};
 use crate::store::{Snapshot, StoreEntry};
 
 /// How many commits are remembered by who made them.
@@ -305,10 +303,11 @@ impl Daemon {
         }
     }
 
-    /// Tells that a commit is in force and which stores it changes. `before` is what was in force until then.
+    /// Tells that a commit is in force and which stores it changes against `before`, which was in force until then.
     pub(super) fn tell_commit(
         &mut self,
         before: Option<&Snapshot>,
+        changed: BTreeMap<StoreId, Change>,
         after: &Snapshot,
         info: &CommitInfo,
         signer: Option<String>,
@@ -330,7 +329,6 @@ impl Daemon {
             ..Event::new(now, kind, store, words)
         };
         self.chronicle.tell(event(EventKind::CommitFollowed, None, &info.subject));
-        let changed = changes(before, after);
         self.board.update(|picture| {
             for store in changed.keys() {
                 if let Some(report) = picture.stores.get_mut(store) {

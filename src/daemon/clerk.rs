@@ -144,6 +144,7 @@ impl Clerk {
                     if let Ok(written) = written
                         && work.clerk.scribe.written(written)
                     {
+                        work.clerk.scribe.resume().await;
                         work.resume().await;
                     }
                 }

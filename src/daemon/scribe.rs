@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use super::telling::resume_statistics;
 use crate::journal::{Bundle, Journal, JournalError, Letter, Unposted};
 use crate::metrics::Metrics;
 use crate::report::{Board, CommitReport, Event, History, Sample, StoreState};
@@ -71,6 +72,8 @@ pub(super) struct Scribe {
     /// Until when nothing is tried, because the database is not to be had.
     pause: Option<Instant>,
     failures: u32,
+    /// Whether what the journal counts of the days before is known.
+    is_resumed: bool,
 }
 
 impl Scribe {
@@ -99,6 +102,7 @@ impl Scribe {
             writing: JoinSet::new(),
             pause: None,
             failures: 0,
+            is_resumed: opened.is_ok(),
         };
         scribe.checked(opened);
         scribe.show();
@@ -234,6 +238,15 @@ impl Scribe {
         self.pause = None;
         self.show();
         is_back
+    }
+
+    /// Takes up what could not be read when the process began.
+    pub(super) async fn resume(&mut self) {
+        if self.is_resumed {
+            return;
+        }
+        let resumed = resume_statistics(&self.journal, &self.history, (self.clock)()).await;
+        self.is_resumed = self.checked(resumed).is_some();
     }
 
     /// Keeps what could not be written, beneath what came meanwhile.

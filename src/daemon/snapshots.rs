@@ -9,7 +9,7 @@ use super::trust::Belief;
 use super::{Daemon, Requested, holds};
 use crate::names::StoreId;
 use crate::plan;
-use crate::report::{StoreReport, StoreState};
+use crate::report::{StoreReport, StoreState, changes};
 use crate::store::{Snapshot, StoreEntry};
 
 impl Daemon {
@@ -40,13 +40,13 @@ impl Daemon {
                 self.set_frozen(None);
                 let (commit, stores) = (snapshot.revision.to_string(), snapshot.stores.len());
                 let before = self.snapshot.clone().or_else(|| arrival.before.clone());
-                self.note_commit(before.as_deref(), &snapshot, &arrival.info);
-                self.tell_commit(
-                    before.or_else(|| arrival.good.clone()).as_deref(),
-                    &snapshot,
-                    &arrival.info,
-                    signer,
-                );
+                let changed = changes(before.as_deref(), &snapshot);
+                self.note_commit(changed.clone(), &snapshot, &arrival.info);
+                let (before, changed) = match (before, &arrival.good) {
+                    (None, Some(good)) => (Some(Arc::clone(good)), changes(Some(good), &snapshot)),
+                    (before, _) => (before, changed),
+                };
+                self.tell_commit(before.as_deref(), changed, &snapshot, &arrival.info, signer);
                 let touched = self.on_snapshot(snapshot);
                 let Arrival { fetched, read, info, forced, parsed, before: _, good: _ } = arrival;
                 let took = fetched.elapsed();

@@ -18,7 +18,7 @@ use crate::forge::Forge;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::preview::Outlook;
-use crate::report::{Board, CommitBook, DAYS, Event, EventKind, Plans};
+use crate::report::{Board, CommitBook, DAYS, Event, EventKind, History, Plans};
 use crate::store::KnownFiles;
 
 /// How many commits that an earlier process left are taken up.
@@ -67,6 +67,9 @@ pub(super) async fn employ(
         }
         Err(error) => Err(error),
     };
+    if opened.is_err() {
+        settings.history.begin_alone(clock());
+    }
     let (desk, errands) = Clerk::desk(forge.is_some());
     let scribe = Scribe::new(
         (journal, opened),
@@ -126,10 +129,20 @@ async fn resume(
     told.sort_by_key(|event| event.id);
     told.dedup_by_key(|event| event.id);
     settings.history.resume(newest, is_all);
-    let since = (settings.surroundings.clock)() - DAYS * 86_400;
-    let entered = journal.events_of(&[EventKind::StateEntered], since).await?;
-    settings.history.resume_statistics(&entered, journal.samples(since).await?);
+    resume_statistics(journal, &settings.history, (settings.surroundings.clock)()).await?;
     Ok((told, base))
+}
+
+/// Takes up what the journal counts of the days before now, in seconds since 1970.
+pub(super) async fn resume_statistics(
+    journal: &Journal,
+    history: &History,
+    now: i64,
+) -> Result<(), JournalError> {
+    let since = now - DAYS * 86_400;
+    let entered = journal.events_of(&[EventKind::StateEntered], since).await?;
+    history.resume_statistics(&entered, journal.samples(since).await?);
+    Ok(())
 }
 
 impl Daemon {

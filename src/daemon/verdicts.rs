@@ -10,7 +10,7 @@ use crate::git::CommitInfo;
 use crate::names::StoreId;
 use crate::reconcile::Wish;
 use crate::report::{
-    CommitHead, CommitReport, CommitState, Delivery, Moved, NewCommit, Progress, StoreState, changes, status,
+    Change, CommitHead, CommitReport, CommitState, Delivery, Moved, NewCommit, Progress, StoreState, status,
 };
 use crate::store::{Snapshot, StoreEntry};
 
@@ -34,8 +34,13 @@ pub(super) struct Verdicts {
 const CHECK: Duration = Duration::from_mins(1);
 
 impl Daemon {
-    /// A commit is in force. `before` is what was in force until then.
-    pub(super) fn note_commit(&mut self, before: Option<&Snapshot>, after: &Snapshot, info: &CommitInfo) {
+    /// A commit is in force, and changes these stores.
+    pub(super) fn note_commit(
+        &mut self,
+        changes: BTreeMap<StoreId, Change>,
+        after: &Snapshot,
+        info: &CommitInfo,
+    ) {
         let broken = |(id, entry): (&StoreId, &StoreEntry)| {
             let problem = entry.problems().first()?;
             let more = entry.problems().len().saturating_sub(1);
@@ -48,7 +53,7 @@ impl Daemon {
             subject: info.subject.clone(),
         };
         let broken = after.stores.iter().filter_map(broken).collect();
-        let commit = NewCommit { head, changes: changes(before, after), broken };
+        let commit = NewCommit { head, changes, broken };
         let now = (self.context.surroundings.clock)();
         let moved = self.board.update(|picture| picture.commits.begin(commit, now));
         self.publish(&moved);

@@ -31,6 +31,8 @@ struct Book {
     last: i64,
     /// The number of the newest event that was forgotten here; older ones may be in the journal.
     forgotten: i64,
+    /// The highest number that an earlier process can have given, when that could not be looked up at first.
+    alone_since: Option<i64>,
     counted: Counted,
 }
 
@@ -92,15 +94,24 @@ impl History {
         }
     }
 
-    /// Takes up what the journal counts of the days before.
-    pub fn resume_statistics(&self, events: &[Event], samples: Vec<Sample>) {
+    /// Begins although the journal can't be read, at a time in seconds since 1970: what happened before may be found there
+    /// later.
+    pub fn begin_alone(&self, now: i64) {
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
-        for event in events {
+        let before = number(now) - 1;
+        (book.forgotten, book.alone_since) = (before, Some(before));
+        book.last = book.last.max(before);
+    }
+
+    /// Takes up what the journal counts of the days before, but for what was counted here meanwhile.
+    pub fn resume_statistics(&self, events: &[Event], mut samples: Vec<Sample>) {
+        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
+        let last = book.alone_since.take().unwrap_or(i64::MAX);
+        for event in events.iter().filter(|event| event.id <= last) {
             book.counted.note(event);
         }
-        for sample in samples {
-            book.counted.sample(sample);
-        }
+        samples.retain(|sample| number(sample.at) <= last);
+        book.counted.resume(samples);
     }
 
     /// Takes a sample up.
@@ -111,7 +122,7 @@ impl History {
     /// Numbers an event and remembers it.
     pub fn push(&self, mut event: Event) -> Arc<Event> {
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
-        event.id = event.at.saturating_mul(1_000_000).max(book.last + 1);
+        event.id = number(event.at).max(book.last + 1);
         book.last = event.id;
         let event = Arc::new(event);
         book.counted.note(&event);
@@ -120,6 +131,11 @@ impl History {
         self.bell.ring();
         event
     }
+}
+
+/// Returns the first number of events in a second.
+fn number(at: i64) -> i64 {
+    at.saturating_mul(1_000_000)
 }
 
 impl Book {
@@ -227,6 +243,26 @@ mod tests {
         let rest = reader.newest(Some(&b), Some(first.events[1].id), 2);
         assert_eq!((words(&rest), rest.partial), (vec!["b at 1"], false));
         assert_eq!(reader.newest(None, None, 9).events.len(), 6);
+    }
+
+    #[test]
+    fn what_happened_before_a_start_without_the_journal_is_asked_for_and_counted_once() {
+        let history = History::default();
+        history.begin_alone(100_000);
+        let ready = |at| Event {
+            state: Some(StoreState::Failed),
+            ..Event::new(at, EventKind::StateEntered, None, "no")
+        };
+        let sample = |at| Sample { at, stores: BTreeMap::from([(StoreState::Ready, 1)]) };
+        let here = history.push(ready(100_000));
+        history.sample(sample(100_007));
+        let found = history.reader().newest(None, None, 9);
+        assert_eq!((found.events.len(), found.partial), (1, true));
+        let earlier = Event { id: 99_999_000_000, ..ready(99_999) };
+        history.resume_statistics(&[earlier, Event::clone(&here)], vec![sample(99_998), sample(100_007)]);
+        let told = history.reader().statistics(100_010);
+        assert_eq!(told.days.iter().map(|day| day.failed).sum::<usize>(), 2);
+        assert_eq!(told.samples.iter().map(|sample| sample.at).collect::<Vec<_>>(), [99_998, 100_007]);
     }
 
     #[test]

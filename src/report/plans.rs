@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{FieldChange, ObjectChange, PlanProblem, PlanReport, StorePlanReport};
+use super::{Bell, FieldChange, ObjectChange, PlanProblem, PlanReport, StorePlanReport};
 
 /// How many plans are kept.
 const MOST_PLANS: usize = 200;
@@ -16,7 +16,7 @@ const SHORTEST: usize = 7;
 
 /// The newest plans. Cloned handles share them.
 #[derive(Debug, Clone, Default)]
-pub struct Plans(Arc<RwLock<Book>>);
+pub struct Plans(Arc<RwLock<Book>>, Bell);
 
 /// A handle on [`Plans`] that can only read.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct PlansReader(Plans);
 struct Book {
     plans: VecDeque<Entry>,
     bytes: usize,
+    /// How many were ever put.
+    count: u64,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,11 @@ struct Entry {
 }
 
 impl Plans {
+    /// Makes an empty book that rings a bell at every plan.
+    pub fn new(bell: Bell) -> Self {
+        Self(Arc::default(), bell)
+    }
+
     /// Returns a handle for those who only show.
     pub fn reader(&self) -> PlansReader {
         PlansReader(self.clone())
@@ -50,12 +57,15 @@ impl Plans {
         if let Some(at) = book.plans.iter().position(|entry| entry.head == head) {
             book.drop_at(at);
         }
+        book.count += 1;
         book.bytes += bytes;
         book.plans.push_front(Entry { head, bytes, plan: Arc::new(plan) });
         while book.plans.len() > MOST_PLANS || book.bytes > MOST_BYTES && book.plans.len() > 1 {
             let last = book.plans.len() - 1;
             book.drop_at(last);
         }
+        drop(book);
+        self.1.ring();
     }
 }
 
@@ -94,6 +104,11 @@ impl PlansReader {
         let mut found = book.plans.iter().filter(|entry| entry.head.starts_with(commit));
         let first = found.next()?;
         (found.next().is_none()).then(|| Arc::clone(&first.plan))
+    }
+
+    /// Counts the plans that were ever put.
+    pub fn count(&self) -> u64 {
+        self.0.0.read().unwrap_or_else(PoisonError::into_inner).count
     }
 
     /// Returns the newest plans, newest first.

@@ -83,6 +83,15 @@ impl Counted {
         self.samples.push_back(sample);
     }
 
+    /// Takes up samples from before all others.
+    pub(super) fn resume(&mut self, mut earlier: Vec<Sample>) {
+        let room = SAMPLES.saturating_sub(self.samples.len());
+        earlier.drain(..earlier.len().saturating_sub(room));
+        for sample in earlier.into_iter().rev() {
+            self.samples.push_front(sample);
+        }
+    }
+
     /// Tells the days up to now, in seconds since 1970.
     pub(super) fn tell(&self, now: i64) -> Statistics {
         let today = now.div_euclid(DAY);

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod fake_fleet;
 pub mod policies;
 pub mod postgres;
+pub mod programs;
 pub mod repository;
 pub mod shop;
 pub mod small_chart;

@@ -27,7 +27,7 @@ pub struct Postgres {
 impl Postgres {
     /// Starts a server; none where PostgreSQL is not installed, which is said.
     pub fn start() -> Option<Self> {
-        let Some(binaries) = binaries() else {
+        let Some(binaries) = super::programs::postgres(&["initdb", "postgres", "psql"]) else {
             eprintln!("SKIPPED: no PostgreSQL server found (Debian: apt-get install postgresql)");
             return None;
         };
@@ -133,14 +133,4 @@ impl Drop for Postgres {
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-}
-
-/// Returns the folder with PostgreSQL's programs.
-fn binaries() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut folders: Vec<_> = versions.map(|entry| entry.path().join("bin")).collect();
-    folders.extend(std::env::split_paths(&std::env::var_os("PATH")?));
-    folders
-        .into_iter()
-        .find(|folder| ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file()))
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -28,6 +29,8 @@ pub struct Showroom {
     pub inside: Result<Inspection, String>,
     /// What the journal holds.
     pub journal: Result<Vec<Event>, String>,
+    /// How often somebody looked into a namespace.
+    pub looks: Arc<AtomicUsize>,
     bell: Bell,
     router: OnceLock<Router>,
 }
@@ -52,11 +55,11 @@ impl Showroom {
     pub fn new() -> Self {
         let bell = Bell::default();
         let (board, history) = (Board::new(bell.clone()), History::new(bell.clone()));
-        let (plans, metrics) = (Plans::default(), Metrics::new());
+        let (plans, metrics) = (Plans::new(bell.clone()), Metrics::new());
         let inside = Err("the cluster is not reached yet".to_owned());
         let journal = Ok(Vec::new());
-        let router = OnceLock::new();
-        Self { board, history, plans, metrics, links: None, inside, journal, bell, router }
+        let (looks, router) = (Arc::default(), OnceLock::new());
+        Self { board, history, plans, metrics, links: None, inside, journal, looks, bell, router }
     }
 
     /// Returns the routes, with what was set until they were asked for first; what is pushed and put later is shown anyway.
@@ -77,13 +80,17 @@ impl Showroom {
 
     fn build(&self) -> Router {
         let (inside, journal) = (self.inside.clone(), self.journal.clone());
+        let looks = Arc::clone(&self.looks);
         let sources = Sources {
             board: self.board.reader(),
             metrics: self.metrics.reader(),
             plans: self.plans.reader(),
             history: self.history.reader(),
             older: Arc::new(move |_| Box::pin(std::future::ready(journal.clone()))),
-            inspect: Arc::new(move |_| Box::pin(std::future::ready(inside.clone()))),
+            inspect: Arc::new(move |_| {
+                looks.fetch_add(1, Ordering::SeqCst);
+                Box::pin(std::future::ready(inside.clone()))
+            }),
             links: self.links.clone(),
             clock: || NOW,
             process: 7,

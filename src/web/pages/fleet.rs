@@ -22,7 +22,7 @@ use crate::web::{WebState, charts, links};
 const PAGE: usize = 1_000;
 
 /// What the list is asked for.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub(in crate::web) struct Question {
     q: String,

@@ -31,7 +31,7 @@ const LOOKED_THROUGH: usize = 200;
 const PLANS: usize = 10;
 
 /// What the page is asked for.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub(in crate::web) struct Question {
     /// The commit that the reader comes from, as commit statuses link it.

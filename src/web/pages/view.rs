@@ -1,6 +1,7 @@
 //! What pages have in common, as templates take it.
 
 use crate::report::{CommitState, Origin, PlanVerdict, StoreState};
+use crate::web::Version;
 use crate::web::links::Links;
 use crate::web::when::{rfc3339, span};
 
@@ -31,8 +32,8 @@ impl Shell {
     }
 
     /// Says that the page is kept up to date, from this version on.
-    pub(in crate::web) fn live(self, version: String) -> Self {
-        Self { live: Some(version), ..self }
+    pub(in crate::web) fn live(self, version: Version) -> Self {
+        Self { live: Some(version.to_string()), ..self }
     }
 }
 
