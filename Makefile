@@ -53,6 +53,7 @@ setup: ## check for, and where possible install, what the builds need
 
 build: setup ## build everything that tests need, with progress
 	@deploy/make/setup test
+	@deploy/make/setup forge
 	@deploy/make/build
 
 demo: setup ## a cluster, a repository and the daemon: see stores come and go

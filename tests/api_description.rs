@@ -249,6 +249,40 @@ async fn a_list_comes_in_pages_that_hold_each_store_once() {
 }
 
 #[tokio::test]
+async fn events_come_in_pages_that_hold_each_once_newest_first() {
+    let showroom = Showroom::new();
+    for at in 0..50 {
+        showroom.history.push(Event::new(NOW + at, EventKind::Applied, None, at.to_string()));
+    }
+    for limit in [1, 7, 10, 25, 49, 50, 51] {
+        let (mut texts, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let page = showroom.get(&format!("/api/v1/events?limit={limit}{cursor}")).await.json();
+            let events = page["events"].as_array().unwrap();
+            texts.extend(events.iter().map(|event| event["words"].as_str().unwrap().parse::<u32>().unwrap()));
+            pages += 1;
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(texts, (0..50).rev().collect::<Vec<_>>(), "{limit}");
+        assert_eq!(pages, 50_usize.div_ceil(limit), "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_never_older_than_a_moment() {
+    let showroom = showroom();
+    let state = async || showroom.get("/api/v1/stores?q=acme").await.json()["stores"][0]["state"].clone();
+    assert_eq!(state().await, "FAILED");
+    showroom.board.update(|picture| {
+        picture.stores.get_mut(&"acme".parse().unwrap()).unwrap().state = StoreState::Ready;
+    });
+    // While a fleet moves all the time, an answer may be 100 ms old.
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    assert_eq!(state().await, "READY");
+}
+
+#[tokio::test]
 async fn whoever_has_an_answer_gets_no_other_and_whoever_takes_gzip_gets_less() {
     let showroom = showroom();
     for path in ["/api/v1/stores", "/api/v1/stores/acme", "/api/v1/fleet", "/api/v1/events"] {

@@ -42,8 +42,12 @@ impl Stream {
         Self { body: response.into_body().into_data_stream(), text: String::new() }
     }
 
-    /// Waits for the next message.
+    /// Waits for the next message; that the stream is there, which it says by itself, is none.
     async fn next(&mut self) -> Message {
+        tokio::time::timeout(Duration::from_secs(20), self.message()).await.expect("a message comes")
+    }
+
+    async fn message(&mut self) -> Message {
         loop {
             if let Some(end) = self.text.find("\n\n") {
                 let whole: String = self.text.drain(..end + 2).collect();
@@ -61,8 +65,7 @@ impl Stream {
                 }
                 return message;
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(20), self.body.next()).await;
-            let chunk = chunk.expect("a message comes").unwrap().unwrap();
+            let chunk = self.body.next().await.unwrap().unwrap();
             self.text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
@@ -117,11 +120,17 @@ async fn what_changes_is_told_once_and_in_whole() {
 #[tokio::test]
 async fn who_comes_back_gets_what_was_missed_and_nothing_twice() {
     let showroom = Showroom::new();
-    put(&showroom, "acme", StoreState::Ready, "so");
-    put(&showroom, "gone", StoreState::Ready, "so");
+    for name in ["acme", "calm", "gone"] {
+        put(&showroom, name, StoreState::Ready, "so");
+    }
+    showroom.history.push(Event::new(NOW, EventKind::Applied, None, "so"));
     let mut stream = Stream::open(&showroom, "/api/v1/stream", Some("7-0-0")).await;
     let first = stream.batch().await;
-    assert_eq!(names(&first), ["store", "store"], "all that has changed since the beginning");
+    assert_eq!(
+        names(&first),
+        ["store", "store", "store", "event"],
+        "all that has changed since the beginning"
+    );
     let place = first.last().unwrap().id.clone().unwrap();
     drop(stream);
     put(&showroom, "acme", StoreState::Degraded, "worse");
@@ -131,6 +140,20 @@ async fn who_comes_back_gets_what_was_missed_and_nothing_twice() {
     let missed = stream.batch().await;
     assert_eq!(names(&missed), ["gone", "store"]);
     assert_eq!((&missed[0].data["name"], &missed[1].data["state"]), (&"gone".into(), &"FAILED".into()));
+}
+
+#[tokio::test]
+async fn who_missed_a_lot_gets_all_of_it_at_once() {
+    let showroom = Showroom::new();
+    for at in 0..2_500 {
+        showroom.history.push(Event::new(NOW + at, EventKind::Applied, None, at.to_string()));
+    }
+    let mut stream = Stream::open(&showroom, "/api/v1/stream", Some("7-0-0")).await;
+    let mut told = Vec::new();
+    while told.len() < 2_500 {
+        told.extend(stream.batch().await.into_iter().map(|message| message.data["words"].clone()));
+    }
+    assert_eq!(told, (0..2_500).map(|at| Value::from(at.to_string())).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -171,10 +194,15 @@ async fn an_open_page_is_sent_what_looks_otherwise_and_only_that() {
     }
 }
 
+/// Loads a page and returns the version that it shows.
+async fn load(showroom: &Showroom, path: &str) -> String {
+    let page = showroom.page(&format!("/{path}")).await.body;
+    page.split("data-live=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
 /// Loads a page, and opens the stream that keeps it up to date, as its script does.
 async fn open_page(showroom: &Showroom, path: &str) -> Stream {
-    let page = showroom.page(&format!("/{path}")).await.body;
-    let version = page.split("data-live=\"").nth(1).unwrap().split('"').next().unwrap();
+    let version = load(showroom, path).await;
     Stream::open(showroom, &format!("/live?path={path}&version={version}"), None).await
 }
 
@@ -187,21 +215,43 @@ async fn a_page_that_was_just_loaded_is_sent_nothing_that_it_shows() {
         streams.push((path, open_page(&showroom, path).await));
     }
     put(&showroom, "bold", StoreState::Ready, "so");
-    showroom.plans.put(plan_report::rich());
     for (path, stream) in &mut streams {
-        if *path == "commits" {
+        if matches!(*path, "commits" | "plans") {
             continue;
         }
         let news = stream.next().await.data;
-        match *path {
-            "plans" => assert!(news["regions"]["list"].as_str().unwrap().contains("1a2b3c4d"), "{news}"),
-            _ => assert_eq!(news["rows"].as_object().unwrap().keys().collect::<Vec<_>>(), ["store-bold"]),
-        }
+        assert_eq!(news["rows"].as_object().unwrap().keys().collect::<Vec<_>>(), ["store-bold"], "{path}");
     }
+    // Nothing else moves with a plan.
+    showroom.plans.put(plan_report::rich());
+    let (_, plans) = streams.last_mut().unwrap();
+    let news = plans.next().await.data;
+    assert!(news["regions"]["list"].as_str().unwrap().contains("1a2b3c4d"), "{news}");
     // What is inside a namespace has no version, so that alone is sent again.
     let mut store = open_page(&showroom, "stores/acme").await;
     let news = store.next().await.data;
     assert_eq!(news["regions"].as_object().unwrap().keys().collect::<Vec<_>>(), ["inside"]);
+}
+
+#[tokio::test]
+async fn what_moves_between_a_page_and_its_stream_is_sent_at_once() {
+    let showroom = Showroom::new();
+    put(&showroom, "acme", StoreState::Ready, "so");
+    let moves: [(&str, &str, &dyn Fn()); 3] = [
+        ("", "counts", &|| put(&showroom, "bold", StoreState::Ready, "so")),
+        ("plans", "list", &|| showroom.plans.put(plan_report::rich())),
+        ("stores/acme", "timeline", &|| {
+            let acme = "acme".parse().unwrap();
+            showroom.history.push(Event::new(NOW, EventKind::Applied, Some(acme), "so"));
+        }),
+    ];
+    for (path, region, happens) in moves {
+        let version = load(&showroom, path).await;
+        happens();
+        let address = format!("/live?path={path}&version={version}");
+        let news = Stream::open(&showroom, &address, None).await.next().await.data;
+        assert!(news["regions"][region].is_string(), "{path}: {news}");
+    }
 }
 
 #[tokio::test]

@@ -9,12 +9,10 @@ mod common;
 #[path = "common/showroom.rs"]
 mod showroom;
 
-use std::time::{Duration, Instant};
-
-use browser::Driver;
+use browser::{Driver, PATIENCE, run, until};
 use common::{World, required_path};
 use fantoccini::{Client, Locator};
-use serde_json::{Value, json};
+use serde_json::json;
 use showroom::{NOW, Showroom};
 use storekeeper::report::{
     Event, EventKind, Health, Inspection, ObjectHealth, Origin, PodHealth, Step, StoreReport, StoreState,
@@ -24,8 +22,6 @@ use storekeeper::web::{ForgePages, Links, serve};
 use tokio::net::TcpListener;
 
 const PAGES: [&str; 7] = ["", "stores/acme", "new?name=acme", "commits", "plans", "api", "nothing"];
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Serves a showroom on a port of its own and returns its address.
 async fn open(showroom: &Showroom) -> String {
@@ -94,36 +90,16 @@ fn fleet() -> Showroom {
 }
 
 /// A driver for browsers, with everything that a test of pages needs.
-fn driver() -> Driver {
-    Driver::start(&required_path("STOREKEEPER_CHROMEDRIVER"))
-}
-
-async fn run(browser: &Client, script: &str) -> Value {
-    browser.execute(script, Vec::new()).await.unwrap()
-}
-
-/// Waits until a script says something else than null or false.
-async fn until(browser: &Client, what: &str, script: &str) -> Value {
-    let begun = Instant::now();
-    loop {
-        let found = run(browser, script).await;
-        if !matches!(found, Value::Null | Value::Bool(false)) {
-            return found;
-        }
-        if begun.elapsed() > PATIENCE {
-            let page = browser.source().await.unwrap();
-            panic!("{what}: not within {} s: {page}", PATIENCE.as_secs());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Keeps a picture of the page for the documents, where a folder is named for that.
 async fn shoot(browser: &Client, name: &str) {
     if let Some(folder) = std::env::var_os("SCREENSHOTS").filter(|folder| !folder.is_empty()) {
         let picture = browser.screenshot().await.unwrap();
         std::fs::write(std::path::Path::new(&folder).join(format!("page-{name}.png")), picture).unwrap();
     }
+}
+
+fn driver() -> Driver {
+    Driver::start(&required_path("STOREKEEPER_CHROMEDRIVER"))
 }
 
 const ROWS: &str = "return [...document.querySelectorAll('#rows tr')].map(row => row.id)";
@@ -241,10 +217,12 @@ async fn a_new_store_is_checked_while_one_types_and_leads_to_the_forge() {
     let link = until(&browser, "the link", "const it = document.getElementById('create'); return !it.hidden && it.href.includes('acme-two') && it.href").await;
     let link = link.as_str().unwrap();
     assert!(
-        link.starts_with("https://forge.example/acme/stores/_new/main/stores?filename=acme-two.yaml&value="),
+        link.starts_with("https://forge.example/acme/stores/_new/main/stores?value="),
         "{link}"
     );
     assert!(link.contains("name%3A%20acme-two%0A"), "{link}");
+    let left = run(&browser, "return document.getElementById('left').innerText").await;
+    assert_eq!(left, "The forge asks for the file's name: acme-two.yaml");
     let host = browser.find(Locator::Id("host")).await.unwrap();
     host.send_keys("bold.example.com").await.unwrap();
     until(
@@ -294,7 +272,7 @@ async fn without_scripts_everything_can_be_read_searched_and_filled_in() {
     browser.find(Locator::Css("form.new button")).await.unwrap().click().await.unwrap();
     let link =
         browser.wait().at_most(PATIENCE).for_element(Locator::Css("#create:not([hidden])")).await.unwrap();
-    assert!(link.attr("href").await.unwrap().unwrap().contains("dahlia.yaml"));
+    assert!(link.attr("href").await.unwrap().unwrap().contains("name%3A%20dahlia"));
     browser.close().await.unwrap();
 }
 

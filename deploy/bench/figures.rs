@@ -25,7 +25,7 @@ impl Goal {
 }
 
 /// The goals, by where their figure lies in the file. In `cold_install` they hold for each size.
-const GOALS: [(&str, Goal, &str); 15] = [
+const GOALS: [(&str, Goal, &str); 19] = [
     ("cold_install/ratio", Goal::AtMost(1.10), "time over the floor's"),
     ("cold_install/cpu_ratio", Goal::AtMost(1.3), "daemon and server CPU over the floor's"),
     ("cold_install/daemon_peak_rss_mib", Goal::Memory, "peak memory of the daemon, MiB"),
@@ -45,6 +45,18 @@ const GOALS: [(&str, Goal, &str); 15] = [
     ("render/ratio_to_helm", Goal::AtLeast(50.0), "times faster than helm template"),
     ("diff_10000_ms", Goal::AtMost(100.0), "one changed file of 10,000, ms after the fetch"),
     ("converged/daemon_peak_rss_mib", Goal::Memory, "peak memory with 10,000 converged stores, MiB"),
+    (
+        "web/1000/list_gzip/per_core_second",
+        Goal::AtLeast(2000.0),
+        "lists of 1,000 stores a second and core, packed",
+    ),
+    (
+        "web/1000/list_plain/per_core_second",
+        Goal::AtLeast(2000.0),
+        "lists of 1,000 stores a second and core, plain",
+    ),
+    ("web/1000/browser/first_paint_ms", Goal::AtMost(200.0), "page of 1,000 stores, first paint, ms"),
+    ("web/1000/browser/loaded_ms", Goal::AtMost(200.0), "page of 1,000 stores, loaded, ms"),
 ];
 
 /// Returns a number as people want to read it: three digits that count, more for large ones.
@@ -67,7 +79,10 @@ pub fn goals(figures: &Value) -> Vec<Value> {
         let (part, field) = path.split_once('/').unwrap_or((path, ""));
         let measured = match &figures[part] {
             Value::Array(sizes) => sizes.iter().map(|it| (&it[field], &it["stores"])).collect(),
-            Value::Object(_) => vec![(&figures[part][field], &figures[part]["stores"])],
+            Value::Object(_) => {
+                let figure = figures[part].pointer(&format!("/{field}"));
+                vec![(figure.unwrap_or(&Value::Null), &figures[part]["stores"])]
+            }
             alone => vec![(alone, &Value::Null)],
         };
         for (figure, stores) in measured {
@@ -99,6 +114,15 @@ pub fn table(figures: &Value) -> String {
     ] {
         if let Value::Object(fields) = &figures[part] {
             let _ = writeln!(text, "{:<13} {}", part.replace('_', " "), line(fields));
+        }
+    }
+    for (size, measured) in figures["web"].as_object().into_iter().flatten() {
+        for (what, fields) in measured.as_object().into_iter().flatten() {
+            if let Value::Object(fields) = fields
+                && what != "assets"
+            {
+                let _ = writeln!(text, "web {size:<9} {:<17} {}", what.replace('_', " "), line(fields));
+            }
         }
     }
     let _ = writeln!(text, "\n{:<54} {:>7} {:>10}  {:<14}", "goal", "stores", "measured", "wanted");

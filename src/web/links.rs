@@ -18,6 +18,15 @@ pub enum ForgePages {
     Bitbucket,
 }
 
+/// Where a new file is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NewFile {
+    /// The forge's page.
+    pub(super) url: String,
+    /// What that leaves to do, where the forge does not take name and text both.
+    pub(super) left: Option<String>,
+}
+
 /// Where people see the watched repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Links {
@@ -90,20 +99,24 @@ impl Links {
         }
     }
 
-    /// Returns where a new store's file is made, with its text filled in where the forge can do that.
-    pub(super) fn create(&self, store: &StoreId, text: &str) -> Option<String> {
+    /// Returns where a new store's file is made, with its name and text filled in as far as the forge takes them.
+    pub(super) fn create(&self, store: &StoreId, text: &str) -> Option<NewFile> {
         let (repository, branch, text) = (&self.repository, encoded(&self.branch), encoded(text));
+        let page = |url: String, left: Option<String>| Some(NewFile { url, left });
         match self.forge {
-            ForgePages::GitHub => {
-                Some(format!("{repository}/new/{branch}/{STORES_FOLDER}?filename={store}.yaml&value={text}"))
-            }
-            ForgePages::GitLab => Some(format!(
-                "{repository}/-/new/{branch}?file_name={}&content={text}",
-                encoded(&file(store))
-            )),
-            ForgePages::Gitea => {
-                Some(format!("{repository}/_new/{branch}/{STORES_FOLDER}?filename={store}.yaml&value={text}"))
-            }
+            ForgePages::GitHub => page(
+                format!("{repository}/new/{branch}/{STORES_FOLDER}?filename={store}.yaml&value={text}"),
+                None,
+            ),
+            ForgePages::GitLab => page(
+                format!("{repository}/-/new/{branch}?file_name={}", encoded(&file(store))),
+                Some("GitLab takes the name alone: copy the file and paste it there.".to_owned()),
+            ),
+            // From 1.25 on Gitea takes a name for a folder, in which a file without a name is to be made.
+            ForgePages::Gitea => page(
+                format!("{repository}/_new/{branch}/{STORES_FOLDER}?value={text}"),
+                Some(format!("The forge asks for the file's name: {store}.yaml")),
+            ),
             ForgePages::Bitbucket => None,
         }
     }
@@ -136,7 +149,7 @@ mod tests {
         let links = |forge| {
             let links =
                 Links { forge, repository: "https://f.example/o/r".into(), branch: "release/1 x".into() };
-            let create = links.create(&acme, "a: \"&b\"\n").unwrap_or_default();
+            let create = links.create(&acme, "a: \"&b\"\n").map(|page| page.url).unwrap_or_default();
             let all = [links.commit("1a2b"), links.pull(7), links.edit(&acme), links.delete(&acme), create];
             all.map(|url| url.strip_prefix("https://f.example/o/r").unwrap_or_default().to_owned())
         };
@@ -153,7 +166,11 @@ mod tests {
         assert_eq!(links(ForgePages::GitLab)[1], "/-/merge_requests/7");
         assert_eq!(
             links(ForgePages::GitLab)[4],
-            "/-/new/release/1%20x?file_name=stores/acme.yaml&content=a%3A%20%22%26b%22%0A"
+            "/-/new/release/1%20x?file_name=stores/acme.yaml"
+        );
+        assert_eq!(
+            links(ForgePages::Gitea)[4],
+            "/_new/release/1%20x/stores?value=a%3A%20%22%26b%22%0A"
         );
         assert_eq!(links(ForgePages::Gitea)[2], "/_edit/release/1%20x/stores/acme.yaml");
         assert_eq!(links(ForgePages::Bitbucket)[4], "", "its editor takes no text");

@@ -1,16 +1,17 @@
 //! A real browser: headless Chromium, driven by `WebDriver`.
 
 #![allow(dead_code, reason = "each test uses some of it")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fantoccini::{Client, ClientBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// How long a browser may take to start.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a browser may take to start, or what is waited for to happen.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `ChromeDriver` on a port of its own; it ends with this.
 pub struct Driver {
@@ -57,6 +58,27 @@ impl Driver {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+}
+
+/// Runs a script and returns what it says.
+pub async fn run(browser: &Client, script: &str) -> Value {
+    browser.execute(script, Vec::new()).await.unwrap()
+}
+
+/// Waits until a script says something else than null or false.
+pub async fn until(browser: &Client, what: &str, script: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let found = run(browser, script).await;
+        if !matches!(found, Value::Null | Value::Bool(false)) {
+            return found;
+        }
+        if begun.elapsed() > PATIENCE {
+            let page = browser.source().await.unwrap();
+            panic!("{what}: not within {} s: {page}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -82,7 +82,8 @@ struct Reader {
     changes: watch::Receiver<()>,
     place: Place,
     ready: VecDeque<Event>,
-    begun: bool,
+    /// Whether there is more to be told than was gathered.
+    is_behind: bool,
 }
 
 impl Reader {
@@ -103,7 +104,7 @@ impl Reader {
             }
             None => now,
         };
-        Self { state, changes, place, ready, begun: false }
+        Self { state, changes, place, ready, is_behind: true }
     }
 
     async fn next(&mut self) -> Option<Event> {
@@ -112,7 +113,7 @@ impl Reader {
                 return Some(event);
             }
             // What was missed comes at once, what is new when it comes.
-            if std::mem::replace(&mut self.begun, true) {
+            if !std::mem::replace(&mut self.is_behind, false) {
                 self.changes.changed().await.ok()?;
                 sleep(GATHERED).await;
             }
@@ -142,6 +143,7 @@ impl Reader {
         all.extend(commit.iter().map(|commit| told("commit", commit)));
         all.extend(happened.iter().map(|event| told("event", &Happening::of(event))));
         self.place = Place { version, event, ..from };
+        self.is_behind = happened.len() == BATCH;
         if let Some(last) = all.pop() {
             all.push(last.id(self.place.to_string()));
         }

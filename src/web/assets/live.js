@@ -195,6 +195,7 @@
       const create = document.getElementById("create");
       create.hidden = !checked.create;
       if (checked.create) create.href = checked.create;
+      document.getElementById("left").textContent = checked.createLeft || "";
     };
     form.addEventListener("input", () => { clearTimeout(typed); typed = setTimeout(check, 200); });
   }

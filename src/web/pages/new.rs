@@ -55,6 +55,8 @@ pub(in crate::web) struct Checked {
     file: Option<String>,
     /// Where the forge makes that file, when nothing is wrong and it can.
     create: Option<String>,
+    /// What is left to do there, when the forge does not take name and text both.
+    create_left: Option<String>,
 }
 
 #[derive(Template)]
@@ -120,10 +122,12 @@ fn judge(state: &WebState, idea: &Idea) -> Checked {
         path: None,
         file: None,
         create: None,
+        create_left: None,
     };
     if let (Ok(id), None, None) = (id, &checked.display_name, &checked.host) {
         let file = file(&id, display_name, host);
-        checked.create = state.links.as_ref().and_then(|links| links.create(&id, &file));
+        let page = state.links.as_ref().and_then(|links| links.create(&id, &file));
+        (checked.create, checked.create_left) = page.map_or((None, None), |page| (Some(page.url), page.left));
         checked.path = Some(format!("{STORES_FOLDER}/{id}.yaml"));
         checked.address = (!wanted.is_empty()).then_some(wanted);
         checked.file = Some(file);
