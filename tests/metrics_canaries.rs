@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
+#[path = "common/git_sshd.rs"]
+mod git_sshd;
 #[path = "common/git_server.rs"]
 #[expect(dead_code, reason = "the git tests use the rest")]
 mod git_server;
@@ -19,6 +21,7 @@ use common::daemon::Daemon;
 use common::repository::git;
 use common::{World, until};
 use git_server::{Answer, Identity, Server};
+use git_sshd::{Sshd, make_key};
 use serde_json::{Value, json};
 
 const GIT_TOKEN: &str = "canary-git-token-1f";
@@ -335,6 +338,61 @@ fn the_password_of_the_journals_database_is_in_no_log_and_on_no_page() {
     let commit = git(&world.repository.checkout, &["rev-parse", "HEAD"]);
     for (name, bytes) in outputs(&world, &daemon, &["good"], &commit) {
         assert!(!contains(&bytes, JOURNAL_PASSWORD), "{name}");
+    }
+}
+
+#[test]
+fn an_ssh_key_comes_out_nowhere_taken_refused_or_damaged() {
+    let world = World::new();
+    let folder = world.folder.path();
+    let key = make_key(&folder.join("client"), "ed25519", "");
+    let stranger = std::fs::read_to_string(make_key(&folder.join("stranger"), "ed25519", "")).unwrap();
+    let taken = std::fs::read_to_string(&key).unwrap();
+    let server = Sshd::start(folder, "ed25519", &key);
+    let known_hosts =
+        file(&world, "known_hosts", &format!("[127.0.0.1]:{} {}\n", server.port, server.host_key));
+    let url = format!("ssh://{}@127.0.0.1:{}{}", server.user, server.port, world.repository.url());
+    world.write_store("acme", "Acme");
+    let commit = world.repository.push("a store");
+    let chart = chart(folder);
+    let arguments = [
+        ["--probe", "objects"],
+        ["--poll-seconds", "1"],
+        ["--chart", chart.to_str().unwrap()],
+        ["--git-ssh-key-file", key.to_str().unwrap()],
+        ["--git-known-hosts-file", &known_hosts],
+    ];
+    let variables = [("STOREKEEPER_LOG", "debug")];
+    let kubeconfig = &world.cluster.kubeconfig;
+    let daemon = Daemon::start_with(
+        "127.0.0.1:0",
+        folder,
+        &url,
+        &world.source,
+        kubeconfig,
+        &arguments.concat(),
+        &variables,
+    );
+    until_said(&world, &daemon, "acme", "READY", "");
+    let damaged = taken.replace("-----END", "-----AND");
+    let canaries: Vec<_> = [&taken, &stranger]
+        .iter()
+        .flat_map(|key| key.lines().filter(|line| !line.starts_with("---")))
+        .map(|line| line[..line.len().min(40)].to_owned())
+        .collect();
+    assert!(canaries.len() > 8, "{canaries:?}");
+    for text in [&taken, &stranger, &damaged] {
+        std::fs::write(&key, text).unwrap();
+        if *text != taken {
+            until("the key does not do", || daemon.fleet()["frozen"].is_string().then_some(()));
+        }
+        for (name, bytes) in outputs(&world, &daemon, &["acme"], &commit) {
+            for canary in &canaries {
+                assert!(!contains(&bytes, canary), "{canary} in {name}");
+            }
+        }
+        std::fs::write(&key, &taken).unwrap();
+        until("the key does", || daemon.fleet()["frozen"].is_null().then_some(()));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -88,6 +88,23 @@ impl Postgres {
             assert!(quit.success());
             server.wait().unwrap();
         }
+    }
+
+    /// Has the server show this certificate from now on, with this key, and let nobody in without TLS.
+    pub fn demand_tls(&mut self, certificate: &[u8], key: &[u8]) {
+        self.stop();
+        let data = self.folder.path().join("data");
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let path = data.join(name);
+            fs::write(&path, pem).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        fs::write(data.join("postgresql.auto.conf"), "ssl = on\n").unwrap();
+        fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n").unwrap();
+        self.go_on();
     }
 
     /// Makes a database and returns its URL.
