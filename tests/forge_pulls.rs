@@ -15,6 +15,7 @@ use common::api_proxy::ApiProxy;
 use common::repository::git;
 use common::until;
 use forge_world::ForgeWorld;
+use reqwest::Method;
 use serde_json::json;
 
 const ALL: &str = "storekeeper/all";
@@ -25,10 +26,7 @@ fn a_pull_request_is_planned_planned_again_after_a_push_merged_and_carried_out()
     let forge = ForgeWorld::new();
     let daemon = forge.start_daemon(&[]);
     forge.hook(&daemon);
-    forge.project.begin("add-acme");
-    forge.world.write_store("acme", "Acme");
-    let first = forge.project.push("add-acme", "add acme");
-    let number = forge.project.open(&forge.project.owner, "add-acme", "Add acme");
+    let (number, first) = forge.propose("acme", "Acme");
     let store = forge.world.store("acme");
     let status = forge.until(&first, PLAN, "success");
     assert_eq!(status["description"], format!("1 to add: {store}"));
@@ -39,7 +37,7 @@ fn a_pull_request_is_planned_planned_again_after_a_push_merged_and_carried_out()
     assert!(code == 200 && page.contains(&store), "{code} {page}");
 
     forge.world.repository.write(&forge.world.file("acme"), "what is this");
-    let second = forge.project.push("add-acme", "break it");
+    let second = forge.project.push("acme", "break it");
     let status = forge.until(&second, PLAN, "failure");
     let path = forge.world.file("acme");
     assert!(status["description"].as_str().unwrap().contains(&path), "{status}");
@@ -52,7 +50,7 @@ fn a_pull_request_is_planned_planned_again_after_a_push_merged_and_carried_out()
     });
     assert_eq!((&line["position"], &line["commit_id"]), (&json!(1), &json!(second)), "{line}");
     forge.world.write_store("acme", "Acme Outdoor");
-    let third = forge.project.push("add-acme", "mend it");
+    let third = forge.project.push("acme", "mend it");
     forge.until(&third, PLAN, "success");
     assert!(forge.world.cluster.namespace(&forge.world.namespace("acme")).is_none(), "nothing is done yet");
 
@@ -161,10 +159,7 @@ fn a_strangers_fork_is_planned_without_secrets_and_only_maintainers_are_where_th
         assert!(!rendered.contains(active), "{active} in {rendered}");
     }
     // A branch of the repository itself is planned with them.
-    forge.project.begin("own");
-    forge.world.write_store("acme", "Acme of our own");
-    let own = forge.project.push("own", "own");
-    forge.project.open(&forge.project.owner, "own", "Own");
+    let (_, own) = forge.propose("acme", "Acme of our own");
     forge.until(&own, PLAN, "success");
     assert!(asks_for_secrets());
     let address = daemon.address.clone();
@@ -174,4 +169,64 @@ fn a_strangers_fork_is_planned_without_secrets_and_only_maintainers_are_where_th
     let (_, head) = propose("second", "Acme again");
     let status = forge.until(&head, PLAN, "failure");
     assert!(status["description"].as_str().unwrap().contains("only maintainers"), "{status}");
+}
+
+#[test]
+fn a_pull_request_that_turns_to_the_branch_is_planned_at_once() {
+    let forge = ForgeWorld::new();
+    let daemon = forge.start_daemon(&[]);
+    forge.hook(&daemon);
+    forge.project.begin("elsewhere");
+    forge.project.push("elsewhere", "nothing new");
+    forge.project.begin("acme");
+    forge.world.write_store("acme", "Acme");
+    let head = forge.project.push("acme", "add acme");
+    let path = forge.project.path("/pulls");
+    let pull = json!({ "title": "Add acme", "head": "acme", "base": "elsewhere" });
+    let pull = forge.gitea.done(&forge.project.owner, Method::POST, &path, &pull);
+    // One to the branch that is followed is planned meanwhile, so the other one was seen as well.
+    let (_, other) = forge.propose("bold", "Bold");
+    forge.until(&other, PLAN, "success");
+    assert!(!forge.project.statuses(&head).contains_key(PLAN), "it goes elsewhere");
+
+    forge.project.send(Method::PATCH, &format!("/pulls/{}", pull["number"]), &json!({ "base": "main" }));
+    let status = forge.until(&head, PLAN, "success");
+    assert_eq!(status["description"], format!("1 to add: {}", forge.world.store("acme")));
+}
+
+#[test]
+fn a_pull_request_that_was_pushed_to_while_it_was_closed_says_what_to_do_and_is_planned_then() {
+    let forge = ForgeWorld::new();
+    let daemon = forge.start_daemon(&[]);
+    forge.hook(&daemon);
+    let (number, first) = forge.propose("acme", "Acme");
+    forge.until(&first, PLAN, "success");
+
+    forge.project.close(number);
+    forge.world.write_store("acme", "Acme and Sons");
+    let second = forge.project.push("acme", "rename it");
+    forge.project.send(Method::PATCH, &format!("/pulls/{number}"), &json!({ "state": "open" }));
+    // Gitea's own ref for it stays where it was.
+    let status = forge.until(&second, PLAN, "pending");
+    let words = status["description"].as_str().unwrap();
+    assert!(words.contains("the ref of the pull request is at"), "{words}");
+    forge.world.write_store("acme", "Acme and Daughters");
+    let third = forge.project.push("acme", "rename it again");
+    forge.until(&third, PLAN, "success");
+}
+
+#[test]
+fn the_plan_of_a_merged_pull_request_stays_as_it_was_merged() {
+    let forge = ForgeWorld::new();
+    let daemon = forge.start_daemon(&[]);
+    forge.hook(&daemon);
+    for style in ["merge", "squash"] {
+        let (number, head) = forge.propose(style, style);
+        let status = forge.until(&head, PLAN, "success");
+        let comment = forge.until_comment(number, &[&forge.world.store(style), "Deployment"]);
+        let merged = forge.project.merge(number, style);
+        forge.until(&merged, &forge.context(style), "success");
+        assert_eq!(forge.until_comment(number, &[])["body"], comment["body"], "{style}");
+        assert_eq!(forge.project.statuses(&head)[PLAN]["description"], status["description"], "{style}");
+    }
 }

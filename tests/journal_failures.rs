@@ -258,7 +258,7 @@ fn a_database_that_goes_away_and_comes_back_misses_nothing_and_its_password_is_i
     };
     let daemon = start();
     world.write_store("a", "a");
-    world.repository.push("a");
+    let commit = world.repository.push("a");
     world.until_state(&daemon, "a", "READY");
     until_written(&world, "a", &more);
     server.stop();
@@ -274,12 +274,15 @@ fn a_database_that_goes_away_and_comes_back_misses_nothing_and_its_password_is_i
     let first = world.store("a");
     let page = || daemon.get(&format!("/stores/{first}")).1;
     assert!(page().contains("Older events can't be had now"), "{}", page());
+    let verdict = || daemon.get(&format!("/api/v1/commits/{commit}")).1;
+    assert!(!verdict().contains("success"), "{}", verdict());
     server.go_on();
     until_back(&world, &daemon, &["a", "b", "c"], &more);
     until("what happened before it began is shown again", || {
         let page = page();
         (page.contains("File added") && !page.contains("Older events can't be had now")).then_some(())
     });
+    until("what became of earlier commits too", || verdict().contains("success").then_some(()));
     assert!(!file(&world).exists(), "there is one journal");
     for text in [said, again, log, fs::read_to_string(&daemon.log).unwrap()] {
         assert!(!text.contains(PASSWORD), "{text}");

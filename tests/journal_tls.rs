@@ -54,7 +54,8 @@ async fn it_is_written_to_the_server_that_its_authority_vouches_for_and_to_no_ot
     }
     let mut journals = Vec::new();
     for mode in ["sslmode=require".to_owned(), format!("sslmode=verify-full&sslrootcert={ca}")] {
-        journals.push(write(&format!("{url}?{mode}")).await.unwrap_or_else(|error| panic!("{mode}: {error}")));
+        journals
+            .push(write(&format!("{url}?{mode}")).await.unwrap_or_else(|error| panic!("{mode}: {error}")));
     }
     assert_eq!(journals[1].verify(None).await.unwrap().events, 1, "the same event is written once");
 

@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
-#[path = "common/git_sshd.rs"]
-mod git_sshd;
 #[path = "common/git_server.rs"]
 #[expect(dead_code, reason = "the git tests use the rest")]
 mod git_server;
+#[path = "common/git_sshd.rs"]
+mod git_sshd;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -216,10 +216,7 @@ async fn a_new_store_is_checked_while_one_types_and_leads_to_the_forge() {
     name.send_keys("-two").await.unwrap();
     let link = until(&browser, "the link", "const it = document.getElementById('create'); return !it.hidden && it.href.includes('acme-two') && it.href").await;
     let link = link.as_str().unwrap();
-    assert!(
-        link.starts_with("https://forge.example/acme/stores/_new/main/stores?value="),
-        "{link}"
-    );
+    assert!(link.starts_with("https://forge.example/acme/stores/_new/main/stores?value="), "{link}");
     assert!(link.contains("name%3A%20acme-two%0A"), "{link}");
     let left = run(&browser, "return document.getElementById('left').innerText").await;
     assert_eq!(left, "The forge asks for the file's name: acme-two.yaml");

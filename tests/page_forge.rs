@@ -100,7 +100,8 @@ impl Scene {
     /// Commits what the forge's editor shows to the branch that it was opened on.
     async fn commit(&self) {
         let browser = &self.browser;
-        until(browser, "something to commit", "return !document.getElementById('commit-button').disabled").await;
+        until(browser, "something to commit", "return !document.getElementById('commit-button').disabled")
+            .await;
         browser.find(Locator::Id("commit-button")).await.unwrap().click().await.unwrap();
         until(browser, "the commit", "return location.pathname.includes('/src/branch/main')").await;
     }
@@ -125,7 +126,8 @@ fn a_new_store_goes_from_the_form_through_the_forges_editor_into_the_branch() {
         for (field, text) in [("name", "emma"), ("displayName", "Emma: \"Co\" & <b>")] {
             browser.find(Locator::Id(field)).await.unwrap().send_keys(text).await.unwrap();
         }
-        until(browser, "the link", "return document.getElementById('file').textContent.includes('<b>')").await;
+        until(browser, "the link", "return document.getElementById('file').textContent.includes('<b>')")
+            .await;
         let shown = run(browser, "return document.getElementById('file').textContent").await;
         let left = run(browser, "return document.getElementById('left').textContent").await;
         let name = left.as_str().unwrap().strip_prefix("The forge asks for the file's name: ").unwrap();

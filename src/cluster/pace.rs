@@ -246,11 +246,11 @@ impl Pace {
         self.0.news.subscribe()
     }
 
-    /// Whether most places are free: then what nobody waits for may be sent.
+    /// Whether no request is under way: then what nobody waits for may be sent.
     pub fn is_quiet(&self) -> bool {
         let state = self.state();
         let is_held = state.held.is_some_and(|(_, until)| until > Instant::now());
-        !is_held && self.0.room.available_permits() * 4 >= state.at_once * 3
+        !is_held && self.0.room.available_permits() >= state.at_once
     }
 
     /// Returns for how long all requests together have had to wait until now.

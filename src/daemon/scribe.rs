@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::telling::resume_statistics;
+use super::telling::take_up;
 use crate::journal::{Bundle, Journal, JournalError, Letter, Unposted};
 use crate::metrics::Metrics;
 use crate::report::{Board, CommitReport, Event, History, Sample, StoreState};
@@ -72,7 +72,7 @@ pub(super) struct Scribe {
     /// Until when nothing is tried, because the database is not to be had.
     pause: Option<Instant>,
     failures: u32,
-    /// Whether what the journal counts of the days before is known.
+    /// Whether what the journal tells of the days before is known.
     is_resumed: bool,
 }
 
@@ -245,7 +245,7 @@ impl Scribe {
         if self.is_resumed {
             return;
         }
-        let resumed = resume_statistics(&self.journal, &self.history, (self.clock)()).await;
+        let resumed = take_up(&self.journal, &self.history, &self.board, (self.clock)()).await;
         self.is_resumed = self.checked(resumed).is_some();
     }
 

@@ -18,7 +18,7 @@ use crate::forge::Forge;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::preview::Outlook;
-use crate::report::{Board, CommitBook, DAYS, Event, EventKind, History, Plans};
+use crate::report::{Board, DAYS, Event, EventKind, History, Plans};
 use crate::store::KnownFiles;
 
 /// How many commits that an earlier process left are taken up.
@@ -28,7 +28,7 @@ const COMMITS_RESUMED: i64 = 100;
 const PLANS_RESUMED: i64 = 200;
 
 /// How many events that an earlier process left are shown without asking the journal.
-const EVENTS_RESUMED: i64 = 20_000;
+const EVENTS_RESUMED: i64 = 5_000;
 
 /// What is told outside of commits and pull requests.
 #[derive(Clone)]
@@ -106,10 +106,6 @@ async fn resume(
             settings.telling.plans.put(plan);
         }
     }
-    let commits = journal.commits(COMMITS_RESUMED).await?;
-    let base = commits.iter().rev().find(|commit| commit.refused.is_none());
-    let base = base.map(|commit| commit.revision.clone());
-    board.update(|picture| picture.commits = CommitBook::resume(commits));
     let (newest, is_all) = journal.newest(EVENTS_RESUMED).await?;
     let mut told = journal.newest_by_store(&[EventKind::StateEntered, EventKind::Deleted]).await?;
     let removals =
@@ -129,20 +125,27 @@ async fn resume(
     told.sort_by_key(|event| event.id);
     told.dedup_by_key(|event| event.id);
     settings.history.resume(newest, is_all);
-    resume_statistics(journal, &settings.history, (settings.surroundings.clock)()).await?;
+    let base = take_up(journal, &settings.history, board, (settings.surroundings.clock)()).await?;
     Ok((told, base))
 }
 
-/// Takes up what the journal counts of the days before now, in seconds since 1970.
-pub(super) async fn resume_statistics(
+/// Takes up what can be taken up later too, as of now in seconds since 1970: what the journal counts of the days before, and
+/// what became of commits. Returns the commit that was in force.
+pub(super) async fn take_up(
     journal: &Journal,
     history: &History,
+    board: &Board,
     now: i64,
-) -> Result<(), JournalError> {
+) -> Result<Option<String>, JournalError> {
     let since = now - DAYS * 86_400;
     let entered = journal.events_of(&[EventKind::StateEntered], since).await?;
-    history.resume_statistics(&entered, journal.samples(since).await?);
-    Ok(())
+    let samples = journal.samples(since).await?;
+    let commits = journal.commits(COMMITS_RESUMED).await?;
+    let base = commits.iter().rev().find(|commit| commit.refused.is_none());
+    let base = base.map(|commit| commit.revision.clone());
+    history.resume_statistics(&entered, samples);
+    board.update(|picture| picture.commits.take_up(commits));
+    Ok(base)
 }
 
 impl Daemon {

@@ -43,10 +43,10 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
 /// For SQLite: a crash of the process loses nothing; one of the machine at most the last moments. Two seconds for somebody else
 /// who writes.
 const SETTINGS: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
-                        PRAGMA foreign_keys = ON;";
+                        PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;";
 
 /// The same for whoever only reads.
-const READING: &str = "PRAGMA busy_timeout = 2000; PRAGMA query_only = ON;";
+const READING: &str = "PRAGMA busy_timeout = 2000; PRAGMA query_only = ON; PRAGMA cache_size = -512;";
 
 /// How long one conversation with the database may take.
 const PATIENCE: Duration = Duration::from_secs(4);

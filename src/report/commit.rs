@@ -262,17 +262,25 @@ impl CommitReport {
 }
 
 impl CommitBook {
-    /// Takes up where an earlier process was: its commits from the oldest to the newest.
+    /// Makes a book of an earlier process's commits, from the oldest to the newest.
     pub fn resume(commits: Vec<CommitReport>) -> Self {
         let mut book = Self::default();
-        for commit in commits {
-            for store in commit.stores.keys() {
-                book.newest.insert(store.clone(), commit.revision.clone());
-            }
-            book.commits.push_back(commit);
-            book.moves += 1;
-        }
+        book.take_up(commits);
         book
+    }
+
+    /// Takes up where an earlier process was, behind what this one knows by now: its commits from the oldest to the newest.
+    pub fn take_up(&mut self, commits: Vec<CommitReport>) {
+        for commit in commits.into_iter().rev() {
+            if self.commits.len() >= COMMITS_REMEMBERED || self.commit(&commit.revision).is_some() {
+                continue;
+            }
+            for store in commit.stores.keys() {
+                self.newest.entry(store.clone()).or_insert_with(|| commit.revision.clone());
+            }
+            self.commits.push_front(commit);
+            self.moves += 1;
+        }
     }
 
     /// Counts the changes: it grows with each.
@@ -305,9 +313,8 @@ impl CommitBook {
             return moved;
         }
         self.commits.retain(|known| known.revision != revision);
-        let short: String = revision.chars().take(10).collect();
         for store in changes.keys() {
-            moved.extend(self.supersede(store, &short, now));
+            moved.extend(self.supersede(store, &revision, now));
         }
         let verdict = |(store, change): (&StoreId, &Change)| {
             let (state, reason) = match broken.get(store) {
@@ -345,8 +352,21 @@ impl CommitBook {
 
     /// Notes where a store is.
     pub fn note(&mut self, store: &StoreId, progress: &Progress, now: i64) -> Vec<Moved> {
-        let Some(revision) = self.newest.get(store) else { return Vec::new() };
-        let Some(commit) = self.commits.iter_mut().find(|commit| commit.revision == *revision) else {
+        let Some(revision) = self.newest.get(store).cloned() else { return Vec::new() };
+        if let Progress::Waiting(_, until) = progress
+            && self.commit(&revision).is_some_and(|commit| commit.stores.contains_key(store))
+        {
+            match until {
+                Some(until) => _ = self.until.insert(store.clone(), *until),
+                None => _ = self.until.remove(store),
+            }
+        }
+        self.judge(&revision, store, progress, now)
+    }
+
+    /// Moves a commit's verdict on a store.
+    fn judge(&mut self, revision: &str, store: &StoreId, progress: &Progress, now: i64) -> Vec<Moved> {
+        let Some(commit) = self.commits.iter_mut().find(|commit| commit.revision == revision) else {
             return Vec::new();
         };
         let (before, was_over) = (commit.state(), commit.is_over());
@@ -354,13 +374,7 @@ impl CommitBook {
         let (state, reason) = match progress {
             Progress::Done(reason) => (CommitState::Success, reason),
             Progress::Failed(reason) => (CommitState::Failure, reason),
-            Progress::Waiting(reason, until) => {
-                match until {
-                    Some(until) => _ = self.until.insert(store.clone(), *until),
-                    None => _ = self.until.remove(store),
-                }
-                (CommitState::Pending, reason)
-            }
+            Progress::Waiting(reason, _) => (CommitState::Pending, reason),
         };
         match (verdict.state, state) {
             // What was done is done: how the shop fares later is no longer the commit's doing. And what failed or took too
@@ -381,7 +395,7 @@ impl CommitBook {
         (verdict.state, verdict.since) = (state, now);
         verdict.reason.clone_from(reason);
         commit.moves(from, state);
-        let of = |store| Moved { revision: revision.clone(), store };
+        let of = |store| Moved { revision: revision.to_owned(), store };
         let mut moved = vec![of(Some(store.clone()))];
         if before != commit.state() || (!was_over && commit.is_over()) {
             moved.push(of(None));
@@ -389,16 +403,14 @@ impl CommitBook {
         moved
     }
 
-    /// Ends what has been waited for too long.
+    /// Ends what has been waited for too long, and what an earlier process left open that is not waited for any more.
     pub fn end_overdue(&mut self, now: i64) -> Vec<Moved> {
+        let overdue = self.open().filter(|open| open.deadline <= now);
         let overdue: Vec<_> =
-            self.deadlines().filter(|(_, deadline)| *deadline <= now).map(|(id, _)| id).collect();
+            overdue.map(|open| (open.revision.to_owned(), open.store.clone(), open.words())).collect();
         let mut moved = Vec::new();
-        for store in overdue {
-            let newest = self.newest.get(&store).and_then(|revision| self.commit(revision));
-            let reason = newest.and_then(|commit| commit.stores.get(&store)).map(|it| it.reason.clone());
-            let words = format!("not done yet, and still worked on: {}", reason.unwrap_or_default());
-            moved.extend(self.note(&store, &Progress::Failed(words), now));
+        for (revision, store, words) in overdue {
+            moved.extend(self.judge(&revision, &store, &Progress::Failed(words), now));
         }
         moved
     }
@@ -408,21 +420,33 @@ impl CommitBook {
         self.commits.iter().any(|commit| !commit.is_over())
     }
 
-    fn deadlines(&self) -> impl Iterator<Item = (StoreId, i64)> {
-        let open = self.commits.iter().filter(|commit| !commit.is_over());
-        open.flat_map(move |commit| {
+    /// What is pending, and until when that may be so.
+    fn open(&self) -> impl Iterator<Item = Open<'_>> {
+        let commits = self.commits.iter().filter(|commit| !commit.is_over());
+        commits.flat_map(move |commit| {
             let pending = commit.stores.iter().filter(|(_, verdict)| verdict.state == CommitState::Pending);
-            pending.map(move |(store, _)| {
-                let until = self.until.get(store).map(|until| until.saturating_add(AFTER_GRACE));
+            pending.map(move |(store, verdict)| {
+                let newer = self.newest.get(store).filter(|newest| **newest != commit.revision);
                 let usual = commit.seen.saturating_add(LONGEST_VERDICT);
-                (store.clone(), until.map_or(usual, |until| until.max(usual)))
+                let until = self.until.get(store).map(|until| until.saturating_add(AFTER_GRACE));
+                let deadline = match newer {
+                    Some(_) => i64::MIN,
+                    None => until.map_or(usual, |until| until.max(usual)),
+                };
+                Open {
+                    revision: &commit.revision,
+                    store,
+                    reason: &verdict.reason,
+                    newer: newer.map(String::as_str),
+                    deadline,
+                }
             })
         })
     }
 
     fn supersede(&mut self, store: &StoreId, by: &str, now: i64) -> Vec<Moved> {
         self.until.remove(store);
-        let words = format!("superseded by {by} before it was done");
+        let words = superseded(by);
         let newest = self.newest.get(store).and_then(|revision| self.commit(revision));
         let verdict = newest.and_then(|commit| commit.stores.get(store));
         if verdict.is_some_and(|verdict| verdict.state == CommitState::Pending) {
@@ -449,6 +473,32 @@ impl CommitBook {
             self.newest.retain(|_, revision| *revision != gone.revision);
         }
     }
+}
+
+/// A verdict that is pending.
+struct Open<'a> {
+    revision: &'a str,
+    store: &'a StoreId,
+    reason: &'a str,
+    /// The newer commit that changes the store.
+    newer: Option<&'a str>,
+    /// Until when it may be pending, in seconds since 1970.
+    deadline: i64,
+}
+
+impl Open<'_> {
+    /// Says why it ends.
+    fn words(&self) -> String {
+        match self.newer {
+            Some(newer) => superseded(newer),
+            None => format!("not done yet, and still worked on: {}", self.reason),
+        }
+    }
+}
+
+fn superseded(by: &str) -> String {
+    let short: String = by.chars().take(10).collect();
+    format!("superseded by {short} before it was done")
 }
 
 /// Returns how a forge shows a verdict: a store's, or with none the whole commit's. `pages` is where our own pages are.
@@ -632,6 +682,26 @@ mod tests {
         assert_eq!(book.begin(commit("b", &[]), NOW + 5), []);
         assert_eq!(book.note(&id("acme"), &done(), NOW + 6), [moved("a", Some("acme")), moved("a", None)]);
         assert_eq!(state(&book, "b", "bold"), CommitState::Pending);
+    }
+
+    #[test]
+    fn what_is_taken_up_late_stands_behind_what_is_known_and_ends_where_newer_commits_change_the_stores() {
+        let mut earlier = CommitBook::default();
+        earlier.begin(commit("a", &[("acme", Change::Added), ("bold", Change::Added)]), NOW);
+        earlier.begin(commit("b", &[("cute", Change::Added)]), NOW);
+        let left: Vec<_> = earlier.commits().cloned().collect::<Vec<_>>().into_iter().rev().collect();
+        let mut book = CommitBook::default();
+        book.begin(commit("b", &[("acme", Change::Changed), ("cute", Change::Added)]), NOW + 5);
+        book.take_up(left.clone());
+        book.take_up(left);
+        let revisions: Vec<_> = book.commits().map(|commit| &commit.revision[..1]).collect();
+        assert_eq!(revisions, ["b", "a"]);
+        let ended = book.end_overdue(NOW + 6);
+        assert_eq!(ended, [moved("a", Some("acme")), moved("a", None)], "bold is waited for still");
+        let verdict = &book.commit(&"a".repeat(40)).unwrap().stores[&id("acme")];
+        assert_eq!(verdict.reason, "superseded by bbbbbbbbbb before it was done");
+        assert_eq!(state(&book, "b", "acme"), CommitState::Pending);
+        assert_eq!(book.note(&id("bold"), &done(), NOW + 7), [moved("a", Some("bold"))]);
     }
 
     #[test]

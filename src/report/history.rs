@@ -9,7 +9,7 @@ use super::{Bell, Event, StoreState};
 use crate::names::StoreId;
 
 /// How many events are remembered: with some 300 bytes each, a few megabytes.
-const REMEMBERED: usize = 20_000;
+const REMEMBERED: usize = 5_000;
 
 /// The newest events. Cloned handles share them.
 #[derive(Debug, Clone, Default)]

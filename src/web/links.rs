@@ -164,14 +164,8 @@ mod tests {
             ]
         );
         assert_eq!(links(ForgePages::GitLab)[1], "/-/merge_requests/7");
-        assert_eq!(
-            links(ForgePages::GitLab)[4],
-            "/-/new/release/1%20x?file_name=stores/acme.yaml"
-        );
-        assert_eq!(
-            links(ForgePages::Gitea)[4],
-            "/_new/release/1%20x/stores?value=a%3A%20%22%26b%22%0A"
-        );
+        assert_eq!(links(ForgePages::GitLab)[4], "/-/new/release/1%20x?file_name=stores/acme.yaml");
+        assert_eq!(links(ForgePages::Gitea)[4], "/_new/release/1%20x/stores?value=a%3A%20%22%26b%22%0A");
         assert_eq!(links(ForgePages::Gitea)[2], "/_edit/release/1%20x/stores/acme.yaml");
         assert_eq!(links(ForgePages::Bitbucket)[4], "", "its editor takes no text");
     }

@@ -75,6 +75,15 @@ impl ForgeWorld {
         Daemon::start_on(listen, folder, &url, &world.source, &self.kubeconfig, &arguments)
     }
 
+    /// Opens a pull request that adds a store or changes its display name, from a branch named like it. Returns its number and
+    /// its head.
+    pub fn propose(&self, name: &str, display_name: &str) -> (u64, String) {
+        self.project.begin(name);
+        self.world.write_store(name, display_name);
+        let head = self.project.push(name, display_name);
+        (self.project.open(&self.project.owner, name, display_name), head)
+    }
+
     /// Has the forge deliver pushes and pull requests to a daemon.
     pub fn hook(&self, daemon: &Daemon) -> u64 {
         let url = format!("http://{}/hooks/gitea", daemon.address);
