@@ -701,7 +701,7 @@ mod tests {
         let verdict = &book.commit(&"a".repeat(40)).unwrap().stores[&id("acme")];
         assert_eq!(verdict.reason, "superseded by bbbbbbbbbb before it was done");
         assert_eq!(state(&book, "b", "acme"), CommitState::Pending);
-        assert_eq!(book.note(&id("bold"), &done(), NOW + 7), [moved("a", Some("bold"))]);
+        assert_eq!(book.note(&id("bold"), &done(), NOW + 7), [moved("a", Some("bold")), moved("a", None)]);
     }
 
     #[test]
