@@ -31,7 +31,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::preview::{self, Outlook};
-use crate::reconcile::{self, Past, Surroundings};
+use crate::reconcile::{self, ChartCache, Past, Surroundings};
 use crate::report::{Bell, Board, History, PlanVerdict, Plans, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, Inspector, Sources};
@@ -56,7 +56,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
     let code = match arguments.command {
         Command::Run(arguments) => runtime.block_on(run(*arguments)),
         Command::Plan(arguments) => runtime.block_on(plan(arguments)),
-        Command::Render(arguments) => render(&arguments),
+        Command::Render(arguments) => runtime.block_on(render(arguments)),
         Command::Acknowledge(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Journal(command) => runtime.block_on(command.run()),
         Command::Schema { kind } => schema(kind),
@@ -192,8 +192,15 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let past = Past::new(Arc::default(), Arc::clone(&chart));
     // A plan deletes nothing, and what the daemon deleted lately is known to the daemon.
     let ledger = Ledger::new(std::path::PathBuf::new());
-    let context =
-        reconcile::Context { cluster, chart, source, surroundings: surroundings(), timeouts, ledger, past };
+    let context = reconcile::Context {
+        cluster,
+        charts: ChartCache::new(chart),
+        source,
+        surroundings: surroundings(),
+        timeouts,
+        ledger,
+        past,
+    };
     let outlook = Outlook { fields: !arguments.fast, ..Outlook::new(seconds_now()) };
     let plan = preview::proposal(&context, base.as_ref(), &snapshot, &outlook).await;
     output::print_plan(&plan, arguments.output)?;
@@ -205,8 +212,8 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn render(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
-    let chart = load_chart(arguments.chart.chart.as_deref())?;
+async fn render(arguments: RenderArguments) -> anyhow::Result<ExitCode> {
+    let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
     let snapshot = read_folder(&arguments.folder, &chart, &BTreeMap::new())?;
     let id: StoreId = arguments.store.parse().context("understand the name of the store")?;
     let store = match snapshot.stores.get(&id) {
@@ -224,7 +231,8 @@ fn render(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
             );
         }
     };
-    let rendered = reconcile::render_offline(&chart, store, &surroundings())?;
+    let chart = ChartCache::new(chart).load(&store.chart).await?;
+    let rendered = reconcile::render_offline(&chart, store, &arguments.capabilities(), &surroundings())?;
     output::print_objects(&rendered)?;
     Ok(ExitCode::SUCCESS)
 }

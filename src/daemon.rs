@@ -47,7 +47,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::{Host, StoreId};
 use crate::plan::{Caps, Removals};
-use crate::reconcile::{Context, Memory, Past, Surroundings, Wish};
+use crate::reconcile::{ChartCache, Context, Memory, Past, Surroundings, Wish};
 use crate::report::{Board, History, Step, StepTimeouts, StoreState};
 use crate::store::{self, KnownFiles, Snapshot, Store};
 
@@ -159,7 +159,8 @@ pub async fn run(
     let following = tokio::spawn(follower.follow(look.clone(), looks).instrument(tracing::info_span!("git")));
     let Settings { surroundings, timeouts, chart, removals, .. } = settings;
     let (past, ledger) = (Past::new(mirror, Arc::clone(&chart)), Ledger::new(removals));
-    let context = Context { cluster, chart, source, surroundings, timeouts, ledger, past };
+    let context =
+        Context { cluster, charts: ChartCache::new(chart), source, surroundings, timeouts, ledger, past };
     let mut daemon = Daemon {
         places: Places { fast: settings.concurrency, slow: SLOW_PLACES },
         asking: Asking::new(settings.asking, Arc::clone(&chance)),

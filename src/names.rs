@@ -13,6 +13,12 @@ pub const API_VERSION: &str = "storekeeper.dev/v1";
 /// Where store files lie in a watched repository: directly in this folder, one file a store.
 pub const STORES_FOLDER: &str = "stores";
 
+/// Where charts lie in a watched repository, each in a folder of its own.
+pub const CHARTS_FOLDER: &str = "charts";
+
+/// The chart that comes with storekeeper, as fleet and store files name it.
+pub const BUILT_IN_CHART: &str = "medusa-store";
+
 /// The fleet file, at the root of a watched repository.
 pub const FLEET_FILE: &str = "storekeeper.yaml";
 

@@ -4,11 +4,13 @@
 //! - `changes`: which stores a change touches
 //! - `one`: what would become of one of them: `drafts` of its steps, `tries` on the API server, `fields` that differ,
 //!   and what to know before it is merged (`warnings`)
+//! - `charts`: which of them are not trusted with Secrets
 //! - `curtain`: what nobody may read; `strangers`: plans for whom no Secret is used
 //! - `holds`: pauses and change windows
 //! - `removals`: what would become of stores without a file
 
 mod changes;
+mod charts;
 mod curtain;
 mod drafts;
 mod fields;
@@ -29,7 +31,7 @@ use crate::reconcile::Context;
 use crate::report::{
     FieldChange, PlanProblem, PlanReport, PlanVerdict, StoreAction, StorePlanReport, Truncated,
 };
-use crate::store::{Freeze, Problem, Snapshot};
+use crate::store::{Freeze, Problem, Snapshot, Store};
 
 use tokio::sync::OnceCell;
 
@@ -44,9 +46,6 @@ const MOST_OBJECTS: usize = 10_000;
 
 /// How many stores are planned at once: what runs goes first.
 const STORES_AT_ONCE: usize = 4;
-
-/// What is said of a chart that could read Secrets for whoever writes a file.
-const TPL: &str = "the chart passes texts through `tpl`, so that a value could read what Secrets hold: planned without Secrets";
 
 /// How many bytes of fields a plan lists; of objects beyond that only what would be done is.
 const MOST_BYTES: usize = 4 << 20;
@@ -92,8 +91,17 @@ struct Plan<'a> {
     base: Option<&'a Snapshot>,
     proposed: &'a Snapshot,
     outlook: &'a Outlook,
+    /// Charts by name with which no Secret is used.
+    untrusted: BTreeSet<String>,
     /// `StorageClasses` that keep volumes, once they are asked for.
     retaining: OnceCell<BTreeSet<String>>,
+}
+
+impl Plan<'_> {
+    /// Whether a store may be rendered with what its Secrets hold.
+    fn reads_secrets(&self, store: &Store) -> bool {
+        self.outlook.lookups && !self.untrusted.contains(&store.chart.name)
+    }
 }
 
 /// Plans what would happen if `proposed` came into force. Only stores that differ from `base`, which is in force, are
@@ -107,14 +115,16 @@ pub async fn proposal(
     proposed: &Snapshot,
     outlook: &Outlook,
 ) -> PlanReport {
-    let mut outlook = outlook.clone();
     let mut report = empty(outlook.now);
-    if outlook.lookups && context.chart.calls("tpl") {
-        outlook.lookups = false;
-        report.warnings.push(TPL.to_owned());
-    }
-    let plan = Plan { context, base, proposed, outlook: &outlook, retaining: OnceCell::new() };
     let changes = Changes::between(base, proposed);
+    let untrusted = if outlook.lookups {
+        charts::untrusted(context, base, &changes.planned).await
+    } else {
+        BTreeMap::new()
+    };
+    report.warnings.extend(untrusted.values().map(|reason| format!("{reason}: planned without Secrets")));
+    let untrusted = untrusted.into_keys().collect();
+    let plan = Plan { context, base, proposed, outlook, untrusted, retaining: OnceCell::new() };
     let commit = |snapshot: &Snapshot| {
         Some(&snapshot.revision).filter(|it| !it.is_working_tree()).map(ToString::to_string)
     };
@@ -133,7 +143,9 @@ pub async fn proposal(
     }
     // The rest is rendered all the same: what can't be planned makes the plan wrong, however many there are.
     let quick = Outlook { lookups: false, fields: false, ..outlook.clone() };
-    let quick = Plan { context, base: None, proposed, outlook: &quick, retaining: OnceCell::new() };
+    let untrusted = BTreeSet::new();
+    let quick =
+        Plan { context, base: None, proposed, outlook: &quick, untrusted, retaining: OnceCell::new() };
     let unseen: Vec<_> = rest.iter().map(|change| StoreChange { before: None, ..*change }).collect();
     for planned in plan_all(&quick, &unseen).await {
         match planned {

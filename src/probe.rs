@@ -109,13 +109,25 @@ impl Prober {
         Ok(Self { client })
     }
 
-    /// Asks a shop at its address, with `/` at its end, for everything that its target demands.
+    /// Asks a shop at its address, with `/` at its end, for everything that its target demands; without a key nothing of
+    /// Medusa's Store API.
     pub async fn ask(
         &self,
         url: &str,
         target: &ProbeTarget,
-        key: &PublishableKey,
+        key: Option<&PublishableKey>,
     ) -> Result<(), ProbeFailure> {
+        if let Some(key) = key {
+            self.store(url, target.products, key).await?;
+        }
+        if target.storefront {
+            self.page(url).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the Store API for what is sold, and where.
+    async fn store(&self, url: &str, products: bool, key: &PublishableKey) -> Result<(), ProbeFailure> {
         let Regions { regions } = self.store_api_value(url, "store/regions?limit=1", key).await?;
         let Some(region) = regions.into_iter().next() else {
             return Err(failure(
@@ -123,16 +135,11 @@ impl Prober {
                 "the Store API answers without a region: nothing can be sold".to_owned(),
             ));
         };
-        if target.products {
-            self.priced_product(url, &region, key).await?;
-        } else {
-            // For the database's sake. An empty shop has none, and what its merchant makes of them is not ours.
-            self.store_api(url, &products_path(&region, PRODUCTS[0]), key).await?;
+        if products {
+            return self.priced_product(url, &region, key).await;
         }
-        if target.storefront {
-            self.page(url).await?;
-        }
-        Ok(())
+        // For the database's sake. An empty shop has none, and what its merchant makes of them is not ours.
+        self.store_api(url, &products_path(&region, PRODUCTS[0]), key).await.map(drop)
     }
 
     /// Looks for a product that has a price in this region.

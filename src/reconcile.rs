@@ -5,6 +5,7 @@
 //! cut off anywhere; the next one continues.
 
 mod act;
+mod charts;
 mod conclude;
 mod hold;
 mod past;
@@ -19,7 +20,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
-use crate::chart::Chart;
 use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner};
@@ -27,6 +27,8 @@ use crate::names::{INVENTORY_NAME, SourceId, StoreId};
 use crate::plan::{self, Hold, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
+
+pub use charts::{ChartCache, ChartUnavailable};
 
 use act::Acted;
 pub use act::{Replacement, StepError, StepsFailed, replacement};
@@ -43,8 +45,8 @@ pub use render::{Answers, Entropy, LookUps, RenderFailure, Surroundings, render_
 pub struct Context {
     /// The cluster.
     pub cluster: Cluster,
-    /// The chart that stores are rendered with.
-    pub chart: Arc<Chart>,
+    /// The charts that stores are rendered with.
+    pub charts: ChartCache,
     /// The source that the stores come from.
     pub source: SourceId,
     /// Time and chance, for charts.

@@ -5,6 +5,8 @@
 //! names, an empty tree) makes a repository unusable as a whole, and then [`read`] returns a [`Freeze`]: the
 //! caller keeps its last good [`Snapshot`] and prunes nothing.
 
+mod chart;
+mod charts;
 mod collect;
 mod fields;
 pub mod file;
@@ -16,6 +18,7 @@ mod pause;
 mod problem;
 pub mod schema;
 mod shop;
+mod value_path;
 pub mod values;
 mod window;
 mod yaml;
@@ -30,10 +33,12 @@ use serde_json::{Map, Value};
 
 use crate::names::{FLEET_FILE, Host, STORES_FOLDER, StoreId};
 
+pub use self::chart::{ChartFolder, ChartSource, Charts, FieldPaths, Renderer, StoreChart};
 pub use self::known::{KnownFiles, read};
-pub use self::path::{VALUES_FOLDER, wants};
+pub use self::path::{VALUES_FOLDER, is_chart_file, wants};
 pub use self::pause::Pause;
 pub use self::problem::Problem;
+pub use self::value_path::ValuePath;
 pub use self::window::{ChangeWindow, Opening};
 
 /// Names a commit: 40 lower-case hexadecimal digits.
@@ -194,20 +199,21 @@ pub struct Store {
     pub pause: Option<Pause>,
     /// The path of its file.
     pub file: String,
-    base: Arc<Map<String, Value>>,
+    /// The chart that it is rendered with, and what the fleet sets for all stores of that chart.
+    pub chart: Arc<StoreChart>,
     digest: String,
 }
 
 impl Store {
     /// Returns the values to render the chart with: fleet values < value files < `spec.values` < the fields of
-    /// `spec` that are chart values too (`store.id`, `store.displayName`, `store.host`, `image.*`). The chart's
-    /// own defaults lie below all of them; a null stays in here because it deletes such a default.
+    /// `spec` that are chart values too (in the built-in chart `store.id`, `store.displayName`, `store.host`,
+    /// `image.*`). The chart's own defaults lie below all of them; a null stays in here because it deletes such a default.
     pub fn merged(&self) -> Map<String, Value> {
         values::for_store(self)
     }
 
-    /// Returns the fingerprint of everything that decides what is rendered: id and merged values.
-    /// Same digest, same manifest (from the same chart), whatever else the commit changed.
+    /// Returns the fingerprint of everything that decides what is rendered: id, chart and merged values.
+    /// Same digest, same manifest (from the same built-in chart), whatever else the commit changed.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -229,9 +235,11 @@ pub struct Image {
 pub struct Fleet {
     /// The domain below which stores get their default host.
     pub domain: Host,
-    /// The chart values that the fleet file sets.
+    /// The charts that its stores may have.
+    pub charts: Charts,
+    /// The chart values that the fleet file sets for stores of its default chart.
     pub values: Map<String, Value>,
-    /// The value files that it names, in the order in which they are merged.
+    /// The value files that it names for them, in the order in which they are merged.
     pub value_files: Vec<ValueFile>,
     /// How many stores may be deleted without anybody naming them.
     pub deletion_budget: DeletionBudget,
@@ -245,8 +253,6 @@ pub struct Fleet {
     pub change_windows: Vec<ChangeWindow>,
     /// Until when all windows are open, in an emergency.
     pub override_windows: Option<Pause>,
-    /// Fleet values with the value files merged over them: what all stores share.
-    pub base: Arc<Map<String, Value>>,
 }
 
 /// What becomes of a version of a store that does not come up.

@@ -22,7 +22,7 @@ use storekeeper::chart::Chart;
 use storekeeper::cluster::{Changes, Cluster, ClusterSettings};
 use storekeeper::ledger::Ledger;
 use storekeeper::preview::{self, Outlook};
-use storekeeper::reconcile::{Context, Past, Surroundings};
+use storekeeper::reconcile::{ChartCache, Context, Past, Surroundings};
 use storekeeper::report::{
     LostKind, ObjectAction, PlanReport, PlanVerdict, StepTimeouts, StoreAction, StorePlanReport,
 };
@@ -60,7 +60,18 @@ impl Planner {
         let surroundings = Surroundings { clock: Arc::new(now), entropy: Arc::new(entropy) };
         let past = Past::new(Arc::default(), Arc::clone(&chart));
         let (timeouts, ledger) = (StepTimeouts::default(), Ledger::new(std::path::PathBuf::new()));
-        Self { runtime, context: Context { cluster, chart, source, surroundings, timeouts, ledger, past } }
+        Self {
+            runtime,
+            context: Context {
+                cluster,
+                charts: ChartCache::new(chart),
+                source,
+                surroundings,
+                timeouts,
+                ledger,
+                past,
+            },
+        }
     }
 
     /// Reads the files as they lie in the checkout.
@@ -73,7 +84,7 @@ impl Planner {
         let incumbents = self.context.cluster.incumbents();
         storekeeper::store::read(
             &tree,
-            &|path| self.context.chart.file(path),
+            &|path| self.context.charts.built_in().file(path),
             &incumbents,
             &Limits::default(),
         )

@@ -10,13 +10,20 @@ use storekeeper::report::{ProbeFailure, ProbeTarget, Step};
 
 /// Asks a shop in this mood, and says what it was asked for.
 fn ask(mood: Mood, products: bool) -> (Result<(), ProbeFailure>, Vec<String>) {
+    ask_with(mood, products, PublishableKey::new("pk_1").as_ref())
+}
+
+fn ask_with(
+    mood: Mood,
+    products: bool,
+    key: Option<&PublishableKey>,
+) -> (Result<(), ProbeFailure>, Vec<String>) {
     let shop = Shop::open(mood);
     let settings = ProbeSettings { address: Some(shop.address.parse().unwrap()), authorities: None };
     let prober = Prober::new(&settings).unwrap();
-    let target = ProbeTarget { products, storefront: true, key_secret: "medusa".to_owned() };
-    let key = PublishableKey::new("pk_1").unwrap();
+    let target = ProbeTarget { products, storefront: true, key_secret: Some("medusa".to_owned()) };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let result = runtime.block_on(prober.ask("http://acme.example.com/", &target, &key));
+    let result = runtime.block_on(prober.ask("http://acme.example.com/", &target, key));
     let limit =
         |path: &str| path.split("limit=").nth(1).map(|rest| rest.split('&').next().unwrap().to_owned());
     let asked = shop.visits().into_iter().map(|visit| {
@@ -30,6 +37,12 @@ fn ask(mood: Mood, products: bool) -> (Result<(), ProbeFailure>, Vec<String>) {
 fn a_priced_product_among_the_first_few_is_enough() {
     let (result, asked) = ask(Mood::Open, true);
     assert_eq!((result, asked.join(", ").as_str()), (Ok(()), "/store/regions 1, /store/products 3, /"));
+}
+
+#[test]
+fn a_shop_without_a_store_api_is_asked_for_its_page_and_nothing_else() {
+    let (result, asked) = ask_with(Mood::Open, false, None);
+    assert_eq!((result, asked.join(", ").as_str()), (Ok(()), "/"));
 }
 
 #[test]

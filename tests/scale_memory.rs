@@ -66,7 +66,7 @@ struct Found {
 /// Shows a daemon this many copies of a real store, and looks at what it costs.
 fn restart(stores: usize, streams: bool) -> Found {
     let world = World::new();
-    let fake = FakeFleet::converged(&world, &chart::load().unwrap(), stores, streams);
+    let fake = FakeFleet::converged(&world, chart::load().unwrap(), stores, streams);
     let objects = fake.objects();
 
     let begun = Instant::now();

@@ -29,7 +29,7 @@ fn a_fleet_whose_files_are_gone_is_refused_as_a_whole_and_followed_meanwhile() {
     let stores = std::env::var("STOREKEEPER_SCALE_STORES").ok();
     let stores: usize = stores.map_or(4000, |text| text.parse().unwrap());
     let world = World::new();
-    let fake = FakeFleet::converged(&world, &chart::load().unwrap(), stores, true);
+    let fake = FakeFleet::converged(&world, chart::load().unwrap(), stores, true);
     let daemon = Daemon::start(world.folder.path(), &world.repository.url(), &world.source, &fake.kubeconfig);
     let logged = |words: &str| fs::read_to_string(&daemon.log).unwrap().matches(words).count();
     let patience = Duration::from_secs(120 + u64::try_from(stores).unwrap() / 5);

@@ -365,3 +365,60 @@ fn mutate(reader: &mut Reader, dice: &mut Dice, names: &[&str], past: &[BTreeMap
         _ => reader.incumbents = [("x.example.com".parse().unwrap(), id(name))].into(),
     }
 }
+
+fn fleet_with_charts(charts: &str) -> String {
+    format!("{}  charts:\n{charts}", fleet("example.com", "a"))
+}
+
+fn store_of(name: &str, chart: &str) -> String {
+    format!(
+        "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata: {{name: {name}}}\nspec: {{chart: {chart}}}\n"
+    )
+}
+
+#[test]
+fn a_chart_in_the_repository_is_read_when_it_is_named_and_changes_its_stores_alone() {
+    let mut reader = Reader::new();
+    reader.write("charts/page/Chart.yaml", "name: page\nversion: 1.0.0\n");
+    reader.write("charts/other/Chart.yaml", "name: other\nversion: 1.0.0\n");
+    reader.good();
+    assert!(!reader.asked.iter().any(|path| path.starts_with("charts/")), "{:?}", reader.asked);
+    reader.write("storekeeper.yaml", &fleet_with_charts("    page: {folder: charts/page}\n"));
+    reader.write("stores/acme.yaml", &store_of("acme", "page"));
+    let before = reader.good();
+    assert!(reader.asked.contains(&"charts/page/Chart.yaml".to_owned()), "{:?}", reader.asked);
+    assert!(!reader.asked.contains(&"charts/other/Chart.yaml".to_owned()), "{:?}", reader.asked);
+    reader.write("charts/page/templates/a.yaml", "a: 1\n");
+    let after = reader.good();
+    assert!(!reader.asked.iter().any(|path| path.starts_with("stores/")), "{:?}", reader.asked);
+    assert_ne!(accepted(&before, "acme").digest(), accepted(&after, "acme").digest());
+    assert!(Arc::ptr_eq(&accepted(&before, "birch"), &accepted(&after, "birch")));
+}
+
+#[test]
+fn stores_follow_what_the_fleet_file_says_of_their_charts() {
+    let mut reader = Reader::new();
+    reader.write("charts/page/Chart.yaml", "name: page\nversion: 1.0.0\n");
+    reader.write("storekeeper.yaml", &fleet_with_charts("    page: {folder: charts/page}\n"));
+    reader.write("stores/acme.yaml", &store_of("acme", "page"));
+    let before = reader.good();
+    let titled = "    page: {folder: charts/page, fields: {displayName: title}, values: {tier: two}}\n";
+    reader.write("storekeeper.yaml", &fleet_with_charts(titled));
+    let after = reader.good();
+    assert_eq!(
+        serde_json::json!(accepted(&after, "acme").merged()),
+        serde_json::json!({"tier": "two", "title": "acme"})
+    );
+    assert!(Arc::ptr_eq(&accepted(&before, "birch"), &accepted(&after, "birch")));
+    for (charts, is_good) in [
+        ("    pages: {folder: charts/page}\n", false),
+        (titled, true),
+        ("    page: {folder: charts/gone}\n", false),
+        ("    page: {folder: charts/page}\n", true),
+    ] {
+        reader.write("storekeeper.yaml", &fleet_with_charts(charts));
+        assert_eq!(reader.good().stores[&id("acme")].accepted().is_some(), is_good, "{charts}");
+    }
+    reader.write("storekeeper.yaml", &format!("{}  chart: page\n", fleet_with_charts(titled)));
+    assert_eq!(accepted(&reader.good(), "birch").chart.name, "page");
+}

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use storekeeper::reconcile::{ChartCache, inputs};
 
 use super::OBJECTS;
 use super::cold::{Bench, Running};
@@ -56,6 +57,7 @@ fn copies(bench: &Bench<'_>, fleet: &Fleet, server: &FakeFleet) -> Vec<Copy> {
         })
         .collect();
     let stores = render::stores(&chart, &fleet::fleet_file(), &files);
-    let inputs = |store: &_| storekeeper::reconcile::inputs(store, &chart, served).to_string();
+    let charts = ChartCache::new(chart.into());
+    let inputs = |store: &_| inputs(store, &charts, served).to_string();
     stores.iter().map(|store| (store.id.clone(), inputs(store))).collect()
 }

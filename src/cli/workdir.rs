@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::git::ReadLimits;
 use crate::store::{self, FileContent, Limits, RepositoryTree, Revision};
 
 /// Reads the files of a watched repository. Links are not followed, as the daemon does not follow them.
@@ -17,7 +18,10 @@ pub(super) fn read(folder: &Path, limits: &Limits) -> io::Result<RepositoryTree>
             return Ok(false);
         }
         if !is_folder {
-            files.insert(path.to_owned(), content(entry, limits)?);
+            let chart_limit =
+                usize::try_from(ReadLimits::default().max_chart_file_bytes).unwrap_or(usize::MAX);
+            let limit = if store::is_chart_file(path) { chart_limit } else { limits.file_bytes };
+            files.insert(path.to_owned(), content(entry, limit)?);
         }
         Ok(true)
     })?;
@@ -52,7 +56,7 @@ fn visit(
     Ok(())
 }
 
-fn content(entry: &fs::DirEntry, limits: &Limits) -> io::Result<FileContent> {
+fn content(entry: &fs::DirEntry, limit: usize) -> io::Result<FileContent> {
     let kind = entry.file_type()?;
     if kind.is_symlink() {
         return Ok(FileContent::Unreadable("a symbolic link, which is not followed".to_owned()));
@@ -60,7 +64,7 @@ fn content(entry: &fs::DirEntry, limits: &Limits) -> io::Result<FileContent> {
     if !kind.is_file() {
         return Ok(FileContent::Unreadable("not a regular file".to_owned()));
     }
-    let (size, limit) = (entry.metadata()?.len(), limits.file_bytes);
+    let size = entry.metadata()?.len();
     if size > limit as u64 {
         return Ok(FileContent::Unreadable(format!(
             "{size} bytes long, more than the limit of {limit} bytes"

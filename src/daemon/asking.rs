@@ -113,10 +113,11 @@ impl Asking {
 
 async fn ask(prober: &Prober, cluster: &Cluster, errand: &Errand) -> Answer {
     let Errand { store, question, key, .. } = errand;
-    let key = match key {
-        Some(key) => key.clone(),
-        None => match read_key(cluster, store, question).await {
-            Ok(Ok(key)) => key,
+    let key = match (key, &question.target.key_secret) {
+        (_, None) => None,
+        (Some(key), _) => Some(key.clone()),
+        (None, Some(secret)) => match read_key(cluster, store, secret).await {
+            Ok(Ok(key)) => Some(key),
             Ok(Err(reason)) => return Answer::Shop(None, Err(ProbeFailure::new(Step::Probe, reason))),
             Err(error) => {
                 tracing::warn!(store.id = %store, %error, "failed to read the key to ask the shop with");
@@ -124,17 +125,16 @@ async fn ask(prober: &Prober, cluster: &Cluster, errand: &Errand) -> Answer {
             }
         },
     };
-    let result = prober.ask(&question.url, &question.target, &key).await;
-    Answer::Shop(Some(key), result)
+    let result = prober.ask(&question.url, &question.target, key.as_ref()).await;
+    Answer::Shop(key, result)
 }
 
 /// Reads the key; what is wrong with the Secret itself comes as a sentence.
 async fn read_key(
     cluster: &Cluster,
     store: &StoreId,
-    question: &Question,
+    secret: &str,
 ) -> Result<Result<PublishableKey, String>, ClusterError> {
-    let secret = &question.target.key_secret;
     let entry = cluster.secret_entry(&store.namespace(), secret, PROBE_KEY).await?;
     let entry = entry.ok_or_else(|| format!("Secret/{secret} has no entry {PROBE_KEY} to ask the shop with"));
     Ok(entry.and_then(|text| {

@@ -201,7 +201,7 @@ mod tests {
     fn question(inputs: &str) -> Question {
         Question {
             url: "http://acme.example.com/".to_owned(),
-            target: ProbeTarget { products: true, storefront: true, key_secret: "medusa".to_owned() },
+            target: ProbeTarget { products: true, storefront: true, key_secret: Some("medusa".to_owned()) },
             inputs: Fingerprint::of_bytes(inputs.as_bytes()),
         }
     }

@@ -378,7 +378,7 @@ impl Work {
         let base = scene.snapshot.revision.clone();
         let (pulls, source) = (Arc::clone(&self.pulls), self.planner.source.clone());
         let (chart, incumbents) =
-            (Arc::clone(&self.planner.context.chart), Arc::clone(&self.planner.incumbents));
+            (Arc::clone(self.planner.context.charts.built_in()), Arc::clone(&self.planner.incumbents));
         let known = Arc::clone(&self.planner.known);
         let read = move || -> Result<Proposed, Trouble> {
             let pulls = open(&pulls, &source)?;

@@ -9,7 +9,7 @@ use git2::{ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 use super::error::{GitError, human_bytes};
 use super::mirror::{Mirror, find_commit};
 use super::place::{Failure, Place, open_repository};
-use crate::store::{ContentId, FileContent, Listed};
+use crate::store::{ContentId, FileContent, Listed, is_chart_file};
 
 /// What git calls the kinds of tree entries.
 pub(super) const MODE_KIND: i32 = 0o170_000;
@@ -29,6 +29,8 @@ pub struct ReadLimits {
     pub max_files: usize,
     /// The most bytes of one file; a larger one is unreadable, the others are read.
     pub max_file_bytes: u64,
+    /// The same of one file of a chart.
+    pub max_chart_file_bytes: u64,
     /// The most bytes of all wanted files together.
     pub max_total_bytes: u64,
     /// The most folders that a file may lie in; what is deeper is unreadable.
@@ -43,8 +45,9 @@ impl Default for ReadLimits {
         Self {
             max_files: 50_000,
             max_file_bytes: 256 * 1024,
+            max_chart_file_bytes: 5 * 1024 * 1024,
             max_total_bytes: 256 * 1024 * 1024,
-            max_depth: 8,
+            max_depth: 24,
             max_entries: 500_000,
         }
     }
@@ -231,7 +234,8 @@ impl Walk<'_, '_> {
                 size as u64
             }
         };
-        let limit = self.limits.max_file_bytes;
+        let ReadLimits { max_file_bytes, max_chart_file_bytes, .. } = *self.limits;
+        let limit = if is_chart_file(path) { max_chart_file_bytes } else { max_file_bytes };
         if size > limit {
             let reason = format!("{}, larger than the limit of {}", human_bytes(size), human_bytes(limit));
             return Ok(Listed::Unreadable(reason));

@@ -376,7 +376,7 @@ mod tests {
             deletion_budget,
             deletion_grace_seconds,
             rollback: crate::store::Rollback::None,
-            base: std::sync::Arc::default(),
+            charts: crate::store::Charts::built_in(serde_json::Map::new()),
         }
     }
 

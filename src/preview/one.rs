@@ -60,7 +60,8 @@ pub(super) async fn plan(plan: &Plan<'_>, change: &StoreChange<'_>) -> PlannedSt
 async fn unheld(plan: &Plan<'_>, change: &StoreChange<'_>) -> PlannedStore {
     let store = change.store;
     let noted = Arc::new(Mutex::new(Answers::new()));
-    let look_ups = if plan.outlook.lookups { LookUps::Noted(Arc::clone(&noted)) } else { LookUps::Nowhere };
+    let look_ups =
+        if plan.reads_secrets(store) { LookUps::Noted(Arc::clone(&noted)) } else { LookUps::Nowhere };
     let planned =
         reconcile::plan_store(plan.context, store, plan.proposed.revision.as_str(), &look_ups).await;
     let answers = std::mem::take(&mut *noted.lock().unwrap_or_else(PoisonError::into_inner));
@@ -109,7 +110,7 @@ async fn sync(
 ) -> Result<PlannedStore, RunError> {
     let (store, observed) = (change.store, &planned.observed);
     let is_new = observed.namespace.is_none();
-    let found = match (is_new || plan.outlook.lookups, change.before) {
+    let found = match (is_new || plan.reads_secrets(store), change.before) {
         (false, Some(before)) => {
             without_secrets(plan, before, planned, drafts(planned, waves), store).await?
         }
@@ -180,7 +181,7 @@ async fn with_what_there_is(
         return Ok(Findings { drafts, tried, curtain, said: Vec::new() });
     }
     let (cluster, namespace) = (&plan.context.cluster, id.namespace());
-    if !plan.outlook.lookups {
+    if !plan.reads_secrets(planned.store()) {
         // What it said before is not known either, so there is nothing to compare with.
         let is_secret = |draft: &Draft| draft.key.kind == "Secret" && draft.manifest.is_some();
         let said = drafts.iter().any(is_secret).then(|| NOT_COMPARED.to_owned());

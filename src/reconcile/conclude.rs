@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn inventory() -> Inventory {
-        let target = ProbeTarget { products: true, storefront: true, key_secret: "medusa".to_owned() };
+        let target = ProbeTarget { products: true, storefront: true, key_secret: Some("medusa".to_owned()) };
         Inventory {
             inputs: Some(fingerprint("1")),
             url: Some("http://acme.example.com/".to_owned()),

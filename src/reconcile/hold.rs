@@ -41,7 +41,7 @@ pub(super) async fn in_force(
     let withheld = |why: &str| InForce::Nothing(format!("drift is not healed until then either: {why}"));
     Ok(match context.past.store_at(&inventory.revision, owner.store).await {
         Err(error) => withheld(&format!("failed to {error}")),
-        Ok(before) if inputs(&before, &context.chart, context.cluster.served_fingerprint()) == applied => {
+        Ok(before) if inputs(&before, &context.charts, context.cluster.served_fingerprint()) == applied => {
             // What protects it is no part of a version.
             let mut before = before;
             Arc::make_mut(&mut before).protect = store.protect;
@@ -102,5 +102,5 @@ async fn is_applied(
         return false;
     };
     let Ok(aim) = rollback::aim(context, store, revision, Some(inventory)).await else { return false };
-    inventory.inputs == Some(inputs(&aim.store, &context.chart, context.cluster.served_fingerprint()))
+    inventory.inputs == Some(inputs(&aim.store, &context.charts, context.cluster.served_fingerprint()))
 }

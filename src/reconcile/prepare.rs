@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::render::LookUps;
 use super::rollback::{self, Aim};
-use super::{Context, RunError, render};
-use crate::chart::Chart;
+use super::{ChartCache, Context, RunError, render};
 use crate::manifest::{Fingerprint, Manifest, Owner, Resource};
 use crate::plan::{self, ObservedStore, StorePlan};
 use crate::report::ProbeTarget;
@@ -53,7 +52,7 @@ pub async fn plan_store(
             Ok(aim) => (aim, None),
             Err(reason) => (Aim::at(store, revision), Some(reason)),
         };
-        let inputs = inputs(&aim.store, &context.chart, context.cluster.served_fingerprint());
+        let inputs = inputs(&aim.store, &context.charts, context.cluster.served_fingerprint());
         let unrendered =
             |plan, observed, aim| Planned { plan, observed, inputs, manifests: Vec::new(), probe: None, aim };
         if stuck.is_none() && plan::is_converged(owner, (&aim.store.host, aim.protect), &inputs, &observed) {
@@ -90,10 +89,10 @@ fn identity(observed: &ObservedStore) -> Option<&str> {
 
 /// Everything the rendering depends on, with what the cluster serves: same inputs, same manifests (but for generated
 /// secrets, which the chart keeps by looking them up).
-pub fn inputs(store: &Store, chart: &Chart, served: Fingerprint) -> Fingerprint {
+pub fn inputs(store: &Store, charts: &ChartCache, served: Fingerprint) -> Fingerprint {
     Fingerprint::of_bytes(
         // The version of storekeeper too: a release may render or stamp otherwise.
-        [env!("CARGO_PKG_VERSION"), store.digest(), chart.digest(), &served.to_string()]
+        [env!("CARGO_PKG_VERSION"), store.digest(), charts.digest_for(&store.chart), &served.to_string()]
             .join("\n")
             .as_bytes(),
     )

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Context;
+use super::{ChartUnavailable, Context};
 use crate::chart::{Capabilities, Chart, LookupQuery, Release, RenderError, RenderLimits, RenderRequest};
 use crate::cluster::{Cluster, ClusterError, Mask};
 use crate::manifest::ObjectKey;
@@ -27,6 +27,9 @@ pub enum RenderFailure {
     /// A template failed in words that repeat what a Secret holds; here they don't.
     #[error("{0}")]
     Masked(String),
+    /// The chart is not at hand.
+    #[error(transparent)]
+    Unavailable(#[from] ChartUnavailable),
     /// An object that the chart looks up could not be read.
     #[error(transparent)]
     LookUp(#[from] ClusterError),
@@ -115,7 +118,7 @@ pub(super) async fn render(
 ) -> Result<Vec<(String, Value)>, RenderFailure> {
     let namespace = store.id.namespace();
     let attempt = Attempt {
-        chart: Arc::clone(&context.chart),
+        chart: context.charts.load(&store.chart).await?,
         store: Arc::clone(store),
         surroundings: context.surroundings.clone(),
         capabilities: capabilities(&context.cluster),
@@ -251,8 +254,13 @@ fn ask(questions: &mpsc::Sender<Question>, query: &LookupQuery) -> Option<Value>
 }
 
 /// Renders a store without a cluster, as `helm template` does: every look-up finds nothing.
-pub fn render_offline(chart: &Chart, store: &Store, surroundings: &Surroundings) -> Rendered {
-    with_chart(chart, store, false, &Capabilities::default(), &|_| nothing(), surroundings)
+pub fn render_offline(
+    chart: &Chart,
+    store: &Store,
+    capabilities: &Capabilities,
+    surroundings: &Surroundings,
+) -> Rendered {
+    with_chart(chart, store, false, capabilities, &|_| nothing(), surroundings)
 }
 
 fn with_chart(

@@ -98,7 +98,7 @@ fn is_held(context: &Context, store: &Store, held: &Held) -> bool {
 }
 
 fn wish(context: &Context, store: &Store) -> Fingerprint {
-    let parts = [env!("CARGO_PKG_VERSION"), store.digest(), context.chart.digest()];
+    let parts = [env!("CARGO_PKG_VERSION"), store.digest(), context.charts.digest_for(&store.chart)];
     Fingerprint::of_bytes(parts.join("\n").as_bytes())
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn decide(
 ) -> Way {
     let Some(good) = inventory.good.as_deref() else { return Way::Stay };
     // What is applied has to be what git wants now, or it is not that which failed.
-    let now = inputs(wanted, &context.chart, context.cluster.served_fingerprint());
+    let now = inputs(wanted, &context.charts, context.cluster.served_fingerprint());
     if wanted.rollback != Rollback::LastGood || inventory.inputs != Some(now) {
         return Way::Stay;
     }
@@ -151,7 +151,7 @@ async fn check(
     let owner = Owner { store: &wanted.id, source: &context.source };
     let rendered = manifests(context, owner, &before, observed, &LookUps::Cluster).await;
     let rendered = rendered.map_err(|error| format!("failed to {error}"))?;
-    let inputs = inputs(&before, &context.chart, context.cluster.served_fingerprint());
+    let inputs = inputs(&before, &context.charts, context.cluster.served_fingerprint());
     if !is_same(good, &inputs, &rendered) {
         return Err(CHANGED.to_owned());
     }

@@ -13,10 +13,12 @@ use crate::names::{ANNOTATION_PROBE, ANNOTATION_PROBE_KEY_SECRET};
 pub struct ProbeTarget {
     /// Whether a product with a price is demanded; an empty shop is READY otherwise.
     pub products: bool,
-    /// Whether a page of the storefront is demanded.
+    /// Whether the page at the store's address is demanded.
     pub storefront: bool,
-    /// The Secret of the store's namespace that holds the publishable key.
-    pub key_secret: String,
+    /// The Secret of the store's namespace that holds the publishable key of Medusa's Store API; none for a shop without
+    /// one, of which a page is all that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_secret: Option<String>,
 }
 
 /// A word in the annotation that nobody knows; fits "failed to {error}".
@@ -24,7 +26,7 @@ pub struct ProbeTarget {
 pub enum ProbeTargetError {
     /// The annotation asks for something that can't be probed.
     #[error(
-        "read annotation {ANNOTATION_PROBE} of Ingress/{ingress}: `{word}` is not one of store-api, products, storefront"
+        "read annotation {ANNOTATION_PROBE} of Ingress/{ingress}: `{word}` is not one of store-api, products, storefront, page"
     )]
     UnknownWord {
         /// The Ingress.
@@ -54,18 +56,23 @@ impl ProbeTarget {
             let Some(words) = annotation(ANNOTATION_PROBE) else { continue };
             let ingress = || manifest.key.name.clone();
             let secret = annotation(ANNOTATION_PROBE_KEY_SECRET);
-            let key_secret = secret.ok_or_else(|| ProbeTargetError::NoKey { ingress: ingress() })?.to_owned();
-            let mut target = Self { products: false, storefront: false, key_secret };
+            let mut target = Self { products: false, storefront: false, key_secret: None };
+            let mut asks_store_api = false;
             for word in words.split(',').map(str::trim) {
+                asks_store_api |= word != "page";
                 match word {
                     "store-api" => {}
                     "products" => target.products = true,
-                    "storefront" => target.storefront = true,
+                    "storefront" | "page" => target.storefront = true,
                     _ => {
                         let word = word.to_owned();
                         return Err(ProbeTargetError::UnknownWord { ingress: ingress(), word });
                     }
                 }
+            }
+            if asks_store_api {
+                let secret = secret.ok_or_else(|| ProbeTargetError::NoKey { ingress: ingress() })?;
+                target.key_secret = Some(secret.to_owned());
             }
             return Ok(Some(target));
         }
@@ -148,9 +155,11 @@ mod tests {
     #[test]
     fn the_ingress_says_what_is_probed() {
         let all = json!({ANNOTATION_PROBE: "store-api,products, storefront", ANNOTATION_PROBE_KEY_SECRET: "medusa"});
-        let target = ProbeTarget { products: true, storefront: true, key_secret: "medusa".into() };
+        let target = ProbeTarget { products: true, storefront: true, key_secret: Some("medusa".into()) };
         assert_eq!(ProbeTarget::of(&[ingress(&all)]), Ok(Some(target)));
         assert_eq!(ProbeTarget::of(&[ingress(&json!({}))]), Ok(None), "another chart");
+        let page = ProbeTarget { products: false, storefront: true, key_secret: None };
+        assert_eq!(ProbeTarget::of(&[ingress(&json!({ANNOTATION_PROBE: "page"}))]), Ok(Some(page)));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn assemble<'k>(
         let message = format!("this looks like the fleet file, but `{FLEET_FILE}` is: remove one of the two");
         collected.problems.push(Problem::of_file(path, &message));
     }
+    collected.problems.extend(fleet.charts.all.values().filter_map(|chart| chart.as_ref().err().cloned()));
     for (path, known) in stores {
         collected.take(path, known);
     }

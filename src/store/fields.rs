@@ -84,11 +84,16 @@ impl<'a> Reader<'a> {
 
     /// Reads a map that is a section of the catalog, and reports the fields that it can't have.
     pub fn section<'n>(&mut self, node: &'n Node, path: &str) -> Option<Section<'n>> {
+        self.section_of(node, path, path)
+    }
+
+    /// Reads a map that is one of several of the same section, and lies at a path of its own.
+    pub fn section_of<'n>(&mut self, node: &'n Node, section: &str, path: &str) -> Option<Section<'n>> {
         let Kind::Map(entries) = &node.kind else {
             self.unexpected(node, path, "a map of fields");
             return None;
         };
-        let known = self.fields_of(path);
+        let known = self.fields_of(section);
         for (key, _) in entries {
             if !known.contains(&key.text.as_str()) {
                 let message = self.unknown_field(&key.text, path, known);
@@ -250,7 +255,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that something else stands in a field than what is expected.
-    fn unexpected(&mut self, node: &Node, path: &str, expected: &str) {
+    pub fn unexpected(&mut self, node: &Node, path: &str, expected: &str) {
         let field = if path.is_empty() { "the file".to_owned() } else { quote(path) };
         let quoted = |text: &str| match expected {
             "text" => format!(": put it in quotes, \"{}\"", shown(text)),

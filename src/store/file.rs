@@ -3,6 +3,8 @@
 //! The reader (`shop`, `fleet`) checks more than a schema can, and reports it better; a test holds the two
 //! together. Programs that write store files can serialize these types.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -13,7 +15,7 @@ use super::fields::Catalog;
 pub(super) const STORE_FIELDS: Catalog = &[
     ("", &["apiVersion", "kind", "metadata", "spec"]),
     ("metadata", &["name"]),
-    ("spec", &["displayName", "host", "version", "image", "rollback", "values", "protect", "pause"]),
+    ("spec", &["displayName", "host", "version", "image", "rollback", "chart", "values", "protect", "pause"]),
     ("spec.image", &["repository", "tag", "digest"]),
     ("spec.pause", &["until", "reason"]),
 ];
@@ -25,6 +27,8 @@ pub(super) const FLEET_FIELDS: Catalog = &[
         "spec",
         &[
             "domain",
+            "chart",
+            "charts",
             "values",
             "valueFiles",
             "deletionBudget",
@@ -35,6 +39,11 @@ pub(super) const FLEET_FIELDS: Catalog = &[
             "overrideWindows",
         ],
     ),
+    ("spec.charts{}", &["folder", "git", "oci", "repository", "renderer", "fields", "values", "valueFiles"]),
+    ("spec.charts{}.git", &["url", "revision", "path"]),
+    ("spec.charts{}.oci", &["reference", "version", "digest"]),
+    ("spec.charts{}.repository", &["url", "name", "version", "digest"]),
+    ("spec.charts{}.fields", &["name", "displayName", "host", "imageRepository", "imageTag", "imageDigest"]),
     ("spec.deletionBudget", &["maxStores", "maxPercent", "windowMinutes", "approved"]),
     ("spec.pause", &["until", "reason"]),
     ("spec.changeWindows[]", &["days", "from", "to", "timeZone", "stores"]),
@@ -59,6 +68,35 @@ pub(super) const DIGEST: &str = r"^sha256:[0-9a-f]{64}$";
 /// A value file in the repository or the chart: no `..`, no hidden files, no odd characters.
 pub(super) const VALUE_FILE: &str =
     r"^(chart:|values/)([A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*\.ya?ml$";
+
+/// A folder of a chart: no `..`, no hidden folders, no odd characters.
+pub(super) const CHART_FOLDER: &str = r"^charts(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$";
+
+/// A folder of a chart in a repository of its own.
+pub(super) const GIT_PATH: &str = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$";
+
+/// A git repository, without a login.
+pub(super) const GIT_URL: &str = r"^((https?|ssh)://([A-Za-z0-9_-]+@)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/[A-Za-z0-9._~/-]+|[A-Za-z0-9_-]+@[A-Za-z0-9.-]+:[A-Za-z0-9._~/-]+)$";
+
+/// A commit.
+pub(super) const COMMIT: &str = r"^[0-9a-f]{40}$";
+
+/// A chart in an OCI registry, without a version.
+pub(super) const OCI_REFERENCE: &str =
+    r"^oci://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+$";
+
+/// A Helm repository, without a login.
+pub(super) const REPOSITORY_URL: &str = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$";
+
+/// The name of a chart.
+pub(super) const CHART_NAME: &str = r"^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$";
+
+/// A version by the rules of Semantic Versioning.
+pub(super) const VERSION: &str =
+    r"^v?[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$";
+
+/// A place in a chart's values.
+pub(super) const VALUE_PATH: &str = r"^[A-Za-z0-9_-]+(\[[0-9]{1,2}\])*(\.[A-Za-z0-9_-]+(\[[0-9]{1,2}\])*)*$";
 
 /// A moment with its offset, or a date.
 pub(super) const UNTIL: &str =
@@ -148,9 +186,14 @@ pub struct StoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"lastGood")]
     pub rollback: Option<RollbackSpec>,
+    /// The chart, by a name of `charts` in the fleet file, or `medusa-store` for the built-in one. Default: what the fleet
+    /// says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63), regex(pattern = NAME), example = &"webshop")]
+    pub chart: Option<String>,
     /// Values for the chart, merged over those of the fleet: maps key by key, everything else is replaced, null
     /// takes a chart default away. `store.id`, `store.displayName`, `store.host` and `image.repository`, `.tag`,
-    /// `.digest` have fields of their own above and can't be set here.
+    /// `.digest` (or where else the fields above go in this chart) can't be set here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Map<String, Value>>,
     /// Whether the store is kept when its file goes: with `true` nothing deletes it, no approval either. To delete
@@ -248,11 +291,21 @@ pub struct FleetSpec {
         example = &"shops.example.com"
     )]
     pub domain: String,
-    /// Chart values for all stores. They win over the chart's defaults; value files and stores win over them.
+    /// The chart of stores that name none: a name of `charts`, or `medusa-store`, which comes with storekeeper.
+    /// Default: `medusa-store`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63), regex(pattern = NAME), example = &"medusa-store")]
+    pub chart: Option<String>,
+    /// Charts by the names that stores know them by. The operator says which sources are allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 50), extend("propertyNames" = {"pattern": NAME, "maxLength": 63}))]
+    pub charts: Option<BTreeMap<String, ChartSpec>>,
+    /// Chart values for all stores of the fleet's chart. They win over the chart's defaults; value files and stores win
+    /// over them. A chart of `charts` has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Map<String, Value>>,
-    /// Files with chart values for all stores, merged in this order over `values`: a path in this repository
-    /// under `values/`, or `chart:` and a path in the chart. Local and production differ by this list only.
+    /// Files with chart values for all stores of the fleet's chart, merged in this order over `values`: a path in this
+    /// repository under `values/`, or `chart:` and a path in the chart. Local and production differ by this list only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         inner(regex(
@@ -285,6 +338,146 @@ pub struct FleetSpec {
     /// Until when all windows count as open, for an emergency. Default: they hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_windows: Option<PauseSpec>,
+}
+
+/// A chart: where it comes from, and what the fleet sets in it. Without `folder`, `git`, `oci` and `repository` it is the
+/// built-in one.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("not" = {"anyOf": [
+    {"required": ["folder", "git"]}, {"required": ["folder", "oci"]}, {"required": ["folder", "repository"]},
+    {"required": ["git", "oci"]}, {"required": ["git", "repository"]}, {"required": ["oci", "repository"]},
+]}))]
+pub struct ChartSpec {
+    /// A folder under `charts/` in this repository, read at the same commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = CHART_FOLDER), example = &"charts/webshop")]
+    pub folder: Option<String>,
+    /// A commit of another git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitChartSpec>,
+    /// An artifact of an OCI registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciChartSpec>,
+    /// A chart of a Helm repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositoryChartSpec>,
+    /// What renders it: storekeeper itself, or the helm program. Default: `native`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"native")]
+    pub renderer: Option<RendererSpec>,
+    /// Where in its values the fields of a store file go. What is not named here goes nowhere. Default: as in the built-in
+    /// chart, `store.id`, `store.displayName`, `store.host`, `image.repository`, `image.tag` and `image.digest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<FieldPathsSpec>,
+    /// Values for all stores of this chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Map<String, Value>>,
+    /// Files with values for all stores of this chart, merged in this order over `values`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        inner(regex(
+            pattern = VALUE_FILE
+        )),
+        extend("uniqueItems" = true),
+        example = ["values/webshop.yaml"]
+    )]
+    pub value_files: Option<Vec<String>>,
+}
+
+/// A chart in a git repository.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GitChartSpec {
+    /// The repository, without a login.
+    #[schemars(regex(pattern = GIT_URL), example = &"https://git.example.com/charts.git")]
+    pub url: String,
+    /// The full id of a commit: a branch or a tag may be moved.
+    #[schemars(regex(pattern = COMMIT), example = &"0000000000000000000000000000000000000000")]
+    pub revision: String,
+    /// The chart's folder. Default: the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = GIT_PATH), example = &"charts/webshop")]
+    pub path: Option<String>,
+}
+
+/// A chart in an OCI registry.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OciChartSpec {
+    /// Registry and repository, without a version.
+    #[schemars(regex(pattern = OCI_REFERENCE), example = &"oci://registry.example.com/charts/webshop")]
+    pub reference: String,
+    /// The chart's version.
+    #[schemars(regex(pattern = VERSION), example = &"1.2.3")]
+    pub version: String,
+    /// The digest of the artifact's manifest, which decides: `helm push` and `helm pull` print it.
+    #[schemars(
+        regex(pattern = DIGEST),
+        example = &"sha256:0000000000000000000000000000000000000000000000000000000000000000"
+    )]
+    pub digest: String,
+}
+
+/// A chart in a Helm repository.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RepositoryChartSpec {
+    /// The repository, without a login: where its `index.yaml` lies.
+    #[schemars(regex(pattern = REPOSITORY_URL), example = &"https://charts.example.com")]
+    pub url: String,
+    /// The chart's name in it.
+    #[schemars(length(max = 250), regex(pattern = CHART_NAME), example = &"webshop")]
+    pub name: String,
+    /// The chart's version.
+    #[schemars(regex(pattern = VERSION), example = &"1.2.3")]
+    pub version: String,
+    /// The digest of the chart's archive, which decides: `digest` in the repository's `index.yaml`, with `sha256:` before it.
+    #[schemars(
+        regex(pattern = DIGEST),
+        example = &"sha256:0000000000000000000000000000000000000000000000000000000000000000"
+    )]
+    pub digest: String,
+}
+
+/// What renders a chart.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RendererSpec {
+    /// storekeeper itself.
+    Native,
+    /// The helm program of the operator.
+    Helm,
+}
+
+/// Where in a chart's values the fields of a store file go: paths such as `ingress.hosts[0].host`.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FieldPathsSpec {
+    /// The store's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = VALUE_PATH), example = &"fullnameOverride")]
+    pub name: Option<String>,
+    /// `spec.displayName`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = VALUE_PATH), example = &"shop.title")]
+    pub display_name: Option<String>,
+    /// `spec.host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = VALUE_PATH), example = &"ingress.hosts[0].host")]
+    pub host: Option<String>,
+    /// `spec.image.repository`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = VALUE_PATH), example = &"image.repository")]
+    pub image_repository: Option<String>,
+    /// `spec.image.tag` and `spec.version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = VALUE_PATH), example = &"image.tag")]
+    pub image_tag: Option<String>,
+    /// `spec.image.digest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = VALUE_PATH), example = &"image.digest")]
+    pub image_digest: Option<String>,
 }
 
 /// Hours of days of the week in which changes to some stores are carried out.

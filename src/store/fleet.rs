@@ -1,21 +1,23 @@
 //! Reading the fleet file and the value files that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::chart::{ChartSource, FieldPaths};
+use super::charts::{self, ChartDraft};
 use super::fields::{Reader, Section};
 use super::file::{FLEET_FIELDS, VALUE_FILE};
 use super::problem::quote;
-use super::shop::{OWNED_BY_EACH_STORE, header, host, refuse_owned, rollback, shape};
+use super::shop::{chart_name, header, host, owned_by_each_store, refuse_owned, rollback, shape};
 use super::yaml::{Node, Position, Source};
 use super::{
     ChangeWindow, DeletionBudget, FileContent, Fleet, Freeze, Limits, Pause, Problem, Rollback, ValueFile,
     pause, values, window,
 };
-use crate::names::{FLEET_FILE, Host, STORE_ID_MAX, StoreId};
+use crate::names::{BUILT_IN_CHART, FLEET_FILE, Host, STORE_ID_MAX, StoreId};
 
 /// The longest grace period and the longest window of the deletion budget: 30 days. Who wants to keep stores for ever
 /// protects them.
@@ -27,38 +29,13 @@ const DOMAIN_MAX: usize = 253 - STORE_ID_MAX - 1;
 
 static VALUE_FILE_SHAPE: LazyLock<Regex> = LazyLock::new(|| shape(VALUE_FILE));
 
-/// Reads the fleet file, and the value files that it names.
-pub(super) fn read<'chart>(
-    files: &BTreeMap<String, FileContent>,
-    chart_file: &dyn Fn(&str) -> Option<&'chart [u8]>,
-    limits: &Limits,
-) -> Result<Fleet, Freeze> {
-    let content = files.get(FLEET_FILE).ok_or(Freeze::NoFleetFile)?;
-    let source = Source::new(FLEET_FILE, content, limits).map_err(|problem| Freeze::Fleet(vec![problem]))?;
-    let mut reader = Reader::new(source, FLEET_FIELDS, limits);
-    let draft = reader.document(limits).and_then(|root| fleet(&mut reader, &root));
-    let Some(draft) = draft.filter(|_| reader.is_clean()) else {
-        return Err(Freeze::Fleet(reader.into_problems()));
-    };
-    let mut base = draft.values.clone();
-    let mut problems = Vec::new();
-    for (value_file, at) in &draft.value_files {
-        match layer(files, chart_file, value_file, limits) {
-            Ok(Some(layer)) => values::merge(&mut base, &layer),
-            Ok(None) => problems.push(source.problem(*at, &absent(value_file))),
-            Err(more) => problems.extend(more),
-        }
-    }
-    if !problems.is_empty() {
-        return Err(Freeze::Fleet(problems));
-    }
-    Ok(draft.into_fleet(base))
-}
-
-struct Draft {
+/// The fleet file, read, and what it needs of other files.
+pub(super) struct Draft {
     domain: Host,
+    default_chart: String,
+    charts: Vec<ChartDraft>,
+    value_files: Vec<ValueFileLine>,
     values: Map<String, Value>,
-    value_files: Vec<(ValueFile, Position)>,
     deletion_budget: DeletionBudget,
     deletion_grace_seconds: u32,
     rollback: Rollback,
@@ -67,12 +44,40 @@ struct Draft {
     override_windows: Option<Pause>,
 }
 
+/// A value file with the place where the fleet file names it.
+pub(super) type ValueFileLine = (ValueFile, Position);
+
+/// Reads the fleet file.
+pub(super) fn read(files: &BTreeMap<String, FileContent>, limits: &Limits) -> Result<Draft, Freeze> {
+    let content = files.get(FLEET_FILE).ok_or(Freeze::NoFleetFile)?;
+    let source = Source::new(FLEET_FILE, content, limits).map_err(|problem| Freeze::Fleet(vec![problem]))?;
+    let mut reader = Reader::new(source, FLEET_FIELDS, limits);
+    let draft = reader.document(limits).and_then(|root| fleet(&mut reader, &root));
+    match draft {
+        Some(draft) if reader.is_clean() => Ok(draft),
+        _ => Err(Freeze::Fleet(reader.into_problems())),
+    }
+}
+
 impl Draft {
-    fn into_fleet(self, base: Map<String, Value>) -> Fleet {
+    /// Returns the folders of this repository in which charts lie.
+    pub(super) fn chart_folders(&self) -> impl Iterator<Item = &str> {
+        self.charts.iter().filter_map(ChartDraft::folder)
+    }
+
+    /// Reads the files that the fleet file names; `files` holds those of its charts too.
+    pub(super) fn finish<'chart>(
+        self,
+        files: &BTreeMap<String, FileContent>,
+        chart_file: &dyn Fn(&str) -> Option<&'chart [u8]>,
+        limits: &Limits,
+    ) -> Result<Fleet, Freeze> {
         let Self {
             domain,
-            values,
+            default_chart,
+            mut charts,
             value_files,
+            values,
             deletion_budget,
             deletion_grace_seconds,
             rollback,
@@ -80,7 +85,15 @@ impl Draft {
             change_windows,
             override_windows,
         } = self;
-        Fleet {
+        let content = files.get(FLEET_FILE).ok_or(Freeze::NoFleetFile)?;
+        let source =
+            Source::new(FLEET_FILE, content, limits).map_err(|problem| Freeze::Fleet(vec![problem]))?;
+        if let Some(chart) = charts.iter_mut().find(|chart| chart.name() == default_chart) {
+            chart.add(&values, &value_files);
+        }
+        let layers = Layers { source, files, chart_file, limits };
+        let charts = charts::finish(default_chart, charts, &layers).map_err(Freeze::Fleet)?;
+        Ok(Fleet {
             domain,
             values,
             value_files: value_files.into_iter().map(|(file, _)| file).collect(),
@@ -90,7 +103,78 @@ impl Draft {
             pause,
             change_windows,
             override_windows,
-            base: Arc::new(base),
+            charts,
+        })
+    }
+}
+
+/// Where layers of values are read from.
+pub(super) struct Layers<'a, 'chart> {
+    /// The fleet file.
+    pub source: Source<'a>,
+    /// The files of the repository that were wanted.
+    pub files: &'a BTreeMap<String, FileContent>,
+    /// Finds a file of the built-in chart.
+    chart_file: &'a dyn Fn(&str) -> Option<&'chart [u8]>,
+    limits: &'a Limits,
+}
+
+impl Layers<'_, '_> {
+    /// Merges value files over values.
+    pub(super) fn merged(
+        &self,
+        mut values: Map<String, Value>,
+        value_files: &[ValueFileLine],
+        chart: &ChartSource,
+        fields: &FieldPaths,
+    ) -> Result<Map<String, Value>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        for (value_file, at) in value_files {
+            match self.layer(value_file, chart, fields) {
+                Ok(Some(layer)) => values::merge(&mut values, &layer),
+                Ok(None) => problems.push(self.source.problem(*at, &absent(value_file, chart))),
+                Err(more) => problems.extend(more),
+            }
+        }
+        if problems.is_empty() { Ok(values) } else { Err(problems) }
+    }
+
+    /// Reads one value file; nothing when there is no such file.
+    fn layer(
+        &self,
+        value_file: &ValueFile,
+        chart: &ChartSource,
+        fields: &FieldPaths,
+    ) -> Result<Option<Map<String, Value>>, Vec<Problem>> {
+        let name = value_file.to_string();
+        let (source, owned) = match value_file {
+            ValueFile::Repository(path) => {
+                let Some(content) = self.files.get(path) else { return Ok(None) };
+                let owned = owned_by_each_store(fields, chart.is_built_in());
+                (Source::new(&name, content, self.limits), owned)
+            }
+            ValueFile::Chart(path) => {
+                let Some(bytes) = self.file_of(chart, path) else { return Ok(None) };
+                (Source::from_bytes(&name, bytes, self.limits), Vec::new())
+            }
+        };
+        let source = source.map_err(|problem| vec![problem])?;
+        let mut reader = Reader::new(source, FLEET_FIELDS, self.limits);
+        let layer = reader.document(self.limits).and_then(|root| {
+            refuse_owned(&mut reader, &root, "", &owned);
+            reader.values(&root, "")
+        });
+        match layer {
+            Some(layer) if reader.is_clean() => Ok(Some(layer)),
+            _ => Err(reader.into_problems()),
+        }
+    }
+
+    fn file_of<'s>(&'s self, chart: &'s ChartSource, path: &str) -> Option<&'s [u8]> {
+        match chart {
+            ChartSource::BuiltIn => (self.chart_file)(path),
+            ChartSource::Folder(folder) => folder.files.get(path).map(Vec::as_slice),
+            ChartSource::Git { .. } | ChartSource::Oci { .. } | ChartSource::Repository { .. } => None,
         }
     }
 }
@@ -103,11 +187,18 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
     };
     let spec = reader.section(node, "spec")?;
     let domain = domain(reader, &spec);
+    let mut charts = spec.get("charts").map(|node| charts::read_all(reader, node)).unwrap_or_default();
+    if !charts.iter().any(|chart| chart.name() == BUILT_IN_CHART) {
+        charts.push(ChartDraft::built_in());
+    }
+    let default_chart = default_chart(reader, &spec, &charts);
+    let default = default_chart.as_ref().and_then(|name| charts.iter().find(|chart| chart.name() == name));
+    let owned = default.map(|chart| owned_by_each_store(chart.fields(), chart.is_built_in()));
     let values = spec.get("values").and_then(|node| {
-        refuse_owned(reader, node, "spec.values", OWNED_BY_EACH_STORE);
+        refuse_owned(reader, node, "spec.values", &owned.unwrap_or_default());
         reader.values(node, "spec.values")
     });
-    let value_files = spec.get("valueFiles").map(|node| value_files(reader, node));
+    let value_files = spec.get("valueFiles").map(|node| value_files(reader, node, "spec.valueFiles"));
     let deletion_budget = spec.get("deletionBudget").map(|node| deletion_budget(reader, node));
     let grace = spec
         .get("deletionGracePeriodSeconds")
@@ -118,6 +209,8 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
     let change_windows = spec.get("changeWindows").map(|node| window::read_all(reader, node));
     Some(Draft {
         domain: domain?,
+        default_chart: default_chart?,
+        charts,
         values: values.unwrap_or_default(),
         value_files: value_files.unwrap_or_default(),
         deletion_budget: deletion_budget.unwrap_or_default(),
@@ -127,6 +220,22 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
         change_windows: change_windows.unwrap_or_default(),
         override_windows,
     })
+}
+
+fn default_chart(reader: &mut Reader<'_>, spec: &Section<'_>, charts: &[ChartDraft]) -> Option<String> {
+    let Some(node) = spec.get("chart") else { return Some(BUILT_IN_CHART.to_owned()) };
+    let (name, at) = chart_name(reader, node)?;
+    if charts.iter().any(|chart| chart.name() == name) {
+        return Some(name);
+    }
+    let known: Vec<_> = charts.iter().map(ChartDraft::name).collect();
+    let message = format!(
+        "`spec.chart` is {}, which `spec.charts` does not name: write one of {}",
+        quote(&name),
+        known.join(", ")
+    );
+    reader.complain(at, &message);
+    None
 }
 
 fn domain(reader: &mut Reader<'_>, spec: &Section<'_>) -> Option<Host> {
@@ -146,10 +255,11 @@ fn domain(reader: &mut Reader<'_>, spec: &Section<'_>) -> Option<Host> {
     Some(domain)
 }
 
-fn value_files(reader: &mut Reader<'_>, node: &Node) -> Vec<(ValueFile, Position)> {
-    let mut out: Vec<(ValueFile, Position)> = Vec::new();
-    for (index, item) in reader.list(node, "spec.valueFiles").iter().enumerate() {
-        let path = format!("spec.valueFiles[{index}]");
+/// Reads a list of value files.
+pub(super) fn value_files(reader: &mut Reader<'_>, node: &Node, path: &str) -> Vec<ValueFileLine> {
+    let mut out: Vec<ValueFileLine> = Vec::new();
+    for (index, item) in reader.list(node, path).iter().enumerate() {
+        let path = format!("{path}[{index}]");
         let Some(text) = reader.text(item, &path) else { continue };
         if !VALUE_FILE_SHAPE.is_match(&text) {
             let message = format!(
@@ -208,42 +318,17 @@ fn approved(reader: &mut Reader<'_>, node: &Node) -> BTreeSet<StoreId> {
     out
 }
 
-/// Reads one value file; nothing when there is no such file.
-fn layer<'chart>(
-    files: &BTreeMap<String, FileContent>,
-    chart_file: &dyn Fn(&str) -> Option<&'chart [u8]>,
-    value_file: &ValueFile,
-    limits: &Limits,
-) -> Result<Option<Map<String, Value>>, Vec<Problem>> {
-    let name = value_file.to_string();
-    let (source, owned): (_, &[_]) = match value_file {
-        ValueFile::Repository(path) => {
-            let Some(content) = files.get(path) else { return Ok(None) };
-            (Source::new(&name, content, limits), OWNED_BY_EACH_STORE)
-        }
-        ValueFile::Chart(path) => {
-            let Some(bytes) = chart_file(path) else { return Ok(None) };
-            (Source::from_bytes(&name, bytes, limits), &[])
-        }
-    };
-    let mut reader = Reader::new(source.map_err(|problem| vec![problem])?, FLEET_FIELDS, limits);
-    let layer = reader.document(limits).and_then(|root| {
-        refuse_owned(&mut reader, &root, "", owned);
-        reader.values(&root, "")
-    });
-    match layer {
-        Some(layer) if reader.is_clean() => Ok(Some(layer)),
-        _ => Err(reader.into_problems()),
-    }
-}
-
-fn absent(value_file: &ValueFile) -> String {
-    match value_file {
-        ValueFile::Repository(path) => {
+fn absent(value_file: &ValueFile, chart: &ChartSource) -> String {
+    match (value_file, chart) {
+        (ValueFile::Repository(path), _) => {
             format!("{} is not in this commit: add the file, or correct the path", quote(path))
         }
-        ValueFile::Chart(path) => {
+        (ValueFile::Chart(path), ChartSource::BuiltIn | ChartSource::Folder(_)) => {
             format!("the chart has no file {}: correct the path, or remove the line", quote(path))
         }
+        (ValueFile::Chart(path), _) => format!(
+            "{} can't be read out of a chart that is fetched: put a copy of it into `values/`",
+            quote(path)
+        ),
     }
 }

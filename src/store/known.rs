@@ -1,12 +1,12 @@
 //! What was read of a repository's files, kept from commit to commit: a commit costs the reading of what it
 //! changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::collect::assemble;
-use super::path::{Claim, claim, is_misnamed_fleet_file};
+use super::path::{Claim, claim, is_chart_file, is_misnamed_fleet_file};
 use super::shop::{self, Outcome};
 use super::{
     ContentId, FileContent, Fleet, Freeze, Limits, Listed, Listing, Problem, RepositoryTree, Snapshot, fleet,
@@ -160,14 +160,23 @@ impl KnownFiles {
             return Ok(Ok(Arc::clone(fleet)));
         }
         let mut files = BTreeMap::new();
-        for (path, listed) in &self.others {
+        for (path, listed) in self.others.iter().filter(|(path, _)| !is_chart_file(path)) {
             files.insert(path.clone(), content_of(path, listed, contents)?);
         }
-        let mut read = fleet::read(&files, chart_file, &self.limits);
-        if let (Ok(fleet), Some(before)) = (&mut read, &self.followed)
-            && fleet.base == before.base
-        {
-            fleet.base = Arc::clone(&before.base);
+        let draft = match fleet::read(&files, &self.limits) {
+            Ok(draft) => draft,
+            Err(freeze) => return Ok(Err(freeze)),
+        };
+        let folders: BTreeSet<_> = draft.chart_folders().map(|folder| format!("{folder}/")).collect();
+        for folder in &folders {
+            let inside = self.others.range(folder.clone()..).take_while(|(path, _)| path.starts_with(folder));
+            for (path, listed) in inside {
+                files.insert(path.clone(), content_of(path, listed, contents)?);
+            }
+        }
+        let mut read = draft.finish(&files, chart_file, &self.limits);
+        if let (Ok(fleet), Some(before)) = (&mut read, &self.followed) {
+            fleet.charts.keep(&before.charts);
         }
         let read = read.map(Arc::new);
         self.fleet = read.as_ref().ok().cloned();
@@ -181,18 +190,21 @@ impl KnownFiles {
         contents: &mut dyn FnMut(&str, ContentId) -> Result<FileContent, E>,
     ) -> Result<(), E> {
         self.parsed = 0;
-        let is_followed = self.followed.take().is_some_and(|followed| Arc::ptr_eq(&followed, fleet));
+        let followed = self.followed.take();
+        let is_followed = followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, fleet));
+        let read_like = followed.is_some_and(|followed| followed.charts.read_like(&fleet.charts));
         for (path, known) in &mut self.stores {
-            match &mut known.said {
-                Some(Said::Store(Outcome { draft: Ok(draft), claims: _ })) if !is_followed => {
-                    draft.follow(fleet);
-                }
-                Some(_) => {}
-                None => {
-                    let content = content_of(path, &known.listed, contents)?;
-                    known.said = Some(said(path, &known.claim, &content, fleet, &self.limits));
-                    self.parsed += 1;
-                }
+            let is_known = match &mut known.said {
+                None => false,
+                Some(_) if is_followed => true,
+                Some(Said::Store(Outcome { draft: Ok(draft), claims: _ })) => draft.follow(fleet),
+                Some(Said::Store(Outcome { draft: Err(_), claims: _ })) => read_like,
+                Some(Said::Claims(_) | Said::Unreadable(_) | Said::Nothing) => true,
+            };
+            if !is_known {
+                let content = content_of(path, &known.listed, contents)?;
+                known.said = Some(said(path, &known.claim, &content, fleet, &self.limits));
+                self.parsed += 1;
             }
         }
         self.followed = Some(Arc::clone(fleet));

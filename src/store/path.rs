@@ -1,12 +1,12 @@
 //! Which paths of a watched repository matter, and what their names mean.
 
-use crate::names::{FLEET_FILE, STORES_FOLDER, StoreId};
+use crate::names::{CHARTS_FOLDER, FLEET_FILE, STORES_FOLDER, StoreId};
 
 /// Where value files lie in a watched repository.
 pub const VALUES_FOLDER: &str = "values";
 
 /// Says whether the git edge should read a path: the fleet file, everything that is or could be meant as a
-/// store file, and every YAML file under `values/`. `path` is relative to the root, with `/` between folders; a
+/// store file, every YAML file under `values/`, and everything under `charts/`. `path` is relative to the root, with `/` between folders; a
 /// folder is asked for with a `/` at its end, to know whether to look inside.
 /// Symbolic links, submodules and files that are too large are asked for like files, and handed over as
 /// [`super::FileContent::Unreadable`].
@@ -20,11 +20,18 @@ pub fn wants(path: &str) -> bool {
             // Without an extension it may be a link or submodule in the place of a folder.
             split_extension(rest).is_some() || !rest.rsplit('/').next().unwrap_or(rest).contains('.')
         }
+        Some(_) if is_chart_file(path) => true,
         Some((folder, rest)) => {
             let is_folder = rest.is_empty() || rest.ends_with('/');
             folder == VALUES_FOLDER && (is_folder || split_extension(rest).is_some())
         }
     }
+}
+
+/// Whether a path belongs to a chart in the repository: such files may be larger than others, and are read only if the
+/// fleet file names the chart.
+pub fn is_chart_file(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(folder, _)| folder == CHARTS_FOLDER)
 }
 
 /// What a path under `stores/` (in whatever case) stands for.
@@ -114,6 +121,9 @@ mod tests {
             "stores/eu",
             "values/production.yaml",
             "values/eu/production.yaml",
+            "charts/",
+            "charts/webshop/Chart.yaml",
+            "charts/webshop/files/logo.png",
         ] {
             assert!(wants(path), "{path}");
         }

@@ -113,6 +113,7 @@ mod tests {
             let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             collect(part, &inner, out);
             collect(&part["items"], &format!("{inner}[]"), out);
+            collect(&part["additionalProperties"], &format!("{inner}{{}}"), out);
         }
     }
 }

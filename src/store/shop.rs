@@ -1,15 +1,18 @@
 //! Reading one store file.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::chart::{Charts, FieldPaths, StoreChart};
 use super::fields::{Reader, Section, lookup, plain_text};
 use super::file::{DIGEST, REPOSITORY, STORE_FIELDS, TAG};
 use super::pause;
 use super::problem::{is_unprintable, quote};
+use super::value_path::{Found, ValuePath};
 use super::yaml::{Node, Position, Source};
 use super::{FileContent, Fleet, Image, Limits, Pause, Problem, Rollback, Store, values};
 use crate::names::{API_VERSION, Host, StoreId};
@@ -32,6 +35,8 @@ pub(super) struct Draft {
     pub store: Arc<Store>,
     /// What the file itself says of versions that do not come up.
     rollback: Option<Rollback>,
+    /// The chart that the file itself names.
+    chart: Option<String>,
     /// Whether the file leaves the host to the default.
     pub host_is_default: bool,
     /// The line where the host is set; where the name is set when the host is the default.
@@ -49,20 +54,26 @@ impl Draft {
         Problem::at(&self.store.file, self.host_line, self.host_column, message, snippet)
     }
 
-    /// Makes the store follow a fleet file that may have changed. It stays the same one when nothing of it did.
-    pub fn follow(&mut self, fleet: &Fleet) {
+    /// Makes the store follow a fleet file that may have changed. It stays the same one when nothing of it did. Returns
+    /// whether that is all: with another chart the file has to be read again.
+    pub fn follow(&mut self, fleet: &Fleet) -> bool {
+        let chart = match fleet.charts.find(self.chart.as_deref()) {
+            Some(Ok(chart)) if chart.reads_like(&self.store.chart) => chart,
+            _ => return false,
+        };
         let default = self.host_is_default.then(|| default_host(&self.store.id, &fleet.domain)).flatten();
         let moved = default.filter(|host| *host != self.store.host);
         let rollback = self.rollback.unwrap_or(fleet.rollback);
-        let is_same = rollback == self.store.rollback && Arc::ptr_eq(&self.store.base, &fleet.base);
+        let is_same = rollback == self.store.rollback && Arc::ptr_eq(&self.store.chart, chart);
         if moved.is_none() && is_same {
-            return;
+            return true;
         }
         let store = Arc::make_mut(&mut self.store);
         store.rollback = rollback;
         store.host = moved.unwrap_or_else(|| store.host.clone());
-        store.base = Arc::clone(&fleet.base);
-        store.digest = values::digest(&store.id, &store.merged());
+        store.chart = Arc::clone(chart);
+        store.digest = values::digest(store);
+        true
     }
 }
 
@@ -92,8 +103,8 @@ pub(super) fn read(
         return Outcome { draft: Err(reader.into_problems()), claims: None };
     };
     let claims = claimed_name(&root);
-    let parts = store(&mut reader, &root, id, &fleet.domain);
-    let draft = parts.map(|parts| parts.into_draft(&source, id.clone(), fleet));
+    let parts = store(&mut reader, &root, id, fleet);
+    let draft = parts.and_then(|parts| parts.into_draft(&source, id.clone(), fleet));
     let draft = match draft {
         Some(draft) if reader.is_clean() => Ok(draft),
         _ => Err(reader.into_problems()),
@@ -120,30 +131,44 @@ struct Parts {
     host_at: Option<Position>,
     image: Image,
     rollback: Option<Rollback>,
+    chart_name: Option<String>,
+    chart: Option<Arc<StoreChart>>,
     values: Map<String, Value>,
     protect: bool,
     pause: Option<Pause>,
 }
 
 impl Parts {
-    fn into_draft(self, source: &Source<'_>, id: StoreId, fleet: &Fleet) -> Draft {
-        let Self { name_at, display_name, host, host_at, image, rollback, values, protect, pause } = self;
+    fn into_draft(self, source: &Source<'_>, id: StoreId, fleet: &Fleet) -> Option<Draft> {
+        let Self {
+            name_at,
+            display_name,
+            host,
+            host_at,
+            image,
+            rollback: own_rollback,
+            chart_name,
+            chart,
+            values,
+            protect,
+            pause,
+        } = self;
         let at = host_at.unwrap_or(name_at);
         let display_name = display_name.unwrap_or_else(|| id.to_string());
-        let (file, base, digest) = (source.file.to_owned(), Arc::clone(&fleet.base), String::new());
-        let own_rollback = rollback;
-        let rollback = rollback.unwrap_or(fleet.rollback);
+        let (file, digest) = (source.file.to_owned(), String::new());
+        let (chart, rollback) = (chart?, own_rollback.unwrap_or(fleet.rollback));
         let mut store =
-            Store { id, display_name, host, image, values, protect, rollback, pause, file, base, digest };
-        store.digest = values::digest(&store.id, &store.merged());
-        Draft {
+            Store { id, display_name, host, image, values, protect, rollback, pause, file, chart, digest };
+        store.digest = values::digest(&store);
+        Some(Draft {
             store: Arc::new(store),
             rollback: own_rollback,
+            chart: chart_name,
             host_is_default: host_at.is_none(),
             host_line: at.line,
             host_column: at.column,
             host_snippet: source.problem(at, "").snippet.map(String::into_boxed_str),
-        }
+        })
     }
 }
 
@@ -181,22 +206,28 @@ fn expect_constant(reader: &mut Reader<'_>, top: &Section<'_>, field: &str, expe
     text == expected
 }
 
-fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, domain: &Host) -> Option<Parts> {
+fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, fleet: &Fleet) -> Option<Parts> {
     let top = header(reader, root, "Store")?;
     let name_at = name(reader, &top, id);
     let mut parts = Parts {
         name_at: name_at.unwrap_or(root.at),
         display_name: None,
-        host: default_host(id, domain)?,
+        host: default_host(id, &fleet.domain)?,
         host_at: None,
         image: Image::default(),
         rollback: None,
+        chart_name: None,
+        chart: None,
         values: Map::new(),
         protect: false,
         pause: None,
     };
-    if let Some(node) = top.get("spec") {
-        spec(reader, node, &mut parts);
+    let section = top.get("spec").and_then(|node| reader.section(node, "spec"));
+    parts.chart_name = section.as_ref().and_then(|spec| Some(chart_name(reader, spec.get("chart")?)?.0));
+    let chart_at = section.as_ref().and_then(|spec| spec.get("chart")).map_or(parts.name_at, |node| node.at);
+    parts.chart = chart(reader, parts.chart_name.as_deref(), chart_at, &fleet.charts);
+    if let Some(spec) = section {
+        read_spec(reader, &spec, &mut parts);
     }
     name_at.map(|_| parts)
 }
@@ -226,8 +257,33 @@ fn name(reader: &mut Reader<'_>, top: &Section<'_>, id: &StoreId) -> Option<Posi
     None
 }
 
-fn spec(reader: &mut Reader<'_>, node: &Node, parts: &mut Parts) {
-    let Some(spec) = reader.section(node, "spec") else { return };
+/// Finds the chart that the file names, or the fleet's.
+fn chart(
+    reader: &mut Reader<'_>,
+    name: Option<&str>,
+    at: Position,
+    charts: &Charts,
+) -> Option<Arc<StoreChart>> {
+    let message = match charts.find(name) {
+        Some(Ok(chart)) => return Some(Arc::clone(chart)),
+        Some(Err(problem)) => {
+            let name = name.unwrap_or(&charts.default);
+            format!("its chart {} can't be used: {problem}", quote(name))
+        }
+        None => {
+            let known: Vec<_> = charts.all.keys().map(String::as_str).collect();
+            let name = quote(name.unwrap_or(&charts.default));
+            format!(
+                "`spec.chart` is {name}, which the fleet file does not name: write one of {}",
+                known.join(", ")
+            )
+        }
+    };
+    reader.complain(at, &message);
+    None
+}
+
+fn read_spec(reader: &mut Reader<'_>, spec: &Section<'_>, parts: &mut Parts) {
     if let Some(node) = spec.get("displayName") {
         parts.display_name = display_name(reader, node);
     }
@@ -242,16 +298,43 @@ fn spec(reader: &mut Reader<'_>, node: &Node, parts: &mut Parts) {
     }
     parts.rollback = spec.get("rollback").and_then(|node| rollback(reader, node));
     if let Some(node) = spec.get("version") {
-        version(reader, node, &spec, &mut parts.image);
+        version(reader, node, spec, &mut parts.image);
+    }
+    if let Some(chart) = &parts.chart {
+        refuse_homeless(reader, spec, chart);
     }
     if let Some(node) = spec.get("values") {
-        refuse_owned(reader, node, "spec.values", OWNED_BY_STORE);
+        if let Some(chart) = &parts.chart {
+            refuse_owned(reader, node, "spec.values", &owned_by_store(&chart.fields));
+        }
         parts.values = reader.values(node, "spec.values").unwrap_or_default();
     }
     if let Some(node) = spec.get("protect") {
         parts.protect = reader.truth(node, "spec.protect").unwrap_or_default();
     }
     parts.pause = spec.get("pause").and_then(|node| pause::read(reader, node, "spec.pause"));
+}
+
+/// Refuses fields for which the chart has no place: they would do nothing.
+fn refuse_homeless(reader: &mut Reader<'_>, spec: &Section<'_>, chart: &StoreChart) {
+    let image = |field: &str| spec.get("image").and_then(|image| lookup(image, field));
+    let FieldPaths { name: _, display_name: _, host: _, image_repository, image_tag, image_digest } =
+        &chart.fields;
+    for (field, node, path, place) in [
+        ("version", spec.get("version"), image_tag, "imageTag"),
+        ("image.repository", image("repository"), image_repository, "imageRepository"),
+        ("image.tag", image("tag"), image_tag, "imageTag"),
+        ("image.digest", image("digest"), image_digest, "imageDigest"),
+    ] {
+        if let (Some(node), None) = (node, path) {
+            let name = &chart.name;
+            let message = format!(
+                "`spec.{field}` has no place in chart `{name}`: set a value of the chart instead, or \
+                 `spec.charts.{name}.fields.{place}` in the fleet file"
+            );
+            reader.complain(node.at, &message);
+        }
+    }
 }
 
 fn display_name(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
@@ -351,58 +434,92 @@ fn shaped(
     None
 }
 
-/// A chart value that a field of the store file sets: section, key, and what to do instead of setting it.
-pub(super) type Owned = &'static [(&'static str, &'static str, &'static str)];
+/// A chart value that has a place of its own to be set, and what to do instead of setting it elsewhere.
+pub(super) type Owned = Vec<(ValuePath, &'static str)>;
 
 /// What `spec.values` of a store can't set.
-const OWNED_BY_STORE: Owned = &[
-    ("store", "id", "it always is the store's name: remove it"),
-    ("store", "displayName", "set `spec.displayName` instead"),
-    ("store", "host", "set `spec.host` instead"),
-    ("image", "repository", "set `spec.image.repository` instead"),
-    ("image", "tag", "set `spec.version` or `spec.image.tag` instead"),
-    ("image", "digest", "set `spec.image.digest` instead"),
-];
+fn owned_by_store(fields: &FieldPaths) -> Owned {
+    let FieldPaths { name, display_name, host, image_repository, image_tag, image_digest } = fields;
+    let owned = [
+        (name, "it always is the store's name: remove it"),
+        (display_name, "set `spec.displayName` instead"),
+        (host, "set `spec.host` instead"),
+        (image_repository, "set `spec.image.repository` instead"),
+        (image_tag, "set `spec.version` or `spec.image.tag` instead"),
+        (image_digest, "set `spec.image.digest` instead"),
+    ];
+    owned.into_iter().filter_map(|(path, remedy)| Some((path.clone()?, remedy))).collect()
+}
 
-/// What values for all stores can't set.
-pub(super) const OWNED_BY_EACH_STORE: Owned = &[
-    ("store", "id", "every store has its own: remove it"),
-    ("store", "displayName", "every store has its own: set `spec.displayName` in its file"),
-    ("store", "host", "every store has its own: set `spec.host` in its file"),
-    (
-        "restore",
-        "file",
-        "it would put one dump into every store: set it in the file of the one that is meant",
-    ),
-];
+/// What values for all stores of a chart can't set.
+pub(super) fn owned_by_each_store(fields: &FieldPaths, is_built_in: bool) -> Owned {
+    let FieldPaths { name, display_name, host, image_repository: _, image_tag: _, image_digest: _ } = fields;
+    let restore = is_built_in.then(|| ValuePath::known("restore.file"));
+    let owned = [
+        (name, "every store has its own: remove it"),
+        (display_name, "every store has its own: set `spec.displayName` in its file"),
+        (host, "every store has its own: set `spec.host` in its file"),
+        (&restore, "it would put one dump into every store: set it in the file of the one that is meant"),
+    ];
+    owned.into_iter().filter_map(|(path, remedy)| Some((path.clone()?, remedy))).collect()
+}
 
 /// Refuses chart values that fields of their own set, so that there is one place to look for each.
-pub(super) fn refuse_owned(reader: &mut Reader<'_>, values: &Node, path: &str, owned: Owned) {
+pub(super) fn refuse_owned(reader: &mut Reader<'_>, values: &Node, path: &str, owned: &Owned) {
     let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
-    for (section, key, remedy) in owned {
-        if let Some(node) = lookup(values, section).and_then(|section| lookup(section, key)) {
-            reader.complain(node.at, &format!("`{prefix}{section}.{key}` can't be set here: {remedy}"));
-        }
-    }
-    let mut sections: Vec<&str> = owned.iter().map(|(section, ..)| *section).collect();
-    sections.dedup();
-    for section in sections {
-        if let Some(node) =
-            lookup(values, section).filter(|node| !matches!(node.kind, super::yaml::Kind::Map(_)))
-        {
-            reader.complain(node.at, &format!("`{prefix}{section}` must be a map of chart values"));
+    let mut in_the_way = BTreeSet::new();
+    for (owned, remedy) in owned {
+        match owned.find(values) {
+            Found::Nothing => {}
+            Found::Value(at) => {
+                reader.complain(at, &format!("`{prefix}{owned}` can't be set here: {remedy}"));
+            }
+            // What is no map at all is complained of where it is read.
+            Found::InTheWay { path, .. } if path.is_empty() => {}
+            Found::InTheWay { at, path, wanted } => {
+                if in_the_way.insert(path.clone()) {
+                    reader.complain(at, &format!("`{prefix}{path}` must be {wanted}"));
+                }
+            }
         }
     }
 }
 
+/// Reads the name of a chart.
+pub(super) fn chart_name(reader: &mut Reader<'_>, node: &Node) -> Option<(String, Position)> {
+    reader.text(node, "spec.chart").map(|name| (name, node.at))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::file::{HOST, NAME, PATTERN, TIME, UNTIL, VALUE_FILE};
+    use super::super::file::{
+        CHART_FOLDER, CHART_NAME, COMMIT, GIT_PATH, GIT_URL, HOST, NAME, OCI_REFERENCE, PATTERN,
+        REPOSITORY_URL, TIME, UNTIL, VALUE_FILE, VALUE_PATH, VERSION,
+    };
     use super::*;
 
     #[test]
     fn every_pattern_of_the_schemas_compiles() {
-        for pattern in [NAME, HOST, TAG, REPOSITORY, DIGEST, VALUE_FILE, UNTIL, TIME, PATTERN] {
+        for pattern in [
+            NAME,
+            HOST,
+            TAG,
+            REPOSITORY,
+            DIGEST,
+            VALUE_FILE,
+            UNTIL,
+            TIME,
+            PATTERN,
+            CHART_FOLDER,
+            CHART_NAME,
+            COMMIT,
+            GIT_PATH,
+            GIT_URL,
+            OCI_REFERENCE,
+            REPOSITORY_URL,
+            VALUE_PATH,
+            VERSION,
+        ] {
             shape(pattern);
         }
     }

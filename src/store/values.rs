@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::Store;
+use super::chart::FieldPaths;
+use super::{Image, Store};
 use crate::manifest::Fingerprint;
 use crate::names::StoreId;
 
@@ -26,54 +27,49 @@ pub(super) fn for_store(store: &Store) -> Map<String, Value> {
         id,
         display_name,
         host,
-        image,
+        image: Image { repository, tag, digest },
         values,
         protect: _,
         rollback: _,
         pause: _,
         file: _,
-        base,
+        chart,
         digest: _,
     } = store;
-    let mut merged = Map::clone(base);
+    let mut merged = Map::clone(&chart.base);
     merge(&mut merged, values);
-    let shop = section(&mut merged, "store");
-    shop.insert("id".to_owned(), id.as_str().into());
-    shop.insert("displayName".to_owned(), display_name.as_str().into());
-    shop.insert("host".to_owned(), host.as_str().into());
-    let super::Image { repository, tag, digest } = image;
-    if repository.is_none() && tag.is_none() && digest.is_none() {
-        return merged;
-    }
-    let image = section(&mut merged, "image");
-    if let Some(repository) = repository {
-        image.insert("repository".to_owned(), repository.as_str().into());
-    }
-    if let Some(tag) = tag {
-        image.insert("tag".to_owned(), tag.as_str().into());
-        // A digest from a layer below names another image and would win over this tag in the chart.
-        image.insert("digest".to_owned(), digest.as_deref().unwrap_or_default().into());
-    } else if let Some(digest) = digest {
-        image.insert("digest".to_owned(), digest.as_str().into());
+    let FieldPaths { name, display_name: title, host: address, image_repository, image_tag, image_digest } =
+        &chart.fields;
+    // A digest from a layer below names another image and would win over a tag of this one in the chart.
+    let digest = digest.as_deref().or(tag.is_some().then_some(""));
+    for (path, value) in [
+        (name, Some(id.as_str())),
+        (title, Some(display_name.as_str())),
+        (address, Some(host.as_str())),
+        (image_repository, repository.as_deref()),
+        (image_tag, tag.as_deref()),
+        (image_digest, digest),
+    ] {
+        if let (Some(path), Some(value)) = (path, value) {
+            path.set(&mut merged, value.into());
+        }
     }
     merged
 }
 
-fn section<'map>(map: &'map mut Map<String, Value>, key: &str) -> &'map mut Map<String, Value> {
-    let slot = map.entry(key).or_insert(Value::Null);
-    if !slot.is_object() {
-        *slot = Value::Object(Map::new());
-    }
-    match slot {
-        Value::Object(section) => section,
-        _ => unreachable!("made an object just above"),
-    }
+/// Returns the fingerprint of what a store is rendered from: its id, its chart and the merged values; the order of fields
+/// is of no consequence.
+pub(super) fn digest(store: &Store) -> String {
+    digest_of(&store.id, &store.chart.identity(), store.merged())
 }
 
-/// Returns the fingerprint of a store's id and merged values; the order of fields is of no consequence.
-pub(super) fn digest(id: &StoreId, merged: &Map<String, Value>) -> String {
-    let both = [Value::from(id.as_str()), Value::Object(merged.clone())];
-    Fingerprint::of(&Value::from(both.to_vec())).to_string()
+/// The built-in chart has no identity here: its own digest comes to it where stores are rendered.
+fn digest_of(id: &StoreId, chart: &str, merged: Map<String, Value>) -> String {
+    let mut parts = vec![Value::from(id.as_str()), Value::Object(merged)];
+    if !chart.is_empty() {
+        parts.push(chart.into());
+    }
+    Fingerprint::of(&Value::from(parts)).to_string()
 }
 
 #[cfg(test)]
@@ -107,19 +103,19 @@ mod tests {
     #[test]
     fn the_digest_does_not_depend_on_the_order_of_keys_but_on_everything_else() {
         let id: StoreId = "acme".parse().unwrap();
-        let one = digest(&id, &map(json!({"a": 1, "b": {"c": [1, 2], "d": null}})));
+        let digest = |id: &StoreId, values: Value| digest_of(id, "", map(values));
+        let one = digest(&id, json!({"a": 1, "b": {"c": [1, 2], "d": null}}));
         assert_eq!(one.len(), 22);
-        assert_eq!(one, digest(&id, &map(json!({"b": {"d": null, "c": [1, 2]}, "a": 1}))));
+        assert_eq!(one, digest(&id, json!({"b": {"d": null, "c": [1, 2]}, "a": 1})));
         for other in [
             json!({"a": 1, "b": {"c": [2, 1], "d": null}}),
             json!({"a": 1, "b": {"c": [1, 2]}}),
             json!({"a": "1", "b": {"c": [1, 2], "d": null}}),
         ] {
-            assert_ne!(one, digest(&id, &map(other)));
+            assert_ne!(one, digest(&id, other));
         }
-        assert_ne!(
-            one,
-            digest(&"bonsai".parse().unwrap(), &map(json!({"a": 1, "b": {"c": [1, 2], "d": null}})))
-        );
+        let values = json!({"a": 1, "b": {"c": [1, 2], "d": null}});
+        assert_ne!(one, digest(&"bonsai".parse().unwrap(), values.clone()));
+        assert_ne!(one, digest_of(&id, "folder:x", map(values)));
     }
 }

@@ -146,7 +146,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node) -> Vec<ChangeWindow
 }
 
 fn read(reader: &mut Reader<'_>, node: &Node, index: usize) -> Option<ChangeWindow> {
-    let section = reader.section(node, "spec.changeWindows[]")?;
+    let section = reader.section_of(node, "spec.changeWindows[]", &format!("spec.changeWindows[{index}]"))?;
     let path = |field: &str| format!("spec.changeWindows[{index}].{field}");
     let days = match section.get("days") {
         Some(node) => days(reader, node, &path("days")),

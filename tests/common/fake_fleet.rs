@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use storekeeper::chart::Chart;
 use storekeeper::cluster::{Changes, Cluster, ClusterSettings};
 use storekeeper::names::StoreId;
+use storekeeper::reconcile::ChartCache;
 use storekeeper::store::{FileContent, Limits, RepositoryTree, StoreEntry};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -157,7 +158,7 @@ impl FakeFleet {
 
     /// Starts a server that shows a converged fleet of copies of one store, which the real API server has made READY, and
     /// pushes their files. The first one's name is `shop-00000`.
-    pub fn converged(world: &World, chart: &Chart, stores: usize, streams: bool) -> Self {
+    pub fn converged(world: &World, chart: Chart, stores: usize, streams: bool) -> Self {
         let daemon = world.start_daemon();
         world.write_store("template", "template");
         world.repository.push("the store that is copied");
@@ -170,11 +171,12 @@ impl FakeFleet {
         world.repository.remove(&world.file("template"));
         let tree = write_stores(world, stores);
         let limits = Limits::default();
-        let snapshot =
-            storekeeper::store::read(&tree, &|path| chart.file(path), &BTreeMap::new(), &limits).unwrap();
+        let charts = ChartCache::new(chart.into());
+        let chart_file = |path: &str| charts.built_in().file(path);
+        let snapshot = storekeeper::store::read(&tree, &chart_file, &BTreeMap::new(), &limits).unwrap();
         let copies = snapshot.stores.iter().map(|(id, entry)| {
             let StoreEntry::Accepted(store) = entry else { panic!("{entry:?}") };
-            (id.clone(), storekeeper::reconcile::inputs(store, chart, served).to_string())
+            (id.clone(), storekeeper::reconcile::inputs(store, &charts, served).to_string())
         });
         fake.set(copies.collect());
         fake
