@@ -5,6 +5,7 @@
 //! names, an empty tree) makes a repository unusable as a whole, and then [`read`] returns a [`Freeze`]: the
 //! caller keeps its last good [`Snapshot`] and prunes nothing.
 
+mod chart;
 mod collect;
 mod fields;
 pub mod file;
@@ -30,6 +31,7 @@ use serde_json::{Map, Value};
 
 use crate::names::{FLEET_FILE, Host, STORES_FOLDER, StoreId};
 
+pub use self::chart::{ChartFolder, ChartSource};
 pub use self::known::{KnownFiles, read};
 pub use self::path::{VALUES_FOLDER, wants};
 pub use self::pause::Pause;
