@@ -171,15 +171,11 @@ impl Desk {
         let namespace = namespace.to_owned();
         let query = LookupQuery { api_version, kind: kind.to_owned(), namespace, name: name.to_owned() };
         let mut known = self.known.lock().await;
-        let found = match known.get(&query) {
-            Some(found) => found.clone(),
-            None => {
-                let found = self.ask(&query).await?;
-                known.insert(query.clone(), found.clone());
-                found
-            }
-        };
-        complete(found, &query)
+        if !known.contains_key(&query) {
+            let found = self.ask(&query).await?;
+            known.insert(query.clone(), found);
+        }
+        known.get(&query).cloned().and_then(|found| complete(found, &query))
     }
 
     /// Asks and waits; none when the run was given up.
