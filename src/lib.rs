@@ -17,9 +17,11 @@ pub mod report;
 pub mod trust;
 
 // Edges: one outside system each, blind to each other.
+pub mod chart_source;
 pub mod cluster;
 pub mod forge;
 pub mod git;
+pub mod helm;
 pub mod hooks;
 pub mod journal;
 pub mod ledger;

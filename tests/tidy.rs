@@ -12,7 +12,19 @@ const LAYERS: [&[&str]; 7] = [
     &["main", "cli"],
     &["daemon", "preview"],
     &["reconcile"],
-    &["cluster", "forge", "git", "hooks", "journal", "ledger", "metrics", "probe", "web"],
+    &[
+        "chart_source",
+        "cluster",
+        "forge",
+        "git",
+        "helm",
+        "hooks",
+        "journal",
+        "ledger",
+        "metrics",
+        "probe",
+        "web",
+    ],
     &["plan", "report", "trust"],
     &["chart"],
     &["store", "manifest", "names"],
@@ -83,7 +95,10 @@ const STOPWATCHES: [(&str, &str); 5] = [
 ];
 
 /// Modules outside `cli` that may ask the system for random bytes.
-const DICE: [(&str, &str); 1] = [("git", "a secret for each relay, so that only libgit2 gets through it")];
+const DICE: [(&str, &str); 2] = [
+    ("git", "a secret for each relay, so that only libgit2 gets through it"),
+    ("helm", "a secret for each run's API server, so that only that run is answered"),
+];
 
 /// Texts that only `src/names.rs` may hold, or parts of them.
 const RESERVED_PARTS: [&str; 2] = ["storekeeper.dev/", "kubernetes.io/"];

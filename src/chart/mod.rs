@@ -45,7 +45,7 @@ mod yaml;
 pub use budget::RenderLimits;
 pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
 pub use functions::LookupQuery;
-pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering};
+pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering, parse_output};
 pub use values::parse_values;
 pub use yaml::YamlError;
 

@@ -336,13 +336,14 @@ fn collect(mut outputs: Vec<(String, String)>, notes_path: &str) -> Result<Rende
             }
             continue;
         }
-        for document in split(&output) {
-            if let Some(object) = parse(&path, document)? {
-                rendering.objects.push(object);
-            }
-        }
+        rendering.objects.extend(parse_output(&path, &output)?);
     }
     Ok(rendering)
+}
+
+/// Parses what a template wrote into objects, in the order of its documents.
+pub fn parse_output(template: &str, output: &str) -> Result<Vec<RenderedObject>, RenderError> {
+    split(output).filter_map(|document| parse(template, document).transpose()).collect()
 }
 
 /// Helm's separator of documents. It is no YAML marker: `---# comment`, left by a trimmed template, counts too.

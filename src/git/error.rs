@@ -189,6 +189,16 @@ pub enum GitError {
         /// The commit, made printable.
         commit: String,
     },
+    /// The remote does not give this commit away.
+    #[error(
+        "fetch commit {commit} of {remote}: no branch or tag there holds it; push it, or name one that is there"
+    )]
+    CommitNotServed {
+        /// The remote, without its user.
+        remote: String,
+        /// The commit, made printable.
+        commit: String,
+    },
     /// The mirror is damaged. The next fetch rebuilds it.
     #[error("read the mirror {}: {reason}; the next fetch rebuilds it", .folder.display())]
     Corrupt {
@@ -288,6 +298,7 @@ impl GitError {
             | Self::RemoteBroken { .. }
             | Self::TooMany { .. }
             | Self::TooLarge { .. }
+            | Self::CommitNotServed { .. }
             | Self::CommitMissing { .. } => ErrorKind::Repository,
             Self::Corrupt { .. } | Self::NotOurs { .. } | Self::InUse { .. } | Self::Storage { .. } => {
                 ErrorKind::Storage

@@ -20,6 +20,7 @@ mod read;
 mod relay;
 mod session;
 mod settings;
+mod single;
 mod url;
 mod watch;
 
@@ -32,5 +33,6 @@ pub use read::{Blobs, ReadLimits};
 pub use settings::{
     Auth, DEFAULT_MAX_FETCH_BYTES, DEFAULT_TIMEOUT, DEFAULT_TOKEN_USERNAME, PullNames, Secret, SourceSettings,
 };
+pub use single::read_commit;
 pub use url::{RemoteUrl, UrlError};
 pub use watch::{LocalWatch, watch_local};

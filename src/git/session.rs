@@ -42,6 +42,8 @@ pub(super) struct Session<'a> {
     start: Instant,
     /// The most objects that may come.
     pub(super) max_objects: usize,
+    /// How many generations of commits are fetched; 0 is all of them.
+    pub(super) depth: i32,
 }
 
 impl<'a> Session<'a> {
@@ -59,6 +61,7 @@ impl<'a> Session<'a> {
             logins: Cell::new(0),
             start: Instant::now(),
             max_objects: usize::MAX,
+            depth: 0,
         };
         let (host, port, mode) = match settings.url.parts() {
             Parts::Https { host, port, path: _ } => (host, *port, session.https()?),
@@ -157,6 +160,7 @@ impl<'a> Session<'a> {
         options
             .remote_callbacks(self.callbacks())
             .download_tags(AutotagOption::None)
+            .depth(self.depth)
             .follow_redirects(RemoteRedirect::None)
             .update_fetchhead(false);
         options
