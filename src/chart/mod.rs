@@ -6,11 +6,13 @@
 //!
 //! | to read about | open |
 //! |---|---|
-//! | loading files, metadata, subcharts | `load.rs`, `ignore.rs` |
+//! | loading files and subcharts, packed or not | `load.rs`, `ignore.rs`, `archive.rs` |
+//! | Chart.yaml | `metadata.rs` |
 //! | values files, coalescing, nulls, globals | `values.rs` |
 //! | conditions, tags, aliases, imported values | `dependencies.rs` |
 //! | `values.schema.json` | `schema.rs` |
-//! | the order of templates, their context, splitting output into objects | `render.rs` |
+//! | the order of templates, their context | `render.rs`, `capabilities.rs` |
+//! | splitting output into objects, hooks | `documents.rs`, `hook.rs` |
 //! | parsing templates, what is checked at load | `template.rs` |
 //! | executing templates: dot, variables, nil, `include`, `tpl` | `exec.rs` |
 //! | values with Go's kinds and reference semantics | `value.rs`, `objects.rs`, `dates.rs` |
@@ -23,17 +25,22 @@
 
 use std::collections::BTreeMap;
 
+mod archive;
 mod budget;
+mod capabilities;
 mod dates;
 mod dependencies;
+mod documents;
 mod error;
 mod exec;
 mod format;
 mod functions;
+mod hook;
 mod ignore;
 mod json;
 mod lines;
 mod load;
+mod metadata;
 mod objects;
 mod render;
 mod schema;
@@ -43,9 +50,11 @@ mod values;
 mod yaml;
 
 pub use budget::RenderLimits;
+pub use capabilities::Capabilities;
 pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
 pub use functions::LookupQuery;
-pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering};
+pub use hook::{Hook, HookDeletePolicy, HookEvent};
+pub use render::{Crd, Release, RenderRequest, RenderedObject, Rendering};
 pub use values::parse_values;
 pub use yaml::YamlError;
 
@@ -54,7 +63,9 @@ pub fn to_yaml(value: &serde_json::Value) -> String {
     yaml::to_text(value)
 }
 
+use archive::Allowance;
 use functions::version_matches;
+use load::Files;
 
 /// A chart, parsed.
 pub struct Chart {
@@ -67,11 +78,26 @@ pub struct Chart {
 
 impl Chart {
     /// Loads a chart from its files. Paths are relative to the chart's root and separated by `/`: `Chart.yaml`,
-    /// `templates/service.yaml`, `charts/sub/Chart.yaml`.
+    /// `templates/service.yaml`, `charts/sub/Chart.yaml`, `charts/sub-1.0.0.tgz`.
     pub fn load(files: BTreeMap<String, Vec<u8>>) -> Result<Self, ChartError> {
-        let root = load::load(&files)?;
-        let (version, app_version) = (root.text("version"), root.text("appVersion"));
+        let mut allowance = Allowance::default();
+        let unpacked = load::unpack_subcharts(load::without_ignored(&files)?, &mut allowance)?;
+        Self::assemble(files, unpacked)
+    }
+
+    /// Loads a packed chart, a `.tgz`. As in Helm its `.helmignore` has no effect: what packed it looked at that.
+    pub fn load_archive(packed: &[u8]) -> Result<Self, ChartError> {
+        let mut allowance = Allowance::default();
+        let files = load::unpack(packed, &mut allowance)?;
+        let unpacked = load::unpack_subcharts(files.clone(), &mut allowance)?;
+        Self::assemble(files, unpacked)
+    }
+
+    fn assemble(mut files: Files, unpacked: Files) -> Result<Self, ChartError> {
+        let root = load::load(&unpacked)?;
+        let (version, app_version) = (root.text("version").to_owned(), root.text("appVersion").to_owned());
         let digest = load::digest(&files);
+        files.extend(unpacked);
         Ok(Self { root, files, version, app_version, digest })
     }
 
