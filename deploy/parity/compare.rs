@@ -138,10 +138,8 @@ fn find(path: &str, left: Option<&Value>, right: Option<&Value>, found: &mut Vec
         // Helm reads every number as a float.
         (Some(Value::Number(left)), Some(Value::Number(right))) if left.as_f64() == right.as_f64() => {}
         (left, right) if left == right => {}
-        (left, right) => found.push(Difference {
-            path: path.to_owned(),
-            left: left.cloned(),
-            right: right.cloned(),
-        }),
+        (left, right) => {
+            found.push(Difference { path: path.to_owned(), left: left.cloned(), right: right.cloned() })
+        }
     }
 }

@@ -62,8 +62,8 @@ impl Helm {
     pub fn install(&self, case: &Case) -> Result<Output, String> {
         let mut command = self.command(["install", RELEASE], case);
         command.args(["--dry-run=client", "--output", "json"]);
-        let release: Value =
-            serde_json::from_str(&run(&mut command)?).map_err(|error| format!("read the release: {error}"))?;
+        let release: Value = serde_json::from_str(&run(&mut command)?)
+            .map_err(|error| format!("read the release: {error}"))?;
         let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
         let mut sources = split(&text(&release, "manifest"));
         let hooks = release["hooks"].as_array().cloned().unwrap_or_default();
@@ -80,7 +80,10 @@ impl Helm {
             by_template.entry(text(hook, "path")).or_default().push(typed);
         }
         let is_hook = |document: &Document| {
-            document.value.pointer("/metadata/annotations").is_some_and(|all| all.get("helm.sh/hook").is_some())
+            document
+                .value
+                .pointer("/metadata/annotations")
+                .is_some_and(|all| all.get("helm.sh/hook").is_some())
         };
         // The hooks of a template stand in the order of the list, which is the order of `sources`.
         for document in documents.iter_mut().filter(|document| is_hook(document)) {
@@ -134,7 +137,9 @@ impl Helm {
         }
         read.sort_by_key(|(index, _)| *index);
         let full = read.into_iter().filter(|(_, value)| value.as_object().is_none_or(|map| !map.is_empty()));
-        Ok(full.map(|(index, value)| Document { template: sources[index].0.clone(), value, hook: None }).collect())
+        Ok(full
+            .map(|(index, value)| Document { template: sources[index].0.clone(), value, hook: None })
+            .collect())
     }
 }
 
@@ -144,10 +149,19 @@ fn split(manifest: &str) -> Vec<(String, String)> {
     let text = format!("\n{}", manifest.strip_suffix('\n').unwrap_or(manifest));
     for part in text.split("\n---\n# Source: ").skip(1) {
         let (path, text) = part.split_once('\n').unwrap_or((part, ""));
-        // The line break in front of a separator ends the document before it.
-        sources.extend(text.split("\n---").map(|document| (path.to_owned(), format!("{document}\n"))));
+        for document in text.split("\n---") {
+            // The line break in front of a separator ends the document before it. `helm template` puts one behind a hook
+            // too, which is no part of it: hooks are sent one by one.
+            let end = if is_hook(document) { "" } else { "\n" };
+            sources.push((path.to_owned(), format!("{document}{end}")));
+        }
     }
     sources
+}
+
+fn is_hook(document: &str) -> bool {
+    let names = ["helm.sh/hook:", "\"helm.sh/hook\":", "'helm.sh/hook':"];
+    document.lines().any(|line| names.iter().any(|name| line.trim_start().starts_with(name)))
 }
 
 /// What Helm goes by: the default where there are none, and of those that there are the ones it knows.
@@ -160,9 +174,9 @@ fn policies(named: &[Value]) -> Vec<&str> {
 }
 
 fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| {
-        format!("start {}: {error}", command.get_program().to_str().unwrap_or_default())
-    })?;
+    let output = command
+        .output()
+        .map_err(|error| format!("start {}: {error}", command.get_program().to_str().unwrap_or_default()))?;
     if !output.status.success() {
         let lines = String::from_utf8_lossy(&output.stderr).into_owned();
         let is_warning = |line: &&str| line.contains("level=") || line.contains("warning: ");

@@ -7,6 +7,7 @@ mod parity;
 
 use std::collections::VecDeque;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -22,7 +23,7 @@ use parity::ours;
 #[derive(Parser)]
 struct Arguments {
     /// Folders: charts themselves, or folders with charts, unpacked or as `.tgz`.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "fuzz")]
     charts: Vec<PathBuf>,
     /// What `helm template --kube-version` takes.
     #[arg(long)]
@@ -33,6 +34,9 @@ struct Arguments {
     /// Show every difference instead of the first of each values set.
     #[arg(long)]
     all: bool,
+    /// Have YAML written and read of what these seeds make up, instead of rendering charts.
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"])]
+    fuzz: Option<Vec<u64>>,
 }
 
 /// One line of the table.
@@ -54,6 +58,9 @@ struct Row {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(seeds) = &arguments.fuzz {
+        return fuzz(seeds[0]..seeds[1]);
+    }
     let charts: Vec<PathBuf> = arguments.charts.iter().flat_map(|folder| charts_in(folder)).collect();
     let queue = Mutex::new(charts.iter().enumerate().collect::<VecDeque<_>>());
     let rows = Mutex::new(Vec::new());
@@ -76,14 +83,30 @@ fn main() -> ExitCode {
     report(&rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>())
 }
 
+fn fuzz(seeds: Range<u64>) -> ExitCode {
+    let folder = tempfile::tempdir().unwrap();
+    let helm = Helm::new(helm::binary(), folder.path().to_owned());
+    let found = seeds
+        .clone()
+        .flat_map(|seed| parity::fuzz::differences(&helm, &parity::fuzz::chart(), folder.path(), seed));
+    let found: Vec<String> = found.collect();
+    for difference in &found {
+        println!("{difference}");
+    }
+    println!("parity: {} seeds, {} differences", seeds.end - seeds.start, found.len());
+    if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 /// Finds the charts of a folder: itself, its subfolders, its packed charts.
 fn charts_in(folder: &Path) -> Vec<PathBuf> {
-    let is_chart = |path: &Path| path.join("Chart.yaml").is_file() || path.extension().is_some_and(|end| end == "tgz");
+    let is_chart =
+        |path: &Path| path.join("Chart.yaml").is_file() || path.extension().is_some_and(|end| end == "tgz");
     if is_chart(folder) {
         return vec![folder.to_owned()];
     }
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut charts: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| is_chart(path)).collect();
+    let mut charts: Vec<PathBuf> =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| is_chart(path)).collect();
     charts.sort();
     charts
 }
@@ -130,7 +153,11 @@ fn row(helm: &Helm, chart: &Path, arguments: &Arguments) -> Row {
                     row.different += 1;
                     let shown = if arguments.all { comparison.differences.len() } else { 1 };
                     let first = comparison.differences[..shown].join("\n");
-                    row.remarks.push(format!("{}: {} differ\n{first}", case.name(), comparison.differences.len()));
+                    row.remarks.push(format!(
+                        "{}: {} differ\n{first}",
+                        case.name(),
+                        comparison.differences.len()
+                    ));
                 }
             }
             (Err(_), Err(_)) => row.refused_by_both += 1,
@@ -149,12 +176,28 @@ fn row(helm: &Helm, chart: &Path, arguments: &Arguments) -> Row {
 }
 
 fn report(rows: &[Row]) -> ExitCode {
-    println!("| chart | version | values sets | identical | different | refused by both | refused by one | objects | identical | random fields |");
+    println!(
+        "| chart | version | values sets | identical | different | refused by both | refused by one | objects | identical | random fields |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     let mut sum = Row::default();
     for row in rows {
-        let Row { chart, version, sets, objects, identical_objects, identical, different, refused_by_both, refused_by_one, random, remarks: _ } = row;
-        println!("| {chart} | {version} | {sets} | {identical} | {different} | {refused_by_both} | {refused_by_one} | {objects} | {identical_objects} | {random} |");
+        let Row {
+            chart,
+            version,
+            sets,
+            objects,
+            identical_objects,
+            identical,
+            different,
+            refused_by_both,
+            refused_by_one,
+            random,
+            remarks: _,
+        } = row;
+        println!(
+            "| {chart} | {version} | {sets} | {identical} | {different} | {refused_by_both} | {refused_by_one} | {objects} | {identical_objects} | {random} |"
+        );
         sum.sets += sets;
         sum.objects += objects;
         sum.identical_objects += identical_objects;
@@ -174,7 +217,17 @@ fn report(rows: &[Row]) -> ExitCode {
     println!(
         "parity: {percent:.1} % of {compared} values sets identical, {} of {} objects, {} charts; {} differ, {} refused by one, \
          {} refused by both; {} random fields left out",
-        sum.identical_objects, sum.objects, rows.len(), sum.different, sum.refused_by_one, sum.refused_by_both, sum.random
+        sum.identical_objects,
+        sum.objects,
+        rows.len(),
+        sum.different,
+        sum.refused_by_one,
+        sum.refused_by_both,
+        sum.random
     );
-    if compared > 0 && sum.different + sum.refused_by_one == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if compared > 0 && sum.different + sum.refused_by_one == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

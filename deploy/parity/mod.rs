@@ -5,5 +5,6 @@
 
 pub mod case;
 pub mod compare;
+pub mod fuzz;
 pub mod helm;
 pub mod ours;

@@ -29,10 +29,7 @@ impl Default for Allowance {
 }
 
 /// Unpacks an archive. The first folder of each path is left out: it is the chart's own, whatever its name.
-pub(crate) fn unpack(
-    packed: &[u8],
-    allowance: &mut Allowance,
-) -> Result<BTreeMap<String, Vec<u8>>, String> {
+pub(crate) fn unpack(packed: &[u8], allowance: &mut Allowance) -> Result<BTreeMap<String, Vec<u8>>, String> {
     if packed.len() > PACKED_MAX {
         return Err(format!("the archive has more than {PACKED_MAX} bytes"));
     }
@@ -68,7 +65,8 @@ fn path_in_chart(name: &str) -> Result<String, String> {
     };
     let is_drive = path.as_bytes().get(1) == Some(&b':');
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if name.starts_with('/') || path.starts_with('/') || is_drive || parts.is_empty() || parts.contains(&"..") {
+    if name.starts_with('/') || path.starts_with('/') || is_drive || parts.is_empty() || parts.contains(&"..")
+    {
         return Err(format!("the archive holds the path `{name}`, which leads out of the chart"));
     }
     if name.contains('\0') {
@@ -93,7 +91,11 @@ impl<'a> Entries<'a> {
     fn entry(&mut self) -> Result<Option<(String, &'a [u8])>, String> {
         loop {
             let Some((header, rest)) = self.rest.split_at_checked(BLOCK) else {
-                return if self.rest.is_empty() { Ok(None) } else { Err("the archive is cut off".to_owned()) };
+                return if self.rest.is_empty() {
+                    Ok(None)
+                } else {
+                    Err("the archive is cut off".to_owned())
+                };
             };
             if header.iter().all(|byte| *byte == 0) {
                 return Ok(None);
@@ -147,7 +149,8 @@ struct Header {
 impl Header {
     fn read(block: &[u8]) -> Result<Self, String> {
         // The checksum is over the header with spaces in the checksum's own place.
-        let sum = |range: std::ops::Range<usize>| block[range].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        let sum =
+            |range: std::ops::Range<usize>| block[range].iter().map(|byte| u64::from(*byte)).sum::<u64>();
         if octal(&block[148..156]) != Some(sum(0..148) + 8 * u64::from(b' ') + sum(156..BLOCK)) {
             return Err("the archive is damaged: a checksum is wrong".to_owned());
         }
@@ -157,7 +160,11 @@ impl Header {
         if &block[257..263] == b"ustar\0" && !prefix.is_empty() {
             name = format!("{prefix}/{name}");
         }
-        Ok(Self { name, size: size.ok_or("the archive holds a file of a size that cannot be")?, kind: block[156] })
+        Ok(Self {
+            name,
+            size: size.ok_or("the archive holds a file of a size that cannot be")?,
+            kind: block[156],
+        })
     }
 }
 
@@ -180,8 +187,10 @@ fn pax_path(mut records: &[u8]) -> Result<Option<String>, String> {
     let mut path = None;
     while !records.is_empty() {
         let space = records.iter().position(|byte| *byte == b' ').ok_or_else(damaged)?;
-        let length = std::str::from_utf8(&records[..space]).ok().and_then(|digits| digits.parse::<usize>().ok());
-        let length = length.filter(|length| (space + 1..=records.len()).contains(length)).ok_or_else(damaged)?;
+        let length =
+            std::str::from_utf8(&records[..space]).ok().and_then(|digits| digits.parse::<usize>().ok());
+        let length =
+            length.filter(|length| (space + 1..=records.len()).contains(length)).ok_or_else(damaged)?;
         let record = records[space + 1..length].strip_suffix(b"\n").ok_or_else(damaged)?;
         if let Some(value) = record.strip_prefix(b"path=") {
             path = Some(text(value)?);
@@ -192,4 +201,127 @@ fn pax_path(mut records: &[u8]) -> Result<Option<String>, String> {
         records = &records[length..];
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    /// An entry: its name, its kind, its contents.
+    type Entry<'a> = (&'a str, u8, &'a [u8]);
+
+    fn header(name: &str, kind: u8, size: usize) -> Vec<u8> {
+        let mut block = vec![0; BLOCK];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+        block[148..156].fill(b' ');
+        block[156] = kind;
+        block[257..263].copy_from_slice(b"ustar\0");
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        block[154] = 0;
+        block
+    }
+
+    fn packed(tar: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(tar).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
+        let mut tar = Vec::new();
+        for (name, kind, contents) in entries {
+            tar.extend(header(name, *kind, contents.len()));
+            tar.extend(*contents);
+            tar.resize(tar.len().next_multiple_of(BLOCK), 0);
+        }
+        tar.resize(tar.len() + 2 * BLOCK, 0);
+        packed(&tar)
+    }
+
+    fn names(entries: &[Entry<'_>]) -> Result<Vec<String>, String> {
+        unpack(&archive(entries), &mut Allowance::default()).map(|files| files.into_keys().collect())
+    }
+
+    #[test]
+    fn files_are_known_by_their_path_below_the_first_folder() {
+        let long = format!("c/templates/{}.yaml", "x".repeat(150));
+        let record = format!("{} path={long}\n", long.len() + 10);
+        let entries = [
+            ("c/", b'5', b"".as_slice()),
+            ("c/Chart.yaml", b'0', b"name: c\n"),
+            ("pax", b'g', b"19 comment=nothing\n"),
+            ("c/templates//./a.yaml", 0, b""),
+            ("pax", b'x', record.as_bytes()),
+            ("c/templates/x", b'0', b"1"),
+            ("././@LongLink", b'L', b"c/files/from-gnu\0"),
+            ("c/files/f", b'0', &[7; 1000]),
+            ("c\\files\\windows", b'0', b""),
+        ];
+        let files = unpack(&archive(&entries), &mut Allowance::default()).unwrap();
+        let names: Vec<&str> = files.keys().map(String::as_str).collect();
+        let long = long.strip_prefix("c/").unwrap();
+        assert_eq!(names, ["Chart.yaml", "files/from-gnu", "files/windows", "templates/a.yaml", long]);
+        assert_eq!(files["files/from-gnu"], [7; 1000]);
+    }
+
+    #[test]
+    fn what_is_no_plain_file_of_the_chart_is_refused() {
+        for (entries, message) in [
+            (vec![], "the archive holds no files"),
+            (vec![("c/a", b'2', b"".as_slice())], "the archive holds `c/a`, which is no plain file"),
+            (vec![("c/a", b'1', b"")], "the archive holds `c/a`, which is no plain file"),
+            (vec![("c/a", b'3', b"")], "the archive holds `c/a`, which is no plain file"),
+            (vec![("Chart.yaml", b'0', b"")], "the archive holds `Chart.yaml` outside the chart's folder"),
+            (vec![("c/a", b'0', b""), ("d/a", b'0', b"")], "the archive holds `d/a` twice"),
+        ] {
+            assert_eq!(names(&entries).unwrap_err(), message);
+        }
+        for path in
+            ["c/../a", "c/b/../../../a", "/etc/passwd", "c//etc/passwd", "c/C:/a", "c\\..\\a", "c/.", "c/"]
+        {
+            let refusal = names(&[(path, b'0', b"x")]);
+            assert!(refusal.is_err(), "{path} is taken as {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_it_is_unpacked() {
+        let zeros = vec![0; 1 << 20];
+        let mut allowance = Allowance { bytes: 3 << 20, files: 2 };
+        let megabyte = archive(&[("c/a", b'0', &zeros)]);
+        unpack(&megabyte, &mut allowance).unwrap();
+        unpack(&megabyte, &mut allowance).unwrap();
+        // What an archive may come to is counted over all of a chart's.
+        assert!(unpack(&megabyte, &mut allowance).unwrap_err().contains("comes to more than"));
+        let many = archive(&[("c/a", b'0', b""), ("c/b", b'0', b""), ("c/d", b'0', b"")]);
+        let mut allowance = Allowance { bytes: 1 << 20, files: 2 };
+        assert!(unpack(&many, &mut allowance).unwrap_err().contains("comes to more than"));
+        let long = names(&[("././@LongLink", b'L', "c/".repeat(PATH_MAX).as_bytes()), ("c/a", b'0', b"")]);
+        assert!(long.unwrap_err().contains("a path of more than"));
+        assert!(
+            unpack(&vec![0; PACKED_MAX + 1], &mut Allowance::default())
+                .unwrap_err()
+                .contains("has more than")
+        );
+    }
+
+    #[test]
+    fn a_damaged_archive_is_refused() {
+        let good = archive(&[("c/a", b'0', b"text")]);
+        let refusal = |bytes: &[u8]| unpack(bytes, &mut Allowance::default()).unwrap_err();
+        assert!(refusal(&good[..good.len() / 2]).contains("cannot be unpacked"));
+        assert!(refusal(b"no gzip").contains("cannot be unpacked"));
+        let mut broken = header("c/a", b'0', 4);
+        broken[0] = b'd';
+        assert!(refusal(&packed(&broken)).contains("a checksum is wrong"));
+        assert_eq!(refusal(&packed(&header("c/a", b'0', 4))), "the archive is cut off");
+        assert_eq!(refusal(&packed(b"short")), "the archive is cut off");
+    }
 }

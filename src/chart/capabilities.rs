@@ -45,7 +45,10 @@ impl Capabilities {
             let mut parts = plain.trim_start_matches('v').split('.');
             let is_number = |part: &str| part.parse::<u64>().is_ok();
             let major = parts.next().unwrap_or_default();
-            if !is_number(major) || (major.starts_with('0') && major != "0") || parts.next().is_none_or(|minor| !is_number(minor)) {
+            if !is_number(major)
+                || (major.starts_with('0') && major != "0")
+                || parts.next().is_none_or(|minor| !is_number(minor))
+            {
                 return Err(RenderError::NotAVersion { version: version.to_owned() });
             }
             version.trim().clone_into(&mut capabilities.kube_version);
@@ -76,7 +79,9 @@ impl Capabilities {
 /// The numbers that a version begins with, behind a `v`.
 fn plain_version(version: &str) -> String {
     let version = version.trim().trim_start_matches('v');
-    let end = version.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(version.len());
+    let end = version
+        .find(|character: char| !character.is_ascii_digit() && character != '.')
+        .unwrap_or(version.len());
     format!("v{}", version[..end].trim_end_matches('.'))
 }
 

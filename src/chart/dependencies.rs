@@ -111,7 +111,8 @@ fn select(chart: &mut ChartNode, values: &Map<String, Value>, path: &str) -> Res
         chart.dependencies.retain(|subchart| !disabled.contains(&subchart.name()));
         // Templates see those that take part, and only from them values are imported.
         let entries = list(&chart.metadata, "dependencies").iter();
-        let enabled = entries.zip(&requirements).filter(|(_, entry)| !disabled.contains(&entry.name.as_str()));
+        let enabled =
+            entries.zip(&requirements).filter(|(_, entry)| !disabled.contains(&entry.name.as_str()));
         let enabled: Value = enabled.map(|(entry, _)| entry.clone()).collect();
         Arc::make_mut(&mut chart.metadata).insert("dependencies".to_owned(), enabled);
     }

@@ -199,10 +199,7 @@ mod tests {
                 json!({HOOK: " Pre-Install,post-upgrade", WEIGHT: "-5", DELETE_POLICY: "hook-failed, HOOK-SUCCEEDED"}),
                 hook(&[PreInstall, PostUpgrade], -5, &[HookFailed, HookSucceeded]),
             ),
-            (
-                json!({HOOK: "test-success", WEIGHT: 7, DELETE_POLICY: "never"}),
-                hook(&[Test], 7, &[]),
-            ),
+            (json!({HOOK: "test-success", WEIGHT: 7, DELETE_POLICY: "never"}), hook(&[Test], 7, &[])),
             (json!({HOOK: "test", WEIGHT: "1.5"}), hook(&[Test], 0, &[BeforeHookCreation])),
             (json!({HOOK: "crd-install"}), Ok(Role::Unknown)),
             (json!({HOOK: "pre-install,soon"}), Ok(Role::Unknown)),

@@ -136,7 +136,8 @@ fn too_deep(path: &str) -> ChartError {
 
 /// Loads a chart and its subcharts.
 pub(crate) fn load(files: &Files) -> Result<ChartNode, ChartError> {
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
     let location = Location { folder: String::new(), full_name: String::new(), depth: 0 };
     let root = load_node(&files, &location)?;
     check_root(&root)?;
@@ -206,7 +207,11 @@ fn load_node(files: &[(&str, &[u8])], location: &Location) -> Result<ChartNode, 
 type ParsedTemplates = Vec<(String, Result<Parsed, TemplateError>)>;
 
 /// Splits a chart's own files into templates and the rest.
-fn sort_files(files: &[(&str, &[u8])], full_name: &str, is_first_version: bool) -> (ParsedTemplates, FileMap) {
+fn sort_files(
+    files: &[(&str, &[u8])],
+    full_name: &str,
+    is_first_version: bool,
+) -> (ParsedTemplates, FileMap) {
     let mut templates = Vec::new();
     let mut other = FileMap::new();
     for (path, bytes) in files {
@@ -266,11 +271,11 @@ fn load_subcharts(
         if below.starts_with(['.', '_']) || below.ends_with(".prov") {
             continue;
         }
-        // A file that is no chart is refused like a folder without Chart.yaml, as Helm does.
-        match below.split_once('/') {
-            Some((folder, path)) => folders.entry(folder).or_default().push((path, bytes)),
-            None => drop(folders.entry(below).or_default()),
-        }
+        let Some((folder, path)) = below.split_once('/') else {
+            let message = "is no chart, and only charts may lie here".to_owned();
+            return Err(ChartError::Invalid { path: format!("{}{path}", location.folder), message });
+        };
+        folders.entry(folder).or_default().push((path, bytes));
     }
     if location.depth >= SUBCHART_DEPTH_MAX && !folders.is_empty() {
         return Err(too_deep(&format!("{}charts", location.folder)));

@@ -111,10 +111,7 @@ fn texts(map: &mut Map<String, Json>, fields: &[(&str, &str)]) -> Result<(), Str
 }
 
 /// The entries of a list; none if it is missing.
-fn entries<'m>(
-    map: &'m mut Map<String, Json>,
-    key: &str,
-) -> Result<std::slice::IterMut<'m, Json>, String> {
+fn entries<'m>(map: &'m mut Map<String, Json>, key: &str) -> Result<std::slice::IterMut<'m, Json>, String> {
     match map.get_mut(key) {
         None | Some(Json::Null) => Ok(std::slice::IterMut::default()),
         Some(Json::Array(entries)) => Ok(entries.iter_mut()),
@@ -159,7 +156,11 @@ pub(crate) fn for_templates(metadata: &Map<String, Json>, is_root: bool) -> Json
         chart.insert(name.to_owned(), Json::from(list(metadata, key)));
     }
     let each = |key: &str, make: &dyn Fn(&Map<String, Json>) -> Map<String, Json>| -> Json {
-        list(metadata, key).iter().filter_map(Json::as_object).map(|entry| Json::Object(make(entry))).collect()
+        list(metadata, key)
+            .iter()
+            .filter_map(Json::as_object)
+            .map(|entry| Json::Object(make(entry)))
+            .collect()
     };
     chart.insert("Maintainers".to_owned(), each("maintainers", &|entry| renamed(entry, &MAINTAINER)));
     chart.insert("Dependencies".to_owned(), each("dependencies", &dependency_for_templates));
@@ -178,7 +179,8 @@ fn dependency_for_templates(entry: &Map<String, Json>) -> Map<String, Json> {
     if entry.get("alias").and_then(Json::as_str).is_some_and(|alias| !alias.is_empty()) {
         dependency.insert("Name".to_owned(), entry["alias"].clone());
     }
-    let imports = list(entry, "import-values").iter().filter(|import| import.is_string() || import.is_object());
+    let imports =
+        list(entry, "import-values").iter().filter(|import| import.is_string() || import.is_object());
     let imports: Json = imports
         .map(|import| {
             let (child, parent) = import_paths(import);

@@ -245,13 +245,25 @@ mod tests {
             error(&[CHART_YAML, ("values.yaml", "a: [\n")])
                 .starts_with("load values.yaml: parse YAML at line ")
         );
-        assert_eq!(error(&[CHART_YAML, ("values.yaml", "- a\n")]), "load values.yaml: must be a map");
+        assert_eq!(
+            error(&[CHART_YAML, ("values.yaml", "- a\n")]),
+            "load values.yaml: parse YAML at line 1, column 1: the values must be a map"
+        );
+        let broken = [("Chart.yaml".to_owned(), b"name: \xff\n".to_vec())].into();
+        assert_eq!(Chart::load(broken).unwrap_err().to_string(), "load Chart.yaml: is not UTF-8");
         assert!(error(&[CHART_YAML, ("values.schema.json", "{")]).starts_with("load values.schema.json: "));
         assert_eq!(
-            error(&[CHART_YAML, ("templates/a.yaml", "a: 1\nb: {{ genCA \"x\" 1 }}")]),
-            "parse shop/templates/a.yaml:2:7: function `genCA` is not defined"
+            error(&[CHART_YAML, ("templates/a.yaml", "a: 1\nb: {{ env \"HOME\" }}")]),
+            "parse shop/templates/a.yaml:2:7: function `env` is not defined"
         );
-        assert!(error(&[CHART_YAML, ("charts/x.tgz", "")]).contains("packed subcharts are not supported"));
+        assert_eq!(
+            error(&[CHART_YAML, ("charts/x.tgz", "")]),
+            "load charts/x.tgz: the archive cannot be unpacked: unexpected end of file"
+        );
+        assert_eq!(
+            error(&[CHART_YAML, ("charts/README.md", "")]),
+            "load charts/README.md: is no chart, and only charts may lie here"
+        );
         let needs = ("Chart.yaml", "name: a\nversion: 1.0.0\ndependencies: [{name: sub, version: 1.x}]\n");
         assert_eq!(error(&[needs]), "load Chart.yaml: the dependency `sub` is not in charts/");
         let deep: String = "charts/s/".repeat(12) + "Chart.yaml";
@@ -320,7 +332,8 @@ mod tests {
         let files = [
             (
                 "templates/b.yaml",
-                "---# cut\nkind: One\n---\n# only a comment\n---\n\n---\nkind: Two\nmetadata:\n  annotations: {helm.sh/hook: pre-install}\n",
+                "---# cut\nkind: One\n---\n# only a comment\n---\n\n---\nkind: Two\nmetadata:\n  annotations: {helm.sh/hook: pre-install}\n\
+                 ---\nkind: Never\nmetadata:\n  annotations: {helm.sh/hook: some-day}\n",
             ),
             ("templates/a.yaml", "kind: Zero\ndata:\n  text: |\n    a---b\n    c\n"),
             ("templates/_part.tpl", "kind: Never"),
@@ -330,17 +343,18 @@ mod tests {
             ),
         ];
         let rendering = render(&files, &json!({})).unwrap();
-        let seen: Vec<(&str, &Value, Option<&str>)> = rendering
+        let hook = |object: &RenderedObject| object.hook.as_ref().map(|hook| hook.events.clone());
+        let seen: Vec<(&str, &Value, Option<Vec<HookEvent>>)> = rendering
             .objects
             .iter()
-            .map(|object| (object.template.as_str(), &object.value["kind"], object.hook.as_deref()))
+            .map(|object| (object.template.as_str(), &object.value["kind"], hook(object)))
             .collect();
         assert_eq!(
             seen,
             [
                 ("shop/templates/a.yaml", &json!("Zero"), None),
                 ("shop/templates/b.yaml", &json!("One"), None),
-                ("shop/templates/b.yaml", &json!("Two"), Some("pre-install")),
+                ("shop/templates/b.yaml", &json!("Two"), Some(vec![HookEvent::PreInstall])),
             ]
         );
         assert_eq!(rendering.objects[0].value["data"]["text"], "a---b\nc\n");

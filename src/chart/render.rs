@@ -325,7 +325,8 @@ fn object(path: &str, document: &str) -> Result<Option<RenderedObject>, RenderEr
         documents::parse(document, in_manifest).map_err(|fault| fault.of_output(path.to_owned()))
     };
     let Some(Json::Object(value)) = parse(true)? else { return Ok(None) };
-    let role = Role::of(&value).map_err(|message| documents::Fault::NoObject(message).of_output(path.to_owned()))?;
+    let role =
+        Role::of(&value).map_err(|message| documents::Fault::NoObject(message).of_output(path.to_owned()))?;
     let object = |value, hook, keep| RenderedObject { template: path.to_owned(), value, hook, keep };
     Ok(match role {
         Role::Part { keep } => Some(object(Json::Object(value), None, keep)),
@@ -339,7 +340,8 @@ fn crds(chart: &ChartNode, parent_path: Option<&str>, found: &mut Vec<Crd>) -> R
     let path = full_path(chart, parent_path);
     for (file, objects) in &chart.content.crds {
         let objects = objects.as_ref().map_err(Clone::clone)?;
-        found.extend(objects.iter().map(|value| Crd { file: format!("{path}/{file}"), value: value.clone() }));
+        found
+            .extend(objects.iter().map(|value| Crd { file: format!("{path}/{file}"), value: value.clone() }));
     }
     chart.dependencies.iter().try_for_each(|subchart| crds(subchart, Some(&path), found))
 }
