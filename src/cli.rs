@@ -2,6 +2,7 @@
 //! place that reads the environment, the clock and the system's randomness.
 
 mod arguments;
+mod charts;
 mod door;
 mod forge;
 mod journal;
@@ -20,7 +21,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Parser;
-use include_dir::{Dir, include_dir};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -31,7 +31,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::preview::{self, Outlook};
-use crate::reconcile::{self, ChartCache, Past, Surroundings};
+use crate::reconcile::{self, Past, Surroundings};
 use crate::report::{Bell, Board, History, PlanVerdict, Plans, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, Inspector, Sources};
@@ -40,8 +40,6 @@ use arguments::{Arguments, Command, PlanArguments, RenderArguments, RunArguments
 use traces::Traces;
 
 /// The chart that every binary carries.
-static BUILT_IN_CHART: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/charts/medusa-store");
-
 /// How long threads that block may take to end when the process does.
 const LAST_GRACE: Duration = Duration::from_millis(500);
 
@@ -78,13 +76,13 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> {
-    let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
+    let charts = arguments.charts()?;
     let source = arguments.source_options()?;
     let (asking, timeouts, removals) = (arguments.asking()?, arguments.timeouts(), arguments.removals());
     let listener = arguments.web.listener().await?;
     tracing::info!(
         address = %listener.local_addr().context("ask for the address listened on")?,
-        repository = %source.settings.url, branch = %source.settings.branch, chart = chart.name(),
+        repository = %source.settings.url, branch = %source.settings.branch, chart = charts.built_in().name(),
         "storekeeper {} starts", env!("CARGO_PKG_VERSION")
     );
     let (bell, metrics) = (Bell::default(), Metrics::new());
@@ -119,7 +117,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
         source,
-        chart,
+        charts,
         concurrency: arguments.concurrency,
         surroundings: surroundings(),
         asking,
@@ -179,7 +177,8 @@ fn heed_signals(trigger: Trigger) -> anyhow::Result<watch::Receiver<bool>> {
 
 async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     output::log_to_stderr(arguments.log_format, None);
-    let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
+    let charts = arguments.chart.charts(None)?;
+    let chart = Arc::clone(charts.built_in());
     let settings: ClusterSettings = arguments.cluster.settings()?;
     let source = settings.source.clone();
     let cluster = Cluster::connect(settings, Changes::default()).await?;
@@ -189,18 +188,11 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let base = arguments.base.map(|base| read_folder(&base, &chart, &incumbents)).transpose()?;
     let timeouts = StepTimeouts::default();
     // A folder on disk has no commits to go back to.
-    let past = Past::new(Arc::default(), Arc::clone(&chart));
+    let past = Past::new(Arc::default(), chart);
     // A plan deletes nothing, and what the daemon deleted lately is known to the daemon.
     let ledger = Ledger::new(std::path::PathBuf::new());
-    let context = reconcile::Context {
-        cluster,
-        charts: ChartCache::new(chart),
-        source,
-        surroundings: surroundings(),
-        timeouts,
-        ledger,
-        past,
-    };
+    let context =
+        reconcile::Context { cluster, charts, source, surroundings: surroundings(), timeouts, ledger, past };
     let outlook = Outlook { fields: !arguments.fast, ..Outlook::new(seconds_now()) };
     let plan = preview::proposal(&context, base.as_ref(), &snapshot, &outlook).await;
     output::print_plan(&plan, arguments.output)?;
@@ -213,8 +205,8 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn render(arguments: RenderArguments) -> anyhow::Result<ExitCode> {
-    let chart = Arc::new(load_chart(arguments.chart.chart.as_deref())?);
-    let snapshot = read_folder(&arguments.folder, &chart, &BTreeMap::new())?;
+    let charts = arguments.chart.charts(None)?;
+    let snapshot = read_folder(&arguments.folder, charts.built_in(), &BTreeMap::new())?;
     let id: StoreId = arguments.store.parse().context("understand the name of the store")?;
     let store = match snapshot.stores.get(&id) {
         Some(StoreEntry::Accepted(store)) => store,
@@ -231,9 +223,9 @@ async fn render(arguments: RenderArguments) -> anyhow::Result<ExitCode> {
             );
         }
     };
-    let chart = ChartCache::new(chart).load(&store.chart).await?;
-    let rendered = reconcile::render_offline(&chart, store, &arguments.capabilities(), &surroundings())?;
-    output::print_objects(&rendered)?;
+    let rendered =
+        reconcile::render_offline(&charts, store, &arguments.capabilities(), &surroundings()).await?;
+    output::print_objects(&rendered.objects)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -251,27 +243,6 @@ fn read_folder(
         .with_context(|| format!("read the repository in {}", folder.display()))?;
     daemon::snapshot(&tree, chart, incumbents)
         .with_context(|| format!("understand the repository in {}", folder.display()))
-}
-
-fn load_chart(folder: Option<&Path>) -> anyhow::Result<Chart> {
-    let files = match folder {
-        Some(folder) => {
-            workdir::read_all(folder).with_context(|| format!("read the chart in {}", folder.display()))?
-        }
-        None => built_in_files(&BUILT_IN_CHART),
-    };
-    Chart::load(files).context("load the chart")
-}
-
-fn built_in_files(folder: &Dir<'_>) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for file in folder.files() {
-        files.insert(file.path().to_string_lossy().into_owned(), file.contents().to_vec());
-    }
-    for inner in folder.dirs() {
-        files.append(&mut built_in_files(inner));
-    }
-    files
 }
 
 fn seconds_now() -> i64 {

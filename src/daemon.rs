@@ -40,7 +40,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::chart::Chart;
 use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings};
 use crate::journal::Journal;
 use crate::ledger::Ledger;
@@ -94,8 +93,8 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// The repository.
     pub source: SourceOptions,
-    /// The chart.
-    pub chart: Arc<Chart>,
+    /// The charts.
+    pub charts: ChartCache,
     /// How many stores may have a run under way at once.
     pub concurrency: usize,
     /// Time and chance.
@@ -147,7 +146,7 @@ pub async fn run(
     let follower = Follower {
         options: settings.source.clone(),
         mirror: Arc::clone(&mirror),
-        chart: Arc::clone(&settings.chart),
+        chart: Arc::clone(settings.charts.built_in()),
         metrics: metrics.clone(),
         clock: Arc::clone(&settings.surroundings.clock),
         chance: Arc::clone(&chance),
@@ -157,10 +156,9 @@ pub async fn run(
         sightings,
     };
     let following = tokio::spawn(follower.follow(look.clone(), looks).instrument(tracing::info_span!("git")));
-    let Settings { surroundings, timeouts, chart, removals, .. } = settings;
-    let (past, ledger) = (Past::new(mirror, Arc::clone(&chart)), Ledger::new(removals));
-    let context =
-        Context { cluster, charts: ChartCache::new(chart), source, surroundings, timeouts, ledger, past };
+    let Settings { surroundings, timeouts, charts, removals, .. } = settings;
+    let (past, ledger) = (Past::new(mirror, Arc::clone(charts.built_in())), Ledger::new(removals));
+    let context = Context { cluster, charts, source, surroundings, timeouts, ledger, past };
     let mut daemon = Daemon {
         places: Places { fast: settings.concurrency, slow: SLOW_PLACES },
         asking: Asking::new(settings.asking, Arc::clone(&chance)),

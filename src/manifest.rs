@@ -99,6 +99,15 @@ pub enum ManifestError {
         /// The API version asked for.
         api_version: String,
     },
+    /// The chart brings the definition of a kind that the API server does not serve.
+    #[error(
+        "the chart brings CustomResourceDefinition/{} ({}), which a store can't install: whoever administers the cluster \
+         applies that file once", .0.definition, .0.file
+    )]
+    KindNotInstalled(
+        /// What it defines.
+        Defined,
+    ),
     /// The object would land outside the store's namespace.
     #[error(
         "{object} of template {template} lies outside the store's namespace {namespace} ({found}); a store owns nothing outside its namespace"
@@ -143,6 +152,35 @@ pub enum ManifestError {
         /// The second template.
         template: String,
     },
+}
+
+/// A kind that a chart brings the definition of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defined {
+    /// The file of the chart.
+    pub file: String,
+    /// The definition's name.
+    pub definition: String,
+    /// The API version of objects of the kind.
+    pub api_version: String,
+    /// The kind.
+    pub kind: String,
+}
+
+/// Returns what a `CustomResourceDefinition` defines, by its first version that is served; nothing if it is none.
+pub fn defined(file: &str, body: &Value) -> Option<Defined> {
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
+    if text("/kind") != Some("CustomResourceDefinition") {
+        return None;
+    }
+    let versions = body.pointer("/spec/versions").and_then(Value::as_array);
+    let served = versions.into_iter().flatten().find(|version| version["served"] == true)?;
+    Some(Defined {
+        file: file.to_owned(),
+        definition: text("/metadata/name")?.to_owned(),
+        api_version: api_version(text("/spec/group")?, served["name"].as_str()?),
+        kind: text("/spec/names/kind")?.to_owned(),
+    })
 }
 
 /// Whether some rendered object is of a kind that the cluster does not serve, as far as is known.

@@ -28,7 +28,7 @@ use crate::plan::{self, Hold, Inventory, Marks, ObservedStore, Ownership, StoreP
 use crate::report::{ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
 
-pub use charts::{ChartCache, ChartUnavailable};
+pub use charts::{ChartCache, ChartPlaces, ChartUnavailable};
 
 use act::Acted;
 pub use act::{Replacement, StepError, StepsFailed, replacement};
@@ -38,7 +38,9 @@ use hold::InForce;
 pub use past::{Past, PastError};
 pub use prepare::{Planned, inputs, manifests, plan_store};
 pub use remove::{Leaving, LeavingMemory, Permit};
-pub use render::{Answers, Entropy, LookUps, RenderFailure, Surroundings, render_offline};
+pub use render::{
+    Answers, Entropy, LookUps, RenderFailure, Rendered, Surroundings, render_now, render_offline,
+};
 
 /// What every run needs.
 #[derive(Clone)]

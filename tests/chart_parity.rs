@@ -2,14 +2,17 @@
 //!
 //! Needs the real Helm; `make test` provides it.
 
-use std::collections::BTreeMap;
+#[path = "../deploy/parity/mod.rs"]
+mod parity;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::{Map, Value, json};
-use storekeeper::chart::{Capabilities, Chart, Release, RenderLimits, RenderRequest, parse_values};
-use storekeeper::store::values::merge;
+use parity::case::{Case, read_folder};
+use parity::compare::compare;
+use parity::helm::{self, Helm};
+use parity::ours;
 
 /// The refusals chart's cases, each with a part of our message.
 const REFUSALS: [(&str, &str); 17] = [
@@ -34,49 +37,107 @@ const REFUSALS: [(&str, &str); 17] = [
 
 #[test]
 fn changes_to_values_are_seen_as_in_helm() {
-    Case::new(trap_chart("references"), &[], None).assert_same();
+    assert_same(&case(trap_chart("references"), &[], None));
 }
 
 #[test]
 fn nulls_and_missing_keys_are_helms() {
     for layers in [&[][..], &["values-user.yaml"]] {
-        Case::new(trap_chart("nils"), layers, None).assert_same();
+        assert_same(&case(trap_chart("nils"), layers, None));
     }
 }
 
 #[test]
 fn numbers_print_as_helm_prints_them() {
-    Case::new(trap_chart("numbers"), &[], None).assert_same();
+    assert_same(&case(trap_chart("numbers"), &[], None));
 }
 
 #[test]
 fn yaml_is_read_and_written_as_helm_does() {
-    Case::new(trap_chart("yaml"), &[], None).assert_same();
+    assert_same(&case(trap_chart("yaml"), &[], None));
 }
 
 #[test]
 fn templates_comments_and_files_are_helms() {
-    Case::new(trap_chart("text"), &[], None).assert_same();
+    assert_same(&case(trap_chart("text"), &[], None));
 }
 
 #[test]
 fn functions_return_what_helms_return() {
-    Case::new(trap_chart("functions"), &[], None).assert_same();
+    assert_same(&case(trap_chart("functions"), &[], None));
 }
 
 #[test]
 fn subcharts_get_the_values_that_helm_gives_them() {
     for layers in [&[][..], &["values-user.yaml"], &["values-user.yaml", "values-tags.yaml"]] {
-        Case::new(trap_chart("subcharts"), layers, None).assert_same();
+        assert_same(&case(trap_chart("subcharts"), layers, None));
+    }
+}
+
+#[test]
+fn charts_load_as_helm_loads_them() {
+    let sets = ["ci/second-values.yaml", "ci/nulls-values.yaml", "ci/tags-values.yaml"];
+    assert_same(&case(trap_chart("loading"), &[], None));
+    for layer in sets {
+        assert_same(&case(trap_chart("loading"), &[layer], None));
+    }
+    assert_same(&case(trap_chart("loading"), &sets, None));
+}
+
+#[test]
+fn packed_charts_are_what_they_were_before() {
+    let folder = tempfile::tempdir().unwrap();
+    // A packed chart with a packed subchart: Helm packs both.
+    let chart = folder.path().join("loading");
+    for (path, bytes) in read_folder(&trap_chart("loading")) {
+        let path = chart.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let pack = |chart: &Path, to: &Path| {
+        let mut command = Command::new(helm::binary());
+        let status = command.arg("package").arg(chart).arg("--destination").arg(to).output().unwrap().status;
+        assert!(status.success(), "helm package {}", chart.display());
+    };
+    pack(&chart.join("charts/part"), &chart.join("charts"));
+    fs::remove_dir_all(chart.join("charts/part")).unwrap();
+    assert_same(&case(chart.clone(), &[], None));
+    pack(&chart, folder.path());
+    let packed = folder.path().join("loading-0.1.0.tgz");
+    assert_same(&case(packed.clone(), &[], None));
+    assert!(!render(&case(packed, &[], None)).unwrap().documents.is_empty());
+}
+
+#[test]
+fn another_cluster_is_told_as_helm_tells_it() {
+    let mut case = case(trap_chart("loading"), &[], None);
+    for version in ["1.29", "v1.31.4-gke.256+x", "1.30.2"] {
+        case.kube_version = Some(version.to_owned());
+        case.api_versions = vec!["example.com/v1".to_owned(), "example.com/v1/Thing".to_owned()];
+        assert_same(&case);
+    }
+    for version in ["1", "one.two", "01.30"] {
+        case.kube_version = Some(version.to_owned());
+        assert_both_refuse(&case);
+    }
+}
+
+#[test]
+fn made_up_values_and_texts_are_written_and_read_as_helm_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let helm = Helm::new(helm::binary(), folder.path().to_owned());
+    for seed in [1, 2] {
+        let differences = parity::fuzz::differences(&helm, &parity::fuzz::chart(), folder.path(), seed);
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
     }
 }
 
 #[test]
 fn what_helm_refuses_is_refused() {
-    for (case, message) in REFUSALS {
-        Case::new(trap_chart("refusals"), &[], Some(("case", case))).assert_refused(message);
+    for (name, message) in REFUSALS {
+        assert_refused(&case(trap_chart("refusals"), &[], Some(("case", name))), message);
     }
-    Case::new(trap_chart("refusals"), &[], Some(("number", "eleven"))).assert_refused("`number`: ");
+    assert_refused(&case(trap_chart("refusals"), &[], Some(("number", "eleven"))), "`number`: ");
 }
 
 #[test]
@@ -89,165 +150,47 @@ fn the_store_chart_renders_as_helm_does_with_every_values_set() {
     }
     assert!(layers.len() > 3, "no values sets in ci/");
     for layer in &layers {
-        Case::new(chart.clone(), &[layer], Some(("store.id", "acme"))).assert_same();
+        assert_same(&case(chart.clone(), &[layer], Some(("store.id", "acme"))));
     }
     let one_server = ["values-prod.yaml", "values-prod-volumes.yaml"];
-    Case::new(chart.clone(), &one_server, Some(("store.id", "acme"))).assert_same();
-    Case::new(chart.clone(), &[], Some(("store.id", "Not_A_Name"))).assert_both_refuse();
-    Case::new(chart, &[], Some(("nonsense", "x"))).assert_both_refuse();
+    assert_same(&case(chart.clone(), &one_server, Some(("store.id", "acme"))));
+    assert_both_refuse(&case(chart.clone(), &[], Some(("store.id", "Not_A_Name"))));
+    assert_both_refuse(&case(chart, &[], Some(("nonsense", "x"))));
 }
 
 fn trap_chart(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/chart").join(name)
 }
 
-/// A chart with values files and at most one `--set-string`.
-struct Case {
-    folder: PathBuf,
-    layers: Vec<String>,
-    set: Option<(String, String)>,
+fn case(chart: PathBuf, layers: &[&str], set: Option<(&str, &str)>) -> Case {
+    let values = layers.iter().map(|layer| chart.join(layer)).collect();
+    let set = set.map(|(path, value)| (path.to_owned(), value.to_owned()));
+    Case { chart, values, set, ..Case::default() }
 }
 
-impl Case {
-    fn new(folder: PathBuf, layers: &[&str], set: Option<(&str, &str)>) -> Self {
-        let layers = layers.iter().map(|layer| (*layer).to_owned()).collect();
-        Self { folder, layers, set: set.map(|(path, value)| (path.to_owned(), value.to_owned())) }
-    }
-
-    fn name(&self) -> String {
-        format!("{} {:?} {:?}", self.folder.display(), self.layers, self.set)
-    }
-
-    fn assert_same(&self) {
-        let ours = self.ours().unwrap_or_else(|error| panic!("{}: failed to {error}", self.name()));
-        let helms = self.helms().unwrap_or_else(|error| panic!("{}: helm: {error}", self.name()));
-        assert!(!helms.is_empty(), "{}: helm renders nothing", self.name());
-        let mut differences = Vec::new();
-        for key in ours.keys().chain(helms.keys().filter(|key| !ours.contains_key(*key))) {
-            compare(key, ours.get(key), helms.get(key), &mut differences);
-        }
-        assert!(differences.is_empty(), "{}:\n{}", self.name(), differences.join("\n"));
-    }
-
-    fn assert_refused(&self, message: &str) {
-        let error = self.assert_both_refuse();
-        assert!(error.contains(message), "{}: {error}", self.name());
-    }
-
-    fn assert_both_refuse(&self) -> String {
-        assert!(self.helms().is_err(), "{}: helm accepts it", self.name());
-        self.ours().expect_err(&self.name())
-    }
-
-    fn ours(&self) -> Result<BTreeMap<String, Value>, String> {
-        let mut files = BTreeMap::new();
-        read(&self.folder, "", &mut files);
-        let chart = Chart::load(files).map_err(|error| error.to_string())?;
-        let mut values = Map::new();
-        for layer in &self.layers {
-            let text = fs::read_to_string(self.folder.join(layer)).expect("the layer is readable");
-            merge(&mut values, &parse_values(&text).map_err(|error| error.to_string())?);
-        }
-        if let Some((path, value)) = &self.set {
-            let nested = path.rsplit('.').fold(json!(value), |below, part| json!({ part: below }));
-            merge(&mut values, nested.as_object().expect("a map"));
-        }
-        let request = RenderRequest {
-            release: Release {
-                name: "rel".to_owned(),
-                namespace: "space".to_owned(),
-                is_upgrade: false,
-                revision: 1,
-            },
-            values: &values,
-            capabilities: &Capabilities::default(),
-            lookup: &|_| json!({}),
-            entropy: &|bytes| bytes.fill(7),
-            now: 1_700_000_000,
-            limits: RenderLimits::default(),
-        };
-        let rendering = chart.render(&request).map_err(|error| error.to_string())?;
-        Ok(by_identity(rendering.objects.into_iter().map(|rendered| rendered.value)))
-    }
-
-    fn helms(&self) -> Result<BTreeMap<String, Value>, String> {
-        let helm = std::env::var_os("STOREKEEPER_HELM")
-            .expect("STOREKEEPER_HELM does not name the helm binary: run it through make test");
-        let mut command = Command::new(helm);
-        command.args(["template", "rel", "--namespace", "space"]).arg(&self.folder);
-        command.env("TZ", "UTC");
-        for layer in &self.layers {
-            command.arg("-f").arg(self.folder.join(layer));
-        }
-        if let Some((path, value)) = &self.set {
-            command.arg("--set-string").arg(format!("{path}={value}"));
-        }
-        let output = command.output().expect("helm starts");
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        let text = String::from_utf8(output.stdout).expect("helm prints UTF-8");
-        Ok(by_identity(documents(&text)))
-    }
+fn render(case: &Case) -> Result<parity::case::Output, String> {
+    ours::load(&case.chart).and_then(|chart| ours::render(&chart, case))
 }
 
-/// Reads helm's output. It puts each document behind `---` and a comment that names the template.
-fn documents(text: &str) -> impl Iterator<Item = Value> {
-    let parse = |document: &str| {
-        let values =
-            parse_values(document).unwrap_or_else(|error| panic!("helm's output: {error}\n{document}"));
-        (!values.is_empty()).then_some(Value::Object(values))
-    };
-    let documents: Vec<Value> = format!("\n{text}").split("\n---\n").filter_map(parse).collect();
-    documents.into_iter()
+fn assert_same(case: &Case) {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = render(case).unwrap_or_else(|error| panic!("{}: failed to {error}", case.name()));
+    let helm = Helm::new(helm::binary(), folder.path().to_owned());
+    let (first, again) =
+        helm.render_twice(case).unwrap_or_else(|error| panic!("{}: helm: {error}", case.name()));
+    assert!(!first.documents.is_empty(), "{}: helm renders nothing", case.name());
+    let differences = compare(&ours, &first, &again).differences;
+    assert!(differences.is_empty(), "{}:\n{}", case.name(), differences.join("\n"));
 }
 
-fn by_identity(objects: impl Iterator<Item = Value>) -> BTreeMap<String, Value> {
-    let mut map = BTreeMap::new();
-    for mut object in objects {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned();
-        let key = format!("{} {}/{}", text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
-        if object["kind"] == "Secret" {
-            hide_values(&mut object);
-        }
-        assert!(map.insert(key.clone(), object).is_none(), "{key} is rendered twice");
-    }
-    map
+fn assert_refused(case: &Case, message: &str) {
+    let error = assert_both_refuse(case);
+    assert!(error.contains(message), "{}: {error}", case.name());
 }
 
-/// Passwords are random: only the keys of a Secret can be compared.
-fn hide_values(secret: &mut Value) {
-    for part in ["data", "stringData"] {
-        if let Some(Value::Object(entries)) = secret.get_mut(part) {
-            entries.values_mut().for_each(|value| *value = json!("hidden"));
-        }
-    }
-}
-
-fn compare(path: &str, ours: Option<&Value>, helms: Option<&Value>, differences: &mut Vec<String>) {
-    match (ours, helms) {
-        (Some(Value::Object(ours)), Some(Value::Object(helms))) => {
-            for key in ours.keys().chain(helms.keys().filter(|key| !ours.contains_key(*key))) {
-                compare(&format!("{path}.{key}"), ours.get(key), helms.get(key), differences);
-            }
-        }
-        (ours, helms) if ours == helms => {}
-        (ours, helms) => {
-            let show =
-                |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            differences.push(format!("{path}\n  ours: {}\n  helm: {}", show(ours), show(helms)));
-        }
-    }
-}
-
-fn read(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
-    for entry in fs::read_dir(folder).expect("the chart's folder is readable") {
-        let entry = entry.expect("readable");
-        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.path().is_dir() {
-            read(&entry.path(), &format!("{path}/"), files);
-        } else {
-            files.insert(path, fs::read(entry.path()).expect("the file is readable"));
-        }
-    }
+fn assert_both_refuse(case: &Case) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let helm = Helm::new(helm::binary(), folder.path().to_owned());
+    assert!(helm.template(case).is_err(), "{}: helm accepts it", case.name());
+    render(case).expect_err(&case.name())
 }

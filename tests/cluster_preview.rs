@@ -22,7 +22,7 @@ use storekeeper::chart::Chart;
 use storekeeper::cluster::{Changes, Cluster, ClusterSettings};
 use storekeeper::ledger::Ledger;
 use storekeeper::preview::{self, Outlook};
-use storekeeper::reconcile::{ChartCache, Context, Past, Surroundings};
+use storekeeper::reconcile::{ChartCache, ChartPlaces, Context, Past, Surroundings};
 use storekeeper::report::{
     LostKind, ObjectAction, PlanReport, PlanVerdict, StepTimeouts, StoreAction, StorePlanReport,
 };
@@ -64,7 +64,7 @@ impl Planner {
             runtime,
             context: Context {
                 cluster,
-                charts: ChartCache::new(chart),
+                charts: ChartCache::new(chart, ChartPlaces::repository()),
                 source,
                 surroundings,
                 timeouts,

@@ -16,8 +16,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use storekeeper::chart::{
-    Capabilities, Chart, LookupQuery, Release, RenderLimits, RenderRequest, RenderedObject, Rendering,
-    parse_values,
+    Capabilities, Chart, Hook, HookEvent, LookupQuery, Release, RenderLimits, RenderRequest, RenderedObject,
+    Rendering, parse_values,
 };
 use storekeeper::helm::{HelmBinary, HelmError, HelmRequest, HelmSettings};
 use storekeeper::store::values::merge;
@@ -172,7 +172,7 @@ fn store_chart() -> (Files, Map<String, Value>) {
 }
 
 /// Sorts objects so that both ways of rendering give them in one order.
-fn sorted(rendering: Rendering) -> Vec<(String, String, Option<String>, Value)> {
+fn sorted(rendering: Rendering) -> Vec<(String, String, Option<Hook>, Value)> {
     let key = |RenderedObject { template, value, hook, .. }: RenderedObject| {
         (template, format!("{} {}", value["kind"], value["metadata"]["name"]), hook, value)
     };
@@ -309,9 +309,11 @@ async fn a_chart_is_told_what_the_request_says_of_release_cluster_and_values() {
     assert_eq!(value["values"], "{\"b\":1} 12345678");
     let text = STANDARD.decode(value["text"].as_str().unwrap()).unwrap();
     assert_eq!(String::from_utf8(text).unwrap(), "\u{2028}\u{85}\u{7f}é");
+    let events = |object: &RenderedObject| object.hook.as_ref().map(|hook| hook.events.clone());
     let seen: Vec<_> =
-        rendering.objects.iter().map(|object| (object.template.as_str(), object.hook.as_deref())).collect();
-    assert_eq!(seen, [("shop/templates/a.yaml", None), ("shop/templates/a.yaml", Some("pre-install"))]);
+        rendering.objects.iter().map(|object| (object.template.as_str(), events(object))).collect();
+    let install = Some(vec![HookEvent::PreInstall]);
+    assert_eq!(seen, [("shop/templates/a.yaml", None), ("shop/templates/a.yaml", install)]);
     scene.until_nothing_is_left().await;
 }
 

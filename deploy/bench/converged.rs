@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use storekeeper::reconcile::{ChartCache, inputs};
+use storekeeper::reconcile::{ChartCache, ChartPlaces, inputs};
 
 use super::OBJECTS;
 use super::cold::{Bench, Running};
@@ -57,7 +57,7 @@ fn copies(bench: &Bench<'_>, fleet: &Fleet, server: &FakeFleet) -> Vec<Copy> {
         })
         .collect();
     let stores = render::stores(&chart, &fleet::fleet_file(), &files);
-    let charts = ChartCache::new(chart.into());
+    let charts = ChartCache::new(chart.into(), ChartPlaces::repository());
     let inputs = |store: &_| inputs(store, &charts, served).to_string();
     stores.iter().map(|store| (store.id.clone(), inputs(store))).collect()
 }

@@ -11,11 +11,11 @@ use http::Request;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use storekeeper::chart::{Capabilities, Chart};
+use storekeeper::chart::Chart;
 use storekeeper::manifest::{self, Manifest, Owner, Resource};
 use storekeeper::names::{Host, SourceId};
 use storekeeper::plan::NamespaceSpec;
-use storekeeper::reconcile::render_offline;
+use storekeeper::reconcile::render_now;
 
 use super::{client, fleet, process, render};
 
@@ -111,7 +111,7 @@ fn requests(arguments: &Arguments) -> Stores {
 
 fn of_store(chart: &Chart, store: &storekeeper::store::Store, source: &SourceId) -> Vec<Apply> {
     let owner = Owner { store: &store.id, source };
-    let rendered = render_offline(chart, store, &Capabilities::default(), &render::surroundings()).unwrap();
+    let rendered = render_now(chart, store, &render::surroundings()).unwrap().objects;
     let manifests =
         manifest::prepare(rendered, owner, &store.host, &|version, kind| Some(resource(version, kind)))
             .unwrap();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use storekeeper::chart::{Capabilities, Chart};
-use storekeeper::reconcile::{Surroundings, render_offline};
+use storekeeper::chart::Chart;
+use storekeeper::reconcile::{Surroundings, render_now};
 use storekeeper::store::{FileContent, RepositoryTree, Revision, Store};
 
 use super::figures::rounded;
@@ -32,7 +32,7 @@ pub fn measure(helm: &Path, folder: &Path, chart: &Path, example: &Path) -> Valu
     let surroundings = surroundings();
     let once = |store: &Store| {
         let begun = Instant::now();
-        let objects = render_offline(&loaded, store, &Capabilities::default(), &surroundings).unwrap();
+        let objects = render_now(&loaded, store, &surroundings).unwrap().objects;
         assert!(!objects.is_empty(), "{} renders nothing", store.id);
         begun.elapsed().as_secs_f64() * 1000.0
     };

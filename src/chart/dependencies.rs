@@ -1,11 +1,13 @@
 //! Which subcharts take part: conditions, tags, aliases and imported values.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::error::RenderError;
-use super::load::{ChartNode, list, scalar_text};
+use super::load::ChartNode;
+use super::metadata::{import_paths, list, scalar_text};
 use super::values;
 
 /// Returns the chart with only those subcharts that the values enable, under the names that aliases give them,
@@ -53,12 +55,12 @@ impl Requirement {
 
     fn fits(&self, chart: &ChartNode) -> bool {
         self.chart_name == chart.name()
-            && super::version_matches(&self.version, &chart.text("version")).unwrap_or(false)
+            && super::version_matches(&self.version, chart.text("version")).unwrap_or(false)
     }
 
     /// The first condition that is a boolean decides; without one, tags do; without those, the chart is in.
     fn is_enabled(&self, values: &Map<String, Value>, path: &str) -> bool {
-        let conditions = self.condition.split(',').map(str::trim).filter(|condition| !condition.is_empty());
+        let conditions = self.condition.trim().split(',').filter(|condition| !condition.is_empty());
         for condition in conditions {
             if let Some(Value::Bool(enabled)) = at(values, &format!("{path}{condition}")) {
                 return *enabled;
@@ -91,7 +93,10 @@ fn select(chart: &mut ChartNode, values: &Map<String, Value>, path: &str) -> Res
     for requirement in &requirements {
         if let Some(found) = available.iter().find(|chart| requirement.fits(chart)) {
             let mut renamed = found.clone();
-            renamed.metadata.insert("name".to_owned(), Value::from(requirement.name.clone()));
+            if renamed.name() != requirement.name {
+                let name = Value::from(requirement.name.as_str());
+                Arc::make_mut(&mut renamed.metadata).insert("name".to_owned(), name);
+            }
             dependencies.push(renamed);
         }
     }
@@ -102,7 +107,15 @@ fn select(chart: &mut ChartNode, values: &Map<String, Value>, path: &str) -> Res
         .filter(|requirement| !requirement.is_enabled(&coalesced, path))
         .map(|requirement| requirement.name.as_str())
         .collect();
-    chart.dependencies.retain(|subchart| !disabled.contains(&subchart.name()));
+    if !disabled.is_empty() {
+        chart.dependencies.retain(|subchart| !disabled.contains(&subchart.name()));
+        // Templates see those that take part, and only from them values are imported.
+        let entries = list(&chart.metadata, "dependencies").iter();
+        let enabled =
+            entries.zip(&requirements).filter(|(_, entry)| !disabled.contains(&entry.name.as_str()));
+        let enabled: Value = enabled.map(|(entry, _)| entry.clone()).collect();
+        Arc::make_mut(&mut chart.metadata).insert("dependencies".to_owned(), enabled);
+    }
     for subchart in &mut chart.dependencies {
         let path = format!("{path}{}.", subchart.name());
         select(subchart, &coalesced, &path)?;
@@ -111,35 +124,31 @@ fn select(chart: &mut ChartNode, values: &Map<String, Value>, path: &str) -> Res
 }
 
 /// `import-values`: takes tables of subcharts over into the parent's defaults, the innermost first.
+///
+/// A parent that lists dependencies gets all their defaults into its own, even if it imports nothing, as in Helm. That
+/// is seen where a user's null deletes a global: the subchart still has the parent's default.
 fn import_values(chart: &mut ChartNode) -> Result<(), RenderError> {
     for subchart in &mut chart.dependencies {
         import_values(subchart)?;
     }
-    let entries = list(&chart.metadata, "dependencies").to_vec();
-    if !entries.iter().any(|entry| entry.get("import-values").is_some()) {
+    let entries = list(&chart.metadata, "dependencies");
+    if entries.is_empty() {
         return Ok(());
     }
-    let merged = values::merge_defaults(chart, Map::new())?;
+    let mut merged = values::merge_defaults(chart, Map::new())?;
     let mut imported = Map::new();
-    for entry in &entries {
+    for entry in entries {
         let name = Requirement::read(entry).name;
         let Some(Value::Array(imports)) = entry.get("import-values") else { continue };
-        for import in imports {
-            let (child, parent) = match import {
-                Value::String(export) => (format!("exports.{export}"), ".".to_owned()),
-                import => {
-                    let text = |key: &str| import.get(key).map(scalar_text).unwrap_or_default();
-                    (text("child"), text("parent"))
-                }
-            };
+        for import in imports.iter().filter(|import| import.is_string() || import.is_object()) {
+            let (child, parent) = import_paths(import);
             if let Some(Value::Object(table)) = at(&merged, &format!("{name}.{child}")) {
                 values::coalesce_tables(&mut imported, nested(&parent, table.clone()), true);
             }
         }
     }
-    let mut defaults = merged;
-    values::coalesce_tables(&mut defaults, imported, true);
-    chart.values = defaults;
+    values::coalesce_tables(&mut merged, imported, true);
+    chart.values = Arc::new(merged);
     Ok(())
 }
 

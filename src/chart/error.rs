@@ -5,7 +5,7 @@ use std::fmt;
 use super::yaml::YamlError;
 
 /// Why a chart cannot be loaded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ChartError {
     /// A file that every chart needs is missing.
     #[error("load the chart: {path} is missing")]
@@ -49,6 +49,15 @@ pub enum RenderError {
         wanted: String,
         /// The version in the capabilities.
         found: String,
+    },
+    /// A subchart that takes part is broken.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
+    /// What is to be the version of Kubernetes is none.
+    #[error("read the version `{version}`: use one such as 1.34.0")]
+    NotAVersion {
+        /// What was given.
+        version: String,
     },
     /// A subchart's values are not a map.
     #[error("merge the values: `{path}` must be a map because it is the name of a subchart")]

@@ -1,101 +1,74 @@
 //! Loads a chart from its files: metadata, default values, schema, templates, subcharts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 use sha2::Digest as _;
 
-use super::error::{ChartError, TemplateError};
+use super::archive::{self, Allowance};
+use super::documents;
+use super::error::{ChartError, Place, TemplateError};
 use super::functions::encoding::hexadecimal;
 use super::ignore::IgnoreRules;
+use super::metadata::{self, list};
 use super::objects::FileMap;
 use super::schema::Schema;
 use super::template::{self, Parsed};
+use super::values;
 use super::yaml;
 
 /// How deep subcharts may nest; each level is a folder `charts/`.
 const SUBCHART_DEPTH_MAX: usize = 8;
+/// How the name of a packed chart ends.
+const PACKED: &str = ".tgz";
 
-/// A chart or subchart. Cloning one is cheap but for its default values.
+/// Files by their paths.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+
+/// A chart or subchart. Cloning one is cheap.
 #[derive(Clone)]
 pub(crate) struct ChartNode {
-    /// The contents of Chart.yaml; an alias replaces the name.
-    pub(crate) metadata: Map<String, Json>,
+    /// The contents of Chart.yaml, checked; an alias replaces the name.
+    pub(crate) metadata: Arc<Map<String, Json>>,
     /// The contents of values.yaml.
-    pub(crate) values: Map<String, Json>,
+    pub(crate) values: Arc<Map<String, Json>>,
     /// What no values can change.
     pub(crate) content: Arc<Content>,
     /// The subcharts in `charts/`.
     pub(crate) dependencies: Vec<ChartNode>,
 }
 
-/// The parsed files of a chart.
+/// The parsed files of a chart. What is broken in a subchart matters only if that is enabled.
 pub(crate) struct Content {
-    /// Templates by their path within the chart. A subchart's may be broken: it matters only if it is enabled.
+    /// Templates by their path within the chart.
     pub(crate) templates: Vec<(String, Result<Parsed, TemplateError>)>,
     /// What `.Files` sees.
     pub(crate) files: FileMap,
     /// values.schema.json.
-    pub(crate) schema: Option<Schema>,
+    pub(crate) schema: Option<Result<Schema, ChartError>>,
+    /// The documents of the files in `crds/`, by their path within the chart.
+    pub(crate) crds: Vec<(String, Result<Vec<Arc<Json>>, ChartError>)>,
 }
 
 impl ChartNode {
     pub(crate) fn name(&self) -> &str {
-        self.metadata.get("name").and_then(Json::as_str).unwrap_or_default()
+        self.text("name")
     }
 
     /// A text of Chart.yaml, empty if it is missing.
-    pub(crate) fn text(&self, key: &str) -> String {
-        self.metadata.get(key).map(scalar_text).unwrap_or_default()
+    pub(crate) fn text(&self, key: &str) -> &str {
+        self.metadata.get(key).and_then(Json::as_str).unwrap_or_default()
     }
 
     pub(crate) fn is_library(&self) -> bool {
         self.text("type") == "library"
     }
-
-    /// What templates see as `.Chart`.
-    pub(crate) fn metadata_for_templates(&self, is_root: bool) -> Json {
-        let text = |key: &str| self.text(key);
-        let other = |key: &str, missing: Json| match self.metadata.get(key) {
-            None | Some(Json::Null) => missing,
-            Some(value) => value.clone(),
-        };
-        let maintainers: Vec<Json> = list(&self.metadata, "maintainers")
-            .iter()
-            .map(|entry| {
-                let text = |key: &str| entry.get(key).map(scalar_text).unwrap_or_default();
-                json!({"Name": text("name"), "Email": text("email"), "URL": text("url")})
-            })
-            .collect();
-        json!({
-            "Name": self.name(), "Version": text("version"), "AppVersion": text("appVersion"),
-            "APIVersion": text("apiVersion"), "Description": text("description"), "Home": text("home"),
-            "Icon": text("icon"), "Type": text("type"), "KubeVersion": text("kubeVersion"),
-            "Condition": text("condition"), "Tags": text("tags"), "Deprecated": other("deprecated", json!(false)),
-            "Keywords": other("keywords", json!([])), "Sources": other("sources", json!([])),
-            "Annotations": other("annotations", json!({})), "Maintainers": maintainers,
-            "Dependencies": [], "IsRoot": is_root,
-        })
-    }
-}
-
-/// A list in Chart.yaml, empty if there is none.
-pub(crate) fn list<'a>(map: &'a Map<String, Json>, key: &str) -> &'a [Json] {
-    map.get(key).and_then(Json::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// A scalar as text. YAML 1.1 makes a boolean of a chart's name `n`; Helm then calls the chart `false`.
-pub(crate) fn scalar_text(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
-        Json::Bool(_) | Json::Number(_) => value.to_string(),
-        Json::Null | Json::Array(_) | Json::Object(_) => String::new(),
-    }
 }
 
 /// Computes the digest of a chart's files: SHA-256 over each path and content with their lengths.
-pub(crate) fn digest(files: &BTreeMap<String, Vec<u8>>) -> String {
+pub(crate) fn digest(files: &Files) -> String {
     let mut hash = sha2::Sha256::new();
     for (path, bytes) in files {
         for part in [path.as_bytes(), bytes] {
@@ -106,13 +79,91 @@ pub(crate) fn digest(files: &BTreeMap<String, Vec<u8>>) -> String {
     hexadecimal(&hash.finalize())
 }
 
-/// Loads a chart and its subcharts.
-pub(crate) fn load(files: &BTreeMap<String, Vec<u8>>) -> Result<ChartNode, ChartError> {
-    let rules = files.get(".helmignore").map(|bytes| text_of(bytes)).unwrap_or_default();
-    let rules = IgnoreRules::parse(&rules);
+/// Leaves out what the root's `.helmignore` says; those of subcharts and packed charts are not looked at, as in Helm.
+pub(crate) fn without_ignored(files: &Files) -> Result<Files, ChartError> {
+    let invalid = |message| ChartError::Invalid { path: ".helmignore".to_owned(), message };
+    let rules = files.get(".helmignore").map(|bytes| String::from_utf8_lossy(without_mark(bytes)));
+    let rules = IgnoreRules::parse(&rules.unwrap_or_default()).map_err(invalid)?;
     let kept = files.iter().filter(|(path, _)| !rules.ignores(path));
-    let kept: Vec<(&str, &[u8])> = kept.map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
-    load_node(&kept, &Location { folder: String::new(), full_name: String::new(), depth: 0 })
+    Ok(kept.map(|(path, bytes)| (path.clone(), bytes.clone())).collect())
+}
+
+/// Unpacks a chart into its files.
+pub(crate) fn unpack(packed: &[u8], allowance: &mut Allowance) -> Result<Files, ChartError> {
+    let invalid = |message| ChartError::Invalid { path: "the packed chart".to_owned(), message };
+    archive::unpack(packed, allowance).map_err(invalid)
+}
+
+/// Puts the files of packed subcharts in their place: `charts/a-1.0.0.tgz` becomes a folder.
+pub(crate) fn unpack_subcharts(files: Files, allowance: &mut Allowance) -> Result<Files, ChartError> {
+    let mut unpacked = Files::new();
+    // Files still to look at, with the folder and the depth of the chart that they belong to.
+    let mut waiting = vec![(String::new(), files)];
+    while let Some((folder, files)) = waiting.pop() {
+        for (path, bytes) in files {
+            let full_path = format!("{folder}{path}");
+            let is_packed = is_packed_subchart(&path);
+            if is_packed && full_path.matches("charts/").count() > SUBCHART_DEPTH_MAX {
+                return Err(too_deep(&full_path));
+            }
+            if is_packed {
+                let invalid = |message| ChartError::Invalid { path: full_path.clone(), message };
+                let inner = archive::unpack(&bytes, allowance).map_err(invalid)?;
+                waiting.push((format!("{full_path}/"), inner));
+            } else {
+                unpacked.insert(full_path, bytes);
+            }
+        }
+    }
+    Ok(unpacked)
+}
+
+/// Whether a file is a packed chart in the folder `charts/` of a chart, be it of a subchart in a folder.
+fn is_packed_subchart(mut path: &str) -> bool {
+    while let Some(below) = path.strip_prefix("charts/") {
+        match below.split_once('/') {
+            Some((_, in_subchart)) => path = in_subchart,
+            None => return below.ends_with(PACKED) && !below.starts_with(['.', '_']),
+        }
+    }
+    false
+}
+
+fn too_deep(path: &str) -> ChartError {
+    let message = format!("subcharts are nested deeper than {SUBCHART_DEPTH_MAX}");
+    ChartError::Invalid { path: path.to_owned(), message }
+}
+
+/// Loads a chart and its subcharts.
+pub(crate) fn load(files: &Files) -> Result<ChartNode, ChartError> {
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let location = Location { folder: String::new(), full_name: String::new(), depth: 0 };
+    let root = load_node(&files, &location)?;
+    check_root(&root)?;
+    Ok(root)
+}
+
+/// What must hold of the chart that is installed, and need not of its subcharts.
+fn check_root(root: &ChartNode) -> Result<(), ChartError> {
+    let invalid = |message| Err(ChartError::Invalid { path: "Chart.yaml".to_owned(), message });
+    if root.is_library() {
+        return invalid("a library chart cannot be installed".to_owned());
+    }
+    for dependency in list(&root.metadata, "dependencies") {
+        let name = dependency.get("name").and_then(Json::as_str).unwrap_or_default();
+        if !root.dependencies.iter().any(|chart| chart.name() == name) {
+            return invalid(format!("the dependency `{name}` is not in charts/"));
+        }
+    }
+    let broken = root.content.templates.iter().find_map(|(_, parsed)| parsed.as_ref().err());
+    if let Some(error) = broken {
+        return Err(error.clone().into());
+    }
+    match &root.content.schema {
+        Some(Err(error)) => Err(error.clone()),
+        _ => Ok(()),
+    }
 }
 
 /// Where a chart lies: its folder in the root chart, and the name that its templates get.
@@ -125,54 +176,88 @@ struct Location {
 fn load_node(files: &[(&str, &[u8])], location: &Location) -> Result<ChartNode, ChartError> {
     let file = |name: &str| files.iter().find(|(path, _)| *path == name).map(|(_, bytes)| *bytes);
     let path = |name: &str| format!("{}{name}", location.folder);
-    let metadata = file("Chart.yaml").ok_or_else(|| ChartError::Missing { path: path("Chart.yaml") })?;
-    let mut metadata = yaml_map(&path("Chart.yaml"), metadata)?;
-    check_metadata(&mut metadata, &path("Chart.yaml"), location)?;
+    let chart_yaml = file("Chart.yaml").ok_or_else(|| ChartError::Missing { path: path("Chart.yaml") })?;
+    let mut metadata = yaml_map(&path("Chart.yaml"), chart_yaml)?;
+    // Where charts of the first version list their dependencies.
+    if let Some(bytes) = file("requirements.yaml") {
+        metadata.extend(yaml_map(&path("requirements.yaml"), bytes)?);
+    }
+    metadata::check(&mut metadata)
+        .map_err(|message| ChartError::Invalid { path: path("Chart.yaml"), message })?;
     let values = match file("values.yaml") {
-        Some(bytes) => yaml_map(&path("values.yaml"), bytes)?,
+        Some(bytes) => values::parse_values(&text_of(&path("values.yaml"), bytes)?)
+            .map_err(|source| ChartError::Yaml { path: path("values.yaml"), source })?,
         None => Map::new(),
     };
-    let schema = match file("values.schema.json") {
-        Some(bytes) => Some(
-            Schema::parse(bytes)
-                .map_err(|message| ChartError::Invalid { path: path("values.schema.json"), message })?,
-        ),
-        None => None,
-    };
-    let name = metadata.get("name").and_then(Json::as_str).unwrap_or_default();
+    let schema = file("values.schema.json").map(|bytes| {
+        Schema::parse(without_mark(bytes))
+            .map_err(|message| ChartError::Invalid { path: path("values.schema.json"), message })
+    });
+    let text = |key: &str| metadata.get(key).and_then(Json::as_str).unwrap_or_default();
+    let name = text("name");
     let full_name =
         if location.depth == 0 { name.to_owned() } else { format!("{}/charts/{name}", location.full_name) };
     let dependencies = load_subcharts(files, location, &full_name)?;
-    check_dependencies(&metadata, &dependencies, &path("Chart.yaml"))?;
-    let (templates, other) = sort_files(files, &full_name);
-    let broken = templates.iter().find_map(|(_, parsed)| parsed.as_ref().err());
-    if let Some(error) = broken.filter(|_| location.depth == 0) {
-        return Err(error.clone().into());
-    }
-    let content = Arc::new(Content { templates, files: other, schema });
-    Ok(ChartNode { metadata, values, content, dependencies })
+    let (templates, other) = sort_files(files, &full_name, text("apiVersion") == "v1");
+    let crds = load_crds(&other, &location.folder);
+    let content = Arc::new(Content { templates, files: other, schema, crds });
+    Ok(ChartNode { metadata: Arc::new(metadata), values: Arc::new(values), content, dependencies })
 }
 
 type ParsedTemplates = Vec<(String, Result<Parsed, TemplateError>)>;
 
 /// Splits a chart's own files into templates and the rest.
-fn sort_files(files: &[(&str, &[u8])], full_name: &str) -> (ParsedTemplates, FileMap) {
+fn sort_files(
+    files: &[(&str, &[u8])],
+    full_name: &str,
+    is_first_version: bool,
+) -> (ParsedTemplates, FileMap) {
     let mut templates = Vec::new();
     let mut other = FileMap::new();
     for (path, bytes) in files {
+        let bytes = without_mark(bytes);
         match *path {
             "Chart.yaml" | "Chart.lock" | "values.yaml" | "values.schema.json" => {}
-            path if path.starts_with("charts/") => {}
+            "requirements.yaml" | "requirements.lock" if !is_first_version => {}
+            path if path.starts_with("charts/") && !path.ends_with(".prov") => {}
             path if path.starts_with("templates/") => {
-                let parsed = template::parse(&format!("{full_name}/{path}"), &text_of(bytes));
-                templates.push((path.to_owned(), parsed));
+                templates.push((path.to_owned(), parse_template(&format!("{full_name}/{path}"), bytes)));
             }
             path => {
-                other.insert(Arc::from(path), Arc::from(*bytes));
+                other.insert(Arc::from(path), Arc::from(bytes));
             }
         }
     }
     (templates, other)
+}
+
+/// Reads the files that are applied as they are, before everything else.
+fn load_crds(files: &FileMap, folder: &str) -> Vec<(String, Result<Vec<Arc<Json>>, ChartError>)> {
+    let is_manifest = |path: &str| {
+        let end = path.rsplit_once('.').map_or("", |(_, end)| end).to_lowercase();
+        path.starts_with("crds/") && matches!(end.as_str(), "yaml" | "yml" | "json")
+    };
+    let read = |path: &str, bytes: &[u8]| {
+        let path = format!("{folder}{path}");
+        let text = text_of(&path, bytes)?;
+        let documents = documents::split(&text).map(|text| documents::parse(text, true));
+        let objects = documents.filter_map(Result::transpose).map(|object| object.map(Arc::new));
+        objects.collect::<Result<_, _>>().map_err(|fault| fault.of_file(path))
+    };
+    let manifests = files.iter().filter(|(path, _)| is_manifest(path));
+    manifests.map(|(path, bytes)| (path.to_string(), read(path, bytes))).collect()
+}
+
+fn parse_template(name: &str, bytes: &[u8]) -> Result<Parsed, TemplateError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        TemplateError {
+            place: Place { template: name.to_owned(), line, column: 1 },
+            message: "the text is not UTF-8".to_owned(),
+            included_from: Vec::new(),
+        }
+    })?;
+    template::parse(name, text)
 }
 
 fn load_subcharts(
@@ -183,25 +268,17 @@ fn load_subcharts(
     let mut folders: BTreeMap<&str, Vec<(&str, &[u8])>> = BTreeMap::new();
     for (path, bytes) in files {
         let Some(below) = path.strip_prefix("charts/") else { continue };
-        if below.starts_with(['.', '_']) {
+        if below.starts_with(['.', '_']) || below.ends_with(".prov") {
             continue;
         }
-        match below.split_once('/') {
-            Some((folder, path)) => folders.entry(folder).or_default().push((path, bytes)),
-            None if below.to_lowercase().ends_with(".tgz") => {
-                return Err(ChartError::Invalid {
-                    path: format!("{}{path}", location.folder),
-                    message: "packed subcharts are not supported; unpack it into a folder".to_owned(),
-                });
-            }
-            None => {}
-        }
+        let Some((folder, path)) = below.split_once('/') else {
+            let message = "is no chart, and only charts may lie here".to_owned();
+            return Err(ChartError::Invalid { path: format!("{}{path}", location.folder), message });
+        };
+        folders.entry(folder).or_default().push((path, bytes));
     }
     if location.depth >= SUBCHART_DEPTH_MAX && !folders.is_empty() {
-        return Err(ChartError::Invalid {
-            path: format!("{}charts", location.folder),
-            message: format!("subcharts are nested deeper than {SUBCHART_DEPTH_MAX}"),
-        });
+        return Err(too_deep(&format!("{}charts", location.folder)));
     }
     let load = |(folder, files): (&str, Vec<(&str, &[u8])>)| {
         let location = Location {
@@ -214,46 +291,8 @@ fn load_subcharts(
     folders.into_iter().map(load).collect()
 }
 
-fn check_metadata(
-    metadata: &mut Map<String, Json>,
-    path: &str,
-    location: &Location,
-) -> Result<(), ChartError> {
-    let invalid =
-        |message: &str| Err(ChartError::Invalid { path: path.to_owned(), message: message.to_owned() });
-    let name = metadata.get("name").map(scalar_text).unwrap_or_default();
-    if name.is_empty() || name.contains('/') {
-        return invalid("`name` must be a name without slashes");
-    }
-    metadata.insert("name".to_owned(), Json::from(name));
-    let version = metadata.get("version").map(scalar_text).unwrap_or_default();
-    if super::version_matches("*", version.split('-').next().unwrap_or_default()).is_none() {
-        return invalid("`version` must be a semantic version such as 1.2.3");
-    }
-    if location.depth == 0 && metadata.get("type").map(scalar_text).as_deref() == Some("library") {
-        return invalid("a library chart cannot be installed");
-    }
-    Ok(())
-}
-
-/// Every dependency that Chart.yaml names must be there.
-fn check_dependencies(
-    metadata: &Map<String, Json>,
-    dependencies: &[ChartNode],
-    path: &str,
-) -> Result<(), ChartError> {
-    for dependency in list(metadata, "dependencies") {
-        let name = dependency.get("name").map(scalar_text).unwrap_or_default();
-        if !dependencies.iter().any(|chart| chart.name() == name) {
-            let message = format!("the dependency `{name}` is not in charts/");
-            return Err(ChartError::Invalid { path: path.to_owned(), message });
-        }
-    }
-    Ok(())
-}
-
 fn yaml_map(path: &str, bytes: &[u8]) -> Result<Map<String, Json>, ChartError> {
-    match yaml::parse_document(&text_of(bytes)) {
+    match yaml::parse_document(&text_of(path, bytes)?) {
         Ok(Json::Object(map)) => Ok(map),
         Ok(Json::Null) => Ok(Map::new()),
         Ok(_) => Err(ChartError::Invalid { path: path.to_owned(), message: "must be a map".to_owned() }),
@@ -261,8 +300,12 @@ fn yaml_map(path: &str, bytes: &[u8]) -> Result<Map<String, Json>, ChartError> {
     }
 }
 
-/// Text without a byte order mark, which editors leave and YAML does not know.
-fn text_of(bytes: &[u8]) -> String {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    String::from_utf8_lossy(bytes).into_owned()
+fn text_of<'b>(path: &str, bytes: &'b [u8]) -> Result<Cow<'b, str>, ChartError> {
+    let text = std::str::from_utf8(without_mark(bytes)).map(Cow::Borrowed);
+    text.map_err(|_| ChartError::Invalid { path: path.to_owned(), message: "is not UTF-8".to_owned() })
+}
+
+/// Leaves out a byte order mark, which editors leave and YAML does not know.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }

@@ -6,11 +6,13 @@
 //!
 //! | to read about | open |
 //! |---|---|
-//! | loading files, metadata, subcharts | `load.rs`, `ignore.rs` |
+//! | loading files and subcharts, packed or not | `load.rs`, `ignore.rs`, `archive.rs` |
+//! | Chart.yaml | `metadata.rs` |
 //! | values files, coalescing, nulls, globals | `values.rs` |
 //! | conditions, tags, aliases, imported values | `dependencies.rs` |
 //! | `values.schema.json` | `schema.rs` |
-//! | the order of templates, their context, splitting output into objects | `render.rs` |
+//! | the order of templates, their context | `render.rs`, `capabilities.rs` |
+//! | splitting output into objects, hooks | `documents.rs`, `hook.rs` |
 //! | parsing templates, what is checked at load | `template.rs` |
 //! | executing templates: dot, variables, nil, `include`, `tpl` | `exec.rs` |
 //! | values with Go's kinds and reference semantics | `value.rs`, `objects.rs`, `dates.rs` |
@@ -22,18 +24,24 @@
 //! | errors | `error.rs` |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+mod archive;
 mod budget;
+mod capabilities;
 mod dates;
 mod dependencies;
+mod documents;
 mod error;
 mod exec;
 mod format;
 mod functions;
+mod hook;
 mod ignore;
 mod json;
 mod lines;
 mod load;
+mod metadata;
 mod objects;
 mod render;
 mod schema;
@@ -43,9 +51,11 @@ mod values;
 mod yaml;
 
 pub use budget::RenderLimits;
+pub use capabilities::Capabilities;
 pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
 pub use functions::LookupQuery;
-pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering, parse_output};
+pub use hook::{Hook, HookDeletePolicy, HookEvent};
+pub use render::{Crd, Release, RenderRequest, RenderedObject, Rendering, parse_output};
 pub use values::parse_values;
 pub use yaml::YamlError;
 
@@ -54,12 +64,16 @@ pub fn to_yaml(value: &serde_json::Value) -> String {
     yaml::to_text(value)
 }
 
+use archive::Allowance;
 use functions::version_matches;
+use load::Files;
 
 /// A chart, parsed.
 pub struct Chart {
     root: load::ChartNode,
-    files: BTreeMap<String, Vec<u8>>,
+    files: Arc<Files>,
+    /// The files of packed subcharts.
+    unpacked: Files,
     version: String,
     app_version: String,
     digest: String,
@@ -67,12 +81,27 @@ pub struct Chart {
 
 impl Chart {
     /// Loads a chart from its files. Paths are relative to the chart's root and separated by `/`: `Chart.yaml`,
-    /// `templates/service.yaml`, `charts/sub/Chart.yaml`.
+    /// `templates/service.yaml`, `charts/sub/Chart.yaml`, `charts/sub-1.0.0.tgz`.
     pub fn load(files: BTreeMap<String, Vec<u8>>) -> Result<Self, ChartError> {
-        let root = load::load(&files)?;
-        let (version, app_version) = (root.text("version"), root.text("appVersion"));
+        let mut allowance = Allowance::default();
+        let unpacked = load::unpack_subcharts(load::without_ignored(&files)?, &mut allowance)?;
+        Self::assemble(files, unpacked)
+    }
+
+    /// Loads a packed chart, a `.tgz`. As in Helm its `.helmignore` has no effect: what packed it looked at that.
+    pub fn load_archive(packed: &[u8]) -> Result<Self, ChartError> {
+        let mut allowance = Allowance::default();
+        let files = load::unpack(packed, &mut allowance)?;
+        let unpacked = load::unpack_subcharts(files.clone(), &mut allowance)?;
+        Self::assemble(files, unpacked)
+    }
+
+    fn assemble(files: Files, mut unpacked: Files) -> Result<Self, ChartError> {
+        let root = load::load(&unpacked)?;
+        let (version, app_version) = (root.text("version").to_owned(), root.text("appVersion").to_owned());
         let digest = load::digest(&files);
-        Ok(Self { root, files, version, app_version, digest })
+        unpacked.retain(|path, _| !files.contains_key(path));
+        Ok(Self { root, files: Arc::new(files), unpacked, version, app_version, digest })
     }
 
     /// Returns the chart's name.
@@ -100,10 +129,16 @@ impl Chart {
         self.files.get(path).map(Vec::as_slice)
     }
 
+    /// Returns all files of the chart as they came, packed subcharts packed.
+    pub fn files(&self) -> Arc<BTreeMap<String, Vec<u8>>> {
+        Arc::clone(&self.files)
+    }
+
     /// Whether a template of the chart, or of a chart in it, calls a function, such as `tpl`. A name in a comment counts
     /// too.
     pub fn calls(&self, function: &str) -> bool {
-        let templates = self.files.iter().filter(|(path, _)| path.split('/').any(|part| part == "templates"));
+        let files = self.files.iter().chain(&self.unpacked);
+        let templates = files.filter(|(path, _)| path.split('/').any(|part| part == "templates"));
         templates.into_iter().any(|(_, bytes)| {
             let text = String::from_utf8_lossy(bytes);
             let actions = text.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap_or(rest));
@@ -219,13 +254,25 @@ mod tests {
             error(&[CHART_YAML, ("values.yaml", "a: [\n")])
                 .starts_with("load values.yaml: parse YAML at line ")
         );
-        assert_eq!(error(&[CHART_YAML, ("values.yaml", "- a\n")]), "load values.yaml: must be a map");
+        assert_eq!(
+            error(&[CHART_YAML, ("values.yaml", "- a\n")]),
+            "load values.yaml: parse YAML at line 1, column 1: the values must be a map"
+        );
+        let broken = [("Chart.yaml".to_owned(), b"name: \xff\n".to_vec())].into();
+        assert_eq!(Chart::load(broken).unwrap_err().to_string(), "load Chart.yaml: is not UTF-8");
         assert!(error(&[CHART_YAML, ("values.schema.json", "{")]).starts_with("load values.schema.json: "));
         assert_eq!(
-            error(&[CHART_YAML, ("templates/a.yaml", "a: 1\nb: {{ genCA \"x\" 1 }}")]),
-            "parse shop/templates/a.yaml:2:7: function `genCA` is not defined"
+            error(&[CHART_YAML, ("templates/a.yaml", "a: 1\nb: {{ env \"HOME\" }}")]),
+            "parse shop/templates/a.yaml:2:7: function `env` is not defined"
         );
-        assert!(error(&[CHART_YAML, ("charts/x.tgz", "")]).contains("packed subcharts are not supported"));
+        assert_eq!(
+            error(&[CHART_YAML, ("charts/x.tgz", "")]),
+            "load charts/x.tgz: the archive cannot be unpacked: unexpected end of file"
+        );
+        assert_eq!(
+            error(&[CHART_YAML, ("charts/README.md", "")]),
+            "load charts/README.md: is no chart, and only charts may lie here"
+        );
         let needs = ("Chart.yaml", "name: a\nversion: 1.0.0\ndependencies: [{name: sub, version: 1.x}]\n");
         assert_eq!(error(&[needs]), "load Chart.yaml: the dependency `sub` is not in charts/");
         let deep: String = "charts/s/".repeat(12) + "Chart.yaml";
@@ -294,7 +341,8 @@ mod tests {
         let files = [
             (
                 "templates/b.yaml",
-                "---# cut\nkind: One\n---\n# only a comment\n---\n\n---\nkind: Two\nmetadata:\n  annotations: {helm.sh/hook: pre-install}\n",
+                "---# cut\nkind: One\n---\n# only a comment\n---\n\n---\nkind: Two\nmetadata:\n  annotations: {helm.sh/hook: pre-install}\n\
+                 ---\nkind: Never\nmetadata:\n  annotations: {helm.sh/hook: some-day}\n",
             ),
             ("templates/a.yaml", "kind: Zero\ndata:\n  text: |\n    a---b\n    c\n"),
             ("templates/_part.tpl", "kind: Never"),
@@ -304,17 +352,18 @@ mod tests {
             ),
         ];
         let rendering = render(&files, &json!({})).unwrap();
-        let seen: Vec<(&str, &Value, Option<&str>)> = rendering
+        let hook = |object: &RenderedObject| object.hook.as_ref().map(|hook| hook.events.clone());
+        let seen: Vec<(&str, &Value, Option<Vec<HookEvent>>)> = rendering
             .objects
             .iter()
-            .map(|object| (object.template.as_str(), &object.value["kind"], object.hook.as_deref()))
+            .map(|object| (object.template.as_str(), &object.value["kind"], hook(object)))
             .collect();
         assert_eq!(
             seen,
             [
                 ("shop/templates/a.yaml", &json!("Zero"), None),
                 ("shop/templates/b.yaml", &json!("One"), None),
-                ("shop/templates/b.yaml", &json!("Two"), Some("pre-install")),
+                ("shop/templates/b.yaml", &json!("Two"), Some(vec![HookEvent::PreInstall])),
             ]
         );
         assert_eq!(rendering.objects[0].value["data"]["text"], "a---b\nc\n");

@@ -3,25 +3,25 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::{Map, Value as Json};
 
 use super::budget::{Budget, RenderLimits};
+use super::capabilities::Capabilities;
 use super::dependencies;
+use super::documents;
 use super::error::{Failure, Place, RenderError, SchemaViolation, TemplateError};
 use super::exec::{Machine, Scope};
 use super::functions::{LookupQuery, Runtime};
+use super::hook::{Hook, Role};
 use super::load::ChartNode;
+use super::metadata;
 use super::objects::Object;
 use super::template::{self, Templates};
 use super::value::{MapCell, Value};
 use super::values;
-use super::yaml;
 
-/// The annotation that makes an object a hook.
-const HOOK_ANNOTATION: &str = "helm.sh/hook";
 /// The file whose output is told to the user instead of being applied.
 const NOTES: &str = "NOTES.txt";
 
@@ -36,32 +36,6 @@ pub struct Release {
     pub is_upgrade: bool,
     /// The revision, from 1.
     pub revision: u32,
-}
-
-/// What templates see as `.Capabilities`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capabilities {
-    /// The version of Kubernetes, such as `v1.37.0`.
-    pub kube_version: String,
-    /// The API versions the cluster serves, such as `apps/v1`, and kinds, such as `apps/v1/Deployment`.
-    pub api_versions: Arc<[String]>,
-}
-
-impl Capabilities {
-    /// Describes a cluster by its version and what its discovery lists.
-    pub fn new(kube_version: &str, api_versions: impl IntoIterator<Item = String>) -> Self {
-        Self { kube_version: kube_version.to_owned(), api_versions: api_versions.into_iter().collect() }
-    }
-}
-
-impl Default for Capabilities {
-    /// What `helm template` of Helm 4.3.1 claims without a cluster.
-    fn default() -> Self {
-        Self {
-            kube_version: "v1.37.0".to_owned(),
-            api_versions: DEFAULT_API_VERSIONS.iter().map(ToString::to_string).collect(),
-        }
-    }
 }
 
 /// Everything that decides what a chart renders to.
@@ -85,8 +59,11 @@ pub struct RenderRequest<'a> {
 /// What a chart renders to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rendering {
-    /// The objects, in the order of the templates' paths and of the documents in their output.
+    /// The objects, in the order of the templates' paths and of the documents in their output. Hooks are among them.
     pub objects: Vec<RenderedObject>,
+    /// What lies in `crds/` of the chart and of its subcharts, to be there before everything else. Helm makes these
+    /// when a release is installed, and never changes or deletes them.
+    pub crds: Vec<Crd>,
     /// The output of the root chart's NOTES.txt.
     pub notes: Option<String>,
 }
@@ -98,8 +75,19 @@ pub struct RenderedObject {
     pub template: String,
     /// The object.
     pub value: Json,
-    /// The value of its `helm.sh/hook` annotation. Whether to apply hooks is the caller's choice.
-    pub hook: Option<String>,
+    /// When to make it instead of with the others, if it is a hook. Whether to is the caller's choice.
+    pub hook: Option<Hook>,
+    /// Whether it stays when the chart no longer has it, or the release goes.
+    pub keep: bool,
+}
+
+/// One object of a file in `crds/`, as it stands there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crd {
+    /// The file's path, such as `shop/crds/orders.yaml`.
+    pub file: String,
+    /// The object, shared with the chart.
+    pub value: Arc<Json>,
 }
 
 /// Renders a chart.
@@ -107,43 +95,48 @@ pub(crate) fn render(root: &ChartNode, request: &RenderRequest<'_>) -> Result<Re
     check_kube_version(root, request.capabilities)?;
     let chart = dependencies::enabled(root, request.values)?;
     let coalesced = Json::Object(values::coalesce(&chart, request.values.clone())?);
-    let violations = violations(&chart, &coalesced, "");
+    let violations = violations(&chart, &coalesced, "")?;
     if !violations.is_empty() {
         return Err(RenderError::Schema(violations));
     }
     let mut plan = Plan::default();
     let shared = Shared {
         release: release_value(&request.release),
-        capabilities: capabilities_value(request.capabilities),
+        capabilities: request.capabilities.for_templates(),
     };
     plan.add(&chart, None, &Value::from_json(&coalesced), &shared);
     let templates = plan.order()?;
     let outputs = run(&plan, &templates, request)?;
-    collect(outputs, &format!("{}/templates/{NOTES}", chart.name()))
+    let mut rendering = collect(outputs, &format!("{}/templates/{NOTES}", chart.name()))?;
+    crds(&chart, None, &mut rendering.crds)?;
+    Ok(rendering)
 }
 
 /// Only the root's constraint counts, and suffixes of the cluster's version (`-gke.1`) do not, as in Helm.
 fn check_kube_version(root: &ChartNode, capabilities: &Capabilities) -> Result<(), RenderError> {
     let wanted = root.text("kubeVersion");
-    let found = capabilities.kube_version.split(['-', '+']).next().unwrap_or_default();
-    if wanted.is_empty() || super::version_matches(&wanted, found) == Some(true) {
+    let found = capabilities.plain_version();
+    if wanted.is_empty() || super::version_matches(wanted, &found) == Some(true) {
         return Ok(());
     }
-    Err(RenderError::Incompatible { chart: root.name().to_owned(), wanted, found: found.to_owned() })
+    Err(RenderError::Incompatible { chart: root.name().to_owned(), wanted: wanted.to_owned(), found })
 }
 
 /// Validates a chart's values and those of its subcharts.
-fn violations(chart: &ChartNode, values: &Json, path: &str) -> Vec<SchemaViolation> {
-    let schema = chart.content.schema.as_ref();
-    let mut found = schema.map(|schema| schema.violations(values, path)).unwrap_or_default();
+fn violations(chart: &ChartNode, values: &Json, path: &str) -> Result<Vec<SchemaViolation>, RenderError> {
+    let mut found = match &chart.content.schema {
+        None => Vec::new(),
+        Some(Ok(schema)) => schema.violations(values, path),
+        Some(Err(error)) => return Err(error.clone().into()),
+    };
     for subchart in &chart.dependencies {
         let name = subchart.name();
         if let Some(below @ Json::Object(_)) = values.get(name) {
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            found.extend(violations(subchart, below, &path));
+            found.extend(violations(subchart, below, &path)?);
         }
     }
-    found
+    Ok(found)
 }
 
 /// What all charts of a release share.
@@ -162,20 +155,6 @@ fn release_value(release: &Release) -> Value {
         ("Revision", Value::Int(i64::from(*revision))),
         ("Service", Value::from("Helm")),
     ])
-}
-
-fn capabilities_value(capabilities: &Capabilities) -> Value {
-    let Capabilities { kube_version, api_versions } = capabilities;
-    // `v1.33.4-gke.1` is compared as `v1.33.4`.
-    let version = format!("v{}", kube_version.trim_start_matches('v'));
-    let normalized = version.split(['-', '+']).next().unwrap_or_default().to_owned();
-    let mut parts = normalized.trim_start_matches('v').split('.');
-    let major = parts.next().unwrap_or_default().to_owned();
-    let minor = parts.next().unwrap_or_default().to_owned();
-    Value::object(Object::Capabilities {
-        kube_version: Value::object(Object::KubeVersion { version, normalized, major, minor }),
-        api_versions: Value::object(Object::ApiVersions(Arc::clone(api_versions))),
-    })
 }
 
 /// One file to render.
@@ -202,10 +181,7 @@ impl<'c> Plan<'c> {
         values: &Value,
         shared: &Shared,
     ) -> Value {
-        let path = match parent_path {
-            None => chart.name().to_owned(),
-            Some(parent) => format!("{parent}/charts/{}", chart.name()),
-        };
+        let path = full_path(chart, parent_path);
         let subcharts: Vec<(&str, Value)> = chart
             .dependencies
             .iter()
@@ -218,7 +194,7 @@ impl<'c> Plan<'c> {
                 (subchart.name(), self.add(subchart, Some(&path), &below, shared))
             })
             .collect();
-        let metadata = Value::from_json(&chart.metadata_for_templates(parent_path.is_none()));
+        let metadata = Value::from_json(&metadata::for_templates(&chart.metadata, parent_path.is_none()));
         let entries = [
             ("Chart", metadata),
             ("Files", Value::object(Object::Files(chart.content.files.clone()))),
@@ -327,7 +303,7 @@ fn located(failure: Failure, path: &str) -> RenderError {
 /// Parses the outputs into objects, in the order of their paths.
 fn collect(mut outputs: Vec<(String, String)>, notes_path: &str) -> Result<Rendering, RenderError> {
     outputs.sort();
-    let mut rendering = Rendering { objects: Vec::new(), notes: None };
+    let mut rendering = Rendering { objects: Vec::new(), crds: Vec::new(), notes: None };
     for (path, output) in outputs {
         if path.ends_with(NOTES) {
             // Subcharts' notes are dropped, as Helm does unless asked.
@@ -343,96 +319,40 @@ fn collect(mut outputs: Vec<(String, String)>, notes_path: &str) -> Result<Rende
 
 /// Parses what a template wrote into objects, in the order of its documents.
 pub fn parse_output(template: &str, output: &str) -> Result<Vec<RenderedObject>, RenderError> {
-    split(output).filter_map(|document| parse(template, document).transpose()).collect()
+    documents::split(output).filter_map(|document| object(template, document).transpose()).collect()
 }
 
-/// Helm's separator of documents. It is no YAML marker: `---# comment`, left by a trimmed template, counts too.
-static SEPARATOR: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?:^|[\t\n\x0C\r ]*\n)---[\t\n\x0C\r ]*").ok());
-
-fn split(output: &str) -> impl Iterator<Item = &str> {
-    let trimmed = output.trim();
-    let documents: Vec<&str> = match SEPARATOR.as_ref() {
-        Some(separator) => separator.split(trimmed).collect(),
-        None => vec![trimmed],
+/// Reads one document of a template's output; nothing if Helm leaves it out.
+fn object(path: &str, document: &str) -> Result<Option<RenderedObject>, RenderError> {
+    let parse = |in_manifest| {
+        documents::parse(document, in_manifest).map_err(|fault| fault.of_output(path.to_owned()))
     };
-    documents.into_iter().map(str::trim).filter(|document| !document.is_empty())
+    let Some(Json::Object(value)) = parse(true)? else { return Ok(None) };
+    let role =
+        Role::of(&value).map_err(|message| documents::Fault::NoObject(message).of_output(path.to_owned()))?;
+    let object = |value, hook, keep| RenderedObject { template: path.to_owned(), value, hook, keep };
+    Ok(match role {
+        Role::Part { keep } => Some(object(Json::Object(value), None, keep)),
+        Role::Hook(hook) => parse(false)?.map(|value| object(value, Some(hook), false)),
+        Role::Unknown => None,
+    })
 }
 
-fn parse(path: &str, document: &str) -> Result<Option<RenderedObject>, RenderError> {
-    let template = path.to_owned();
-    // Helm puts a line break behind each document: a block scalar at its end keeps its own.
-    let value = match yaml::parse_document(&format!("{document}\n")) {
-        Ok(value @ Json::Object(_)) => value,
-        // Only comments.
-        Ok(Json::Null) => return Ok(None),
-        Ok(_) => {
-            return Err(RenderError::NotAnObject { template, message: "a document is not a map".to_owned() });
-        }
-        Err(source) => return Err(RenderError::Output { template, source }),
-    };
-    let hook =
-        value.pointer("/metadata/annotations").and_then(|annotations| annotations.get(HOOK_ANNOTATION));
-    let hook = hook.and_then(Json::as_str).map(ToOwned::to_owned);
-    Ok(Some(RenderedObject { template, value, hook }))
+/// Collects what lies in `crds/`, the parent's before its subcharts'.
+fn crds(chart: &ChartNode, parent_path: Option<&str>, found: &mut Vec<Crd>) -> Result<(), RenderError> {
+    let path = full_path(chart, parent_path);
+    for (file, objects) in &chart.content.crds {
+        let objects = objects.as_ref().map_err(Clone::clone)?;
+        found
+            .extend(objects.iter().map(|value| Crd { file: format!("{path}/{file}"), value: value.clone() }));
+    }
+    chart.dependencies.iter().try_for_each(|subchart| crds(subchart, Some(&path), found))
 }
 
-const DEFAULT_API_VERSIONS: [&str; 57] = [
-    "v1",
-    "admissionregistration.k8s.io/v1",
-    "admissionregistration.k8s.io/v1alpha1",
-    "admissionregistration.k8s.io/v1beta1",
-    "internal.apiserver.k8s.io/v1alpha1",
-    "apps/v1",
-    "apps/v1beta1",
-    "apps/v1beta2",
-    "authentication.k8s.io/v1",
-    "authentication.k8s.io/v1alpha1",
-    "authentication.k8s.io/v1beta1",
-    "authorization.k8s.io/v1",
-    "authorization.k8s.io/v1beta1",
-    "autoscaling/v1",
-    "autoscaling/v2",
-    "batch/v1",
-    "batch/v1beta1",
-    "certificates.k8s.io/v1",
-    "certificates.k8s.io/v1beta1",
-    "certificates.k8s.io/v1alpha1",
-    "coordination.k8s.io/v1alpha2",
-    "coordination.k8s.io/v1beta1",
-    "coordination.k8s.io/v1",
-    "discovery.k8s.io/v1",
-    "discovery.k8s.io/v1beta1",
-    "events.k8s.io/v1",
-    "events.k8s.io/v1beta1",
-    "extensions/v1beta1",
-    "flowcontrol.apiserver.k8s.io/v1",
-    "flowcontrol.apiserver.k8s.io/v1beta1",
-    "flowcontrol.apiserver.k8s.io/v1beta2",
-    "flowcontrol.apiserver.k8s.io/v1beta3",
-    "lifecycle.k8s.io/v1alpha1",
-    "networking.k8s.io/v1",
-    "networking.k8s.io/v1beta1",
-    "node.k8s.io/v1",
-    "node.k8s.io/v1alpha1",
-    "node.k8s.io/v1beta1",
-    "policy/v1",
-    "policy/v1beta1",
-    "rbac.authorization.k8s.io/v1",
-    "rbac.authorization.k8s.io/v1beta1",
-    "rbac.authorization.k8s.io/v1alpha1",
-    "resource.k8s.io/v1",
-    "resource.k8s.io/v1beta2",
-    "resource.k8s.io/v1beta1",
-    "resource.k8s.io/v1alpha3",
-    "scheduling.k8s.io/v1alpha3",
-    "scheduling.k8s.io/v1beta1",
-    "scheduling.k8s.io/v1",
-    "storage.k8s.io/v1beta1",
-    "storage.k8s.io/v1",
-    "storage.k8s.io/v1alpha1",
-    "storagemigration.k8s.io/v1",
-    "storagemigration.k8s.io/v1beta1",
-    "apiextensions.k8s.io/v1beta1",
-    "apiextensions.k8s.io/v1",
-];
+/// The path that a chart's templates are known by; an alias is part of it.
+fn full_path(chart: &ChartNode, parent_path: Option<&str>) -> String {
+    match parent_path {
+        None => chart.name().to_owned(),
+        Some(parent) => format!("{parent}/charts/{}", chart.name()),
+    }
+}

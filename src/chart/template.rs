@@ -292,9 +292,8 @@ impl<'a> Checker<'a> {
     fn branch(&mut self, branch: &BranchNode) -> Result<(), TemplateError> {
         let declared = self.variables.len();
         self.pipe(&branch.pipe)?;
-        let in_branch = self.variables.len();
         self.list(&branch.body)?;
-        self.variables.truncate(in_branch);
+        // What the body declares counts as declared in the `else` too, as in Go: using it there fails when it runs.
         if let Some(else_body) = &branch.else_body {
             self.list(else_body)?;
         }

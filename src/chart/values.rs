@@ -9,17 +9,48 @@ use serde_json::{Map, Value};
 use super::error::RenderError;
 use super::load::ChartNode;
 use super::yaml::{self, YamlError};
+use crate::store::values::merge;
 
 /// The key whose table every subchart shares.
 pub(crate) const GLOBAL: &str = "global";
 
-/// Parses a values file as Helm does: YAML 1.1, only the first document, nothing at all counts as no values.
+/// Parses a values file as Helm does: YAML 1.1, the documents merged in their order, nothing at all counts as no values.
 pub fn parse_values(text: &str) -> Result<Map<String, Value>, YamlError> {
-    match yaml::parse_document(text)? {
-        Value::Object(values) => Ok(values),
-        Value::Null => Ok(Map::new()),
-        _ => Err(YamlError { line: 1, column: 1, message: "the values must be a map".to_owned() }),
+    let mut merged = Map::new();
+    let mut first_line = 0;
+    for document in documents(text)? {
+        let located = |error: YamlError| YamlError { line: error.line + first_line, ..error };
+        match yaml::parse_document(document).map_err(located)? {
+            Value::Object(values) if merged.is_empty() => merged = values,
+            Value::Object(values) => merge(&mut merged, &values),
+            Value::Null => {}
+            _ => {
+                let message = "the values must be a map".to_owned();
+                return Err(YamlError { line: first_line + 1, column: 1, message });
+            }
+        }
+        first_line += document.matches('\n').count();
     }
+    Ok(merged)
+}
+
+/// Splits a values file in front of the lines that begin with `---`. Only a comment may follow there.
+fn documents(text: &str) -> Result<Vec<&str>, YamlError> {
+    let mut documents = Vec::new();
+    let (mut begin, mut at) = (0, 0);
+    for (line, text_of_line) in text.split_inclusive('\n').enumerate() {
+        if let Some(behind) = text_of_line.strip_prefix("---") {
+            if !behind.trim().is_empty() && !behind.trim_start().starts_with('#') {
+                let message = "nothing but a comment may follow ---".to_owned();
+                return Err(YamlError { line: line + 1, column: 4, message });
+            }
+            documents.push(&text[begin..at]);
+            begin = at;
+        }
+        at += text_of_line.len();
+    }
+    documents.push(&text[begin..]);
+    Ok(documents)
 }
 
 /// Coalesces values with the defaults of a chart and of its subcharts.
@@ -62,7 +93,7 @@ fn coalesce_chart(
 
 /// Fills in a chart's own defaults.
 fn coalesce_defaults(chart: &ChartNode, values: &mut Map<String, Value>, keeps_nulls: bool) {
-    for (key, default) in &chart.values {
+    for (key, default) in &*chart.values {
         match values.get_mut(key) {
             Some(Value::Null) if !keeps_nulls => {
                 values.shift_remove(key);
@@ -172,6 +203,12 @@ mod tests {
     fn a_values_file_is_a_map_in_yaml_1_1() {
         assert_eq!(Value::Object(parse_values("a: yes\nb: 0644\n").unwrap()), json!({"a": true, "b": 420}));
         assert!(parse_values("# nothing\n").unwrap().is_empty());
+        assert_eq!(
+            Value::Object(parse_values("---\na: {b: 1, c: 2}\n--- # more\na: {b: 3}\n---\n").unwrap()),
+            json!({"a": {"b": 3, "c": 2}})
+        );
+        assert_eq!(parse_values("a: 1\n---\nb: 1\nc: [\n").unwrap_err().line, 4);
+        assert_eq!(parse_values("a: 1\n---b: 1\n").unwrap_err().line, 2);
         assert_eq!(
             parse_values("- a\n").unwrap_err().to_string(),
             "parse YAML at line 1, column 1: the values must be a map"

@@ -90,6 +90,7 @@ fn limits(settings: &ChartFetchSettings) -> ReadLimits {
     ReadLimits {
         max_files: FILES_MAX,
         max_file_bytes: settings.max_archive_bytes,
+        max_chart_file_bytes: settings.max_archive_bytes,
         max_total_bytes: settings.max_archive_bytes,
         max_depth: DEPTH_MAX,
         max_entries: ENTRIES_MAX,

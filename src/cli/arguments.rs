@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::charts::ChartArguments;
 use super::door::WebArguments;
 use super::forge::ForgeArguments;
 use super::journal::{JournalArguments, JournalCommand};
@@ -18,6 +19,7 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::plan::Caps;
 use crate::probe::{ProbeAddress, ProbeSettings, Prober};
+use crate::reconcile::ChartCache;
 use crate::report::{StepTimeout, StepTimeouts};
 
 /// GitOps for Medusa stores on Kubernetes: one file in git is one shop.
@@ -119,7 +121,7 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) cluster: ClusterArguments,
     #[command(flatten)]
-    pub(super) chart: ChartArguments,
+    chart: ChartArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -224,13 +226,6 @@ fn parse_kube_version(text: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ChartArguments {
-    /// A chart folder to use in place of the built-in medusa-store chart.
-    #[arg(long, env = "STOREKEEPER_CHART")]
-    pub(super) chart: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct ClusterArguments {
     /// Names this source on the cluster: a daemon touches only stores of its own source.
     #[arg(long, env = "STOREKEEPER_SOURCE", default_value = "default")]
@@ -308,6 +303,10 @@ impl RunArguments {
             poll: Duration::from_secs(self.poll_seconds),
             trust: self.trust.options(&self.state_folder)?,
         })
+    }
+
+    pub(super) fn charts(&self) -> anyhow::Result<ChartCache> {
+        self.chart.charts(Some(&self.state_folder))
     }
 
     pub(super) fn journal(&self) -> anyhow::Result<Journal> {

@@ -160,5 +160,5 @@ fn objects(outputs: &BTreeMap<String, String>) -> Result<Rendering, HelmError> {
     for (template, output) in outputs {
         objects.extend(chart::parse_output(template, output)?);
     }
-    Ok(Rendering { objects, notes: None })
+    Ok(Rendering { objects, crds: Vec::new(), notes: None })
 }

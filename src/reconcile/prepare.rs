@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::render::LookUps;
+use super::render::{LookUps, Rendered};
 use super::rollback::{self, Aim};
 use super::{ChartCache, Context, RunError, render};
-use crate::manifest::{Fingerprint, Manifest, Owner, Resource};
+use crate::manifest::{self, Fingerprint, Manifest, ManifestError, Owner, Resource};
 use crate::plan::{self, ObservedStore, StorePlan};
 use crate::report::ProbeTarget;
 use crate::store::Store;
@@ -106,12 +106,17 @@ pub async fn manifests(
     observed: &ObservedStore,
     look_ups: &LookUps,
 ) -> Result<Vec<Manifest>, RunError> {
-    let rendered = render::render(context, store, observed, look_ups).await?;
+    let Rendered { objects, crds } = render::render(context, store, observed, look_ups).await?;
     let resolve = |version: &str, kind: &str| context.cluster.resolve(version, kind);
-    if crate::manifest::has_unknown_kind(&rendered, &resolve) {
+    let defined: Vec<_> = crds.iter().flat_map(|crd| manifest::defined(&crd.file, &crd.value)).collect();
+    let is_unknown = |defined: &manifest::Defined| resolve(&defined.api_version, &defined.kind).is_none();
+    if manifest::has_unknown_kind(&objects, &resolve) || defined.iter().any(is_unknown) {
         context.cluster.rediscover().await?;
     }
-    Ok(crate::manifest::prepare(rendered, owner, &store.host, &resolve)?)
+    if let Some(missing) = defined.into_iter().find(is_unknown) {
+        return Err(ManifestError::KindNotInstalled(missing).into());
+    }
+    Ok(manifest::prepare(objects, owner, &store.host, &resolve)?)
 }
 
 fn kinds_of(manifests: &[Manifest]) -> Vec<Resource> {

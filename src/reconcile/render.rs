@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ChartUnavailable, Context};
-use crate::chart::{Capabilities, Chart, LookupQuery, Release, RenderError, RenderLimits, RenderRequest};
+use super::{ChartCache, ChartUnavailable, Context};
+use crate::chart::{
+    Capabilities, Chart, Crd, HookEvent, LookupQuery, Release, RenderError, RenderLimits, RenderRequest,
+    Rendering,
+};
 use crate::cluster::{Cluster, ClusterError, Mask};
+use crate::helm::{HelmBinary, HelmError, HelmRequest};
 use crate::manifest::ObjectKey;
 use crate::names::{INVENTORY_NAME, StoreId};
 use crate::plan::ObservedStore;
-use crate::store::Store;
+use crate::store::{Renderer, Store};
 
 /// How many different objects a chart may look up in one rendering. Each is a request.
 const LOOKUPS_MAX: usize = 100;
@@ -24,6 +28,9 @@ pub enum RenderFailure {
     /// The chart refused the values, or a template failed.
     #[error(transparent)]
     Chart(#[from] RenderError),
+    /// The helm program did not render it.
+    #[error(transparent)]
+    Helm(Box<HelmError>),
     /// A template failed in words that repeat what a Secret holds; here they don't.
     #[error("{0}")]
     Masked(String),
@@ -51,6 +58,12 @@ pub enum RenderFailure {
     /// The chart looks up more than it may.
     #[error("render the chart: it looks up more than {LOOKUPS_MAX} objects")]
     TooManyLookUps,
+}
+
+impl From<HelmError> for RenderFailure {
+    fn from(error: HelmError) -> Self {
+        Self::Helm(Box::new(error))
+    }
 }
 
 /// Returns seconds since 1970.
@@ -109,13 +122,36 @@ fn capabilities(cluster: &Cluster) -> Capabilities {
     Capabilities { kube_version: version, api_versions: served }
 }
 
+/// What a store is rendered to.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The objects, each with the template that wrote it.
+    pub objects: Vec<(String, Value)>,
+    /// What has to be known to the cluster before them.
+    pub crds: Vec<Crd>,
+}
+
+impl Rendered {
+    /// Leaves out what belongs to moments that a store does not have: nobody asks for a chart's tests, and its namespace
+    /// goes as a whole.
+    fn of(rendering: Rendering) -> Self {
+        const OURS: [HookEvent; 4] =
+            [HookEvent::PreInstall, HookEvent::PostInstall, HookEvent::PreUpgrade, HookEvent::PostUpgrade];
+        let Rendering { objects, crds, notes: _ } = rendering;
+        let objects = objects.into_iter().filter(|object| {
+            object.hook.as_ref().is_none_or(|hook| hook.events.iter().any(|event| OURS.contains(event)))
+        });
+        Self { objects: objects.map(|object| (object.template, object.value)).collect(), crds }
+    }
+}
+
 /// Renders a store as the cluster would hold it.
 pub(super) async fn render(
     context: &Context,
     store: &Arc<Store>,
     observed: &ObservedStore,
     look_ups: &LookUps,
-) -> Result<Vec<(String, Value)>, RenderFailure> {
+) -> Result<Rendered, RenderFailure> {
     let namespace = store.id.namespace();
     let attempt = Attempt {
         chart: context.charts.load(&store.chart).await?,
@@ -126,7 +162,7 @@ pub(super) async fn render(
         is_upgrade: observed.inventory.is_some(),
     };
     let namespace = &namespace;
-    answering(attempt, move |query| async move {
+    let look_up = move |query: LookupQuery| async move {
         if let Some(answer) = look_ups.known(&query) {
             return Ok(answer);
         }
@@ -137,8 +173,44 @@ pub(super) async fn render(
         };
         look_ups.note(&query, &answer);
         Ok(answer)
-    })
-    .await
+    };
+    attempt.finished(&context.charts, look_up).await
+}
+
+/// Renders with the helm program. It asks each look-up once, and those of the store's namespace only.
+async fn with_helm<Answer>(
+    helm: &HelmBinary,
+    attempt: &Attempt,
+    look_up: impl Fn(LookupQuery) -> Answer,
+) -> Result<Rendered, RenderFailure>
+where
+    Answer: Future<Output = Result<Value, RenderFailure>>,
+{
+    let (store, seen) = (&attempt.store, Mutex::new((0, Vec::new())));
+    let seen = || seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let release = release(&store.id, attempt.is_upgrade);
+    let values = store.merged();
+    let request = HelmRequest { release: &release, values: &values, capabilities: &attempt.capabilities };
+    let rendering = helm.render(attempt.chart.files(), request, async |query| {
+        if !attempt.has_namespace {
+            return Ok(nothing());
+        }
+        seen().0 += 1;
+        if seen().0 > LOOKUPS_MAX {
+            return Err(RenderFailure::TooManyLookUps);
+        }
+        let is_secret = query.kind == "Secret";
+        let found = look_up(query).await?;
+        if is_secret {
+            seen().1.push(found.clone());
+        }
+        Ok(found)
+    });
+    match rendering.await {
+        Ok(rendering) => Ok(Rendered::of(rendering)),
+        Err(RenderFailure::Helm(error)) => Err(masked(*error, &seen().1, &store.id)),
+        Err(other) => Err(other),
+    }
 }
 
 /// Renders once, on a thread of its own, and answers its look-ups as they come. The thread computes (a chart may do so
@@ -147,7 +219,7 @@ pub(super) async fn render(
 async fn answering<Answer>(
     attempt: Attempt,
     look_up: impl Fn(LookupQuery) -> Answer,
-) -> Result<Vec<(String, Value)>, RenderFailure>
+) -> Result<Rendered, RenderFailure>
 where
     Answer: Future<Output = Result<Value, RenderFailure>>,
 {
@@ -175,7 +247,11 @@ where
 }
 
 /// Takes out of a template's words what the Secrets hold that it looked up: `fail` may print anything.
-fn masked(error: RenderError, secrets: &[Value], store: &StoreId) -> RenderFailure {
+fn masked(
+    error: impl Into<RenderFailure> + std::fmt::Display,
+    secrets: &[Value],
+    store: &StoreId,
+) -> RenderFailure {
     let each = secrets.iter().flat_map(|found| match found.get("items").and_then(Value::as_array) {
         Some(items) => items.iter().collect(),
         None => vec![found],
@@ -213,8 +289,6 @@ fn nothing() -> Value {
     Value::Object(serde_json::Map::new())
 }
 
-type Rendered = Result<Vec<(String, Value)>, RenderError>;
-
 /// Everything that a rendering needs but the answers to its look-ups.
 struct Attempt {
     chart: Arc<Chart>,
@@ -226,8 +300,23 @@ struct Attempt {
 }
 
 impl Attempt {
+    /// Renders with what its chart is rendered with.
+    async fn finished<Answer>(
+        self,
+        charts: &ChartCache,
+        look_up: impl Fn(LookupQuery) -> Answer,
+    ) -> Result<Rendered, RenderFailure>
+    where
+        Answer: Future<Output = Result<Value, RenderFailure>>,
+    {
+        match self.store.chart.renderer {
+            Renderer::Native => answering(self, look_up).await,
+            Renderer::Helm => with_helm(charts.helm(&self.store.chart)?, &self, look_up).await,
+        }
+    }
+
     /// Renders; waits where it looks something up. A question is asked once, so that all of a rendering sees the same.
-    fn render(&self, questions: &mpsc::Sender<Question>) -> Rendered {
+    fn render(&self, questions: &mpsc::Sender<Question>) -> Result<Rendered, RenderError> {
         let namespace = self.store.id.namespace();
         let answers = RefCell::new(BTreeMap::<LookupQuery, Value>::new());
         let lookup = |query: &LookupQuery| {
@@ -254,13 +343,30 @@ fn ask(questions: &mpsc::Sender<Question>, query: &LookupQuery) -> Option<Value>
 }
 
 /// Renders a store without a cluster, as `helm template` does: every look-up finds nothing.
-pub fn render_offline(
-    chart: &Chart,
-    store: &Store,
+pub async fn render_offline(
+    charts: &ChartCache,
+    store: &Arc<Store>,
     capabilities: &Capabilities,
     surroundings: &Surroundings,
-) -> Rendered {
-    with_chart(chart, store, false, capabilities, &|_| nothing(), surroundings)
+) -> Result<Rendered, RenderFailure> {
+    let attempt = Attempt {
+        chart: charts.load(&store.chart).await?,
+        store: Arc::clone(store),
+        surroundings: surroundings.clone(),
+        capabilities: capabilities.clone(),
+        has_namespace: false,
+        is_upgrade: false,
+    };
+    attempt.finished(charts, |_| std::future::ready(Ok(nothing()))).await
+}
+
+/// Renders a store with the built-in chart at once, without a cluster.
+pub fn render_now(
+    chart: &Chart,
+    store: &Store,
+    surroundings: &Surroundings,
+) -> Result<Rendered, RenderError> {
+    with_chart(chart, store, false, &Capabilities::default(), &|_| nothing(), surroundings)
 }
 
 fn with_chart(
@@ -270,7 +376,7 @@ fn with_chart(
     capabilities: &Capabilities,
     lookup: &dyn Fn(&LookupQuery) -> Value,
     surroundings: &Surroundings,
-) -> Rendered {
+) -> Result<Rendered, RenderError> {
     let rendering = chart.render(&RenderRequest {
         release: release(&store.id, is_upgrade),
         values: &store.merged(),
@@ -280,7 +386,7 @@ fn with_chart(
         now: (surroundings.clock)(),
         limits: RenderLimits::default(),
     })?;
-    Ok(rendering.objects.into_iter().map(|object| (object.template, object.value)).collect())
+    Ok(Rendered::of(rendering))
 }
 
 fn release(store: &StoreId, is_upgrade: bool) -> Release {
@@ -346,7 +452,7 @@ mod tests {
             Ok(json!({"next": format!("{}-two", query.name)}))
         });
         let rendered = rendered.await.unwrap();
-        assert_eq!(rendered[0].1, json!({"first": "one-two", "second": "one-two-two", "other": {}}));
+        assert_eq!(rendered.objects[0].1, json!({"first": "one-two", "second": "one-two-two", "other": {}}));
         assert_eq!(
             asked.into_inner(),
             ["one", "one-two"],
@@ -360,7 +466,7 @@ mod tests {
         let (attempt, _) =
             attempt("found: {{ lookup \"v1\" \"Secret\" \"store-acme\" \"one\" | toJson }}", false);
         let rendered = answering(attempt, async |_| panic!("it was asked")).await.unwrap();
-        assert_eq!(rendered[0].1, json!({"found": {}}));
+        assert_eq!(rendered.objects[0].1, json!({"found": {}}));
     }
 
     #[tokio::test]

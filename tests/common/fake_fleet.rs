@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use storekeeper::chart::Chart;
 use storekeeper::cluster::{Changes, Cluster, ClusterSettings};
 use storekeeper::names::StoreId;
-use storekeeper::reconcile::ChartCache;
+use storekeeper::reconcile::{ChartCache, ChartPlaces};
 use storekeeper::store::{FileContent, Limits, RepositoryTree, StoreEntry};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -171,7 +171,7 @@ impl FakeFleet {
         world.repository.remove(&world.file("template"));
         let tree = write_stores(world, stores);
         let limits = Limits::default();
-        let charts = ChartCache::new(chart.into());
+        let charts = ChartCache::new(chart.into(), ChartPlaces::repository());
         let chart_file = |path: &str| charts.built_in().file(path);
         let snapshot = storekeeper::store::read(&tree, &chart_file, &BTreeMap::new(), &limits).unwrap();
         let copies = snapshot.stores.iter().map(|(id, entry)| {

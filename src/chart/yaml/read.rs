@@ -1,9 +1,10 @@
 //! Reads YAML into JSON values, with bounds on depth and on what aliases expand to.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use base64::Engine as _;
-use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
 
 use super::{YamlError, quick, scalar};
@@ -15,6 +16,9 @@ const DEPTH_MAX: usize = 100;
 const NODES_MAX: usize = 300_000;
 /// How many bytes of scalars one document may hold once its aliases are expanded.
 const BYTES_MAX: usize = 32 << 20;
+
+/// How many lines of quoted texts are indented for the parser, at the cost of reading the text anew.
+const INDENTED_MAX: usize = 100;
 
 /// Parses the first document of a text; an empty text is null.
 pub(crate) fn parse_document(text: &str) -> Result<Value, YamlError> {
@@ -42,31 +46,125 @@ impl Reader {
 
     /// Reads with the parser that knows all of YAML.
     pub(super) fn read_in_full(text: &str) -> Result<Reader, YamlError> {
+        let mut text = Cow::Borrowed(text);
+        for _ in 0..INDENTED_MAX {
+            match Self::read_strictly(&text) {
+                Err(Refusal::QuotedLine(line)) => text = Cow::Owned(indented(&text, line)),
+                Err(Refusal::Final(error)) => return Err(error),
+                Ok(reader) => return Ok(reader),
+            }
+        }
+        Self::read_strictly(&text).map_err(|refusal| match refusal {
+            Refusal::Final(error) => error,
+            Refusal::QuotedLine(line) => {
+                YamlError { line, column: 1, message: "a line of a quoted text is not indented".to_owned() }
+            }
+        })
+    }
+
+    fn read_strictly(text: &str) -> Result<Reader, Refusal> {
         let mut builder = Builder::default();
+        let mut tabs = Tabs::new(text);
+        let ends_in_line = text.rsplit('\n').next().is_some_and(|last| !last.trim_matches(' ').is_empty());
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|error| YamlError {
-                line: error.marker().line(),
-                column: error.marker().col() + 1,
-                message: error.info(),
+            let (event, span) = event.map_err(|error| match error.kind() {
+                ErrorKind::InvalidQuotedScalarIndent => Refusal::QuotedLine(error.marker().line()),
+                _ => Refusal::Final(YamlError {
+                    line: error.marker().line(),
+                    column: error.marker().col() + 1,
+                    message: error.info(),
+                }),
             })?;
             if matches!(event, Event::DocumentEnd) {
                 break;
             }
+            let refusal = |message| Refusal::Final(at(span, message));
+            tabs.check(&event, span).map_err(refusal)?;
             let at_end = span.end.byte_offset().is_some_and(|offset| offset >= text.len());
-            let event = if at_end && !text.ends_with('\n') { without_line_break(event) } else { event };
-            builder.event(event).map_err(|message| at(span, message))?;
+            let event =
+                if at_end && !text.ends_with('\n') { without_line_break(event, ends_in_line) } else { event };
+            builder.event(event).map_err(refusal)?;
         }
         Ok(Reader { value: builder.root.unwrap_or(Value::Null), nodes: builder.size.nodes })
     }
 }
 
-/// A block scalar that runs to the end of a text without a line break has none itself. The parser adds one, Go's
-/// does not, and `fromYaml (toYaml …)` shows it.
-fn without_line_break(event: Event<'_>) -> Event<'_> {
+/// Why the parser stopped.
+enum Refusal {
+    /// A quoted text goes on in a line that is not indented enough for YAML 1.2. Go's parser takes it.
+    QuotedLine(usize),
+    /// The text is no YAML.
+    Final(YamlError),
+}
+
+/// Indents a line of a quoted text: space where such a line begins is no part of the text.
+fn indented(text: &str, line: usize) -> String {
+    let mut output = String::with_capacity(text.len() + DEPTH_MAX * 4);
+    for (index, text_of_line) in text.split_inclusive('\n').enumerate() {
+        if index + 1 == line {
+            output.extend(std::iter::repeat_n(' ', DEPTH_MAX * 4));
+        }
+        output.push_str(text_of_line);
+    }
+    output
+}
+
+/// Finds tabs where Go's parser allows none and ours does: in front of a key or an item, where a line or an item begins.
+struct Tabs<'t> {
+    text: &'t str,
+    has_tabs: bool,
+    /// For each collection that is open, whether it is in brackets.
+    open: Vec<bool>,
+}
+
+impl<'t> Tabs<'t> {
+    fn new(text: &'t str) -> Self {
+        Self { text, has_tabs: text.contains('\t'), open: Vec::new() }
+    }
+
+    fn check(&mut self, event: &Event<'_>, span: Span) -> Result<(), String> {
+        if !self.has_tabs {
+            return Ok(());
+        }
+        let Some(before) = span.start.byte_offset().and_then(|offset| self.text.split_at_checked(offset))
+        else {
+            return Ok(());
+        };
+        let (before, behind) = before;
+        let in_brackets = self.open.last().copied().unwrap_or_default();
+        match event {
+            Event::MappingStart(..) | Event::SequenceStart(..) => {
+                self.open.push(in_brackets || behind.starts_with(['[', '{']));
+            }
+            Event::MappingEnd | Event::SequenceEnd => {
+                self.open.pop();
+                return Ok(());
+            }
+            Event::Scalar(..) | Event::Alias(..) => {}
+            _ => return Ok(()),
+        }
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let is_space = |line: &str| {
+            line.trim_start_matches([' ', '\t', '-', '?']).is_empty() && !line.starts_with("---")
+        };
+        if !in_brackets && line.contains('\t') && is_space(line) && !behind.is_empty() {
+            return Err("a tab stands in front of a key or value; use spaces".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A block scalar that runs to the end of a text without a line break has none itself, if the last line is one of its own:
+/// it holds more than space (`ends_in_line`), or more of that than the scalar is indented. The parser adds one, Go's does
+/// not, and `fromYaml (toYaml …)` shows it.
+fn without_line_break(event: Event<'_>, ends_in_line: bool) -> Event<'_> {
     match event {
         Event::Scalar(text, style @ (ScalarStyle::Literal | ScalarStyle::Folded), anchor, tag) => {
-            let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
-            Event::Scalar(text.into(), style, anchor, tag)
+            let stripped = text.strip_suffix('\n').unwrap_or(&text);
+            let last = stripped.rsplit('\n').next().unwrap_or_default();
+            let ends_in_space = !last.is_empty() && last.bytes().all(|byte| byte == b' ');
+            let text = if ends_in_line || ends_in_space { stripped.to_owned().into() } else { text };
+            Event::Scalar(text, style, anchor, tag)
         }
         other => other,
     }
@@ -192,8 +290,13 @@ impl Builder {
     }
 }
 
+/// The name of a tag of YAML's own. The parser knows those of YAML 1.2 by name, and not the older `binary`.
+fn short_tag(tag: &Tag) -> Option<&str> {
+    tag.core_suffix().or_else(|| tag.to_string().ends_with(":binary").then_some("binary"))
+}
+
 fn resolve_scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
-    let resolved = match (style, tag.and_then(Tag::core_suffix)) {
+    let resolved = match (style, tag.and_then(short_tag)) {
         (_, Some("str")) => Value::String(text.to_owned()),
         (_, Some("binary")) => {
             let compact: String = text.split_whitespace().collect();

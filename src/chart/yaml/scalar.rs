@@ -1,5 +1,8 @@
 //! What a plain (unquoted) YAML 1.1 scalar means.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::{Number, Value};
 
 /// Resolves a plain scalar by the rules of YAML 1.1 as go-yaml applies them: `yes` is true, `0644` is 420,
@@ -24,8 +27,9 @@ pub(super) fn resolve(text: &str) -> Value {
 
 /// Tells whether a string, written plain, would come back as something else, so that it needs quotes.
 pub(super) fn looks_like_another_type(text: &str) -> bool {
-    const NOT_NUMBERS: [&str; 10] =
-        [".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", ".nan", ".NaN", ".NAN"];
+    const NOT_NUMBERS: [&str; 12] = [
+        ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF", ".nan", ".NaN", ".NAN",
+    ];
     !matches!(resolve(text), Value::String(_))
         || NOT_NUMBERS.contains(&text)
         || is_timestamp(text)
@@ -88,29 +92,35 @@ fn float(digits: &str) -> Option<Number> {
     number_from_float(digits.parse::<f64>().ok()?)
 }
 
-/// `2001-12-14`, with or without a time of day: YAML 1.1 has a type for it.
+/// `2001-12-14`, with or without a time of day: YAML 1.1 has a type for it. With `T` the time has a zone, with a space
+/// it has none.
 fn is_timestamp(text: &str) -> bool {
-    let (date, time) = match text.find(['T', 't', ' ']) {
-        Some(at) => (&text[..at], Some(text[at + 1..].trim_start())),
-        None => (text, None),
+    if !text.as_bytes().get(4).is_some_and(|byte| *byte == b'-') {
+        return false;
+    }
+    TIMESTAMP.as_ref().is_some_and(|timestamp| timestamp.is_match(text)) && is_in_calendar(text)
+}
+
+static TIMESTAMP: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    const DAY: &str = "[0-9]{4}-(?:0?[1-9]|1[0-2])-(?:0?[1-9]|[12][0-9]|3[01])";
+    const TIME: &str = "(?:[01]?[0-9]|2[0-3]):[0-5]?[0-9]:[0-5]?[0-9](?:[.,][0-9]+)?";
+    const ZONE: &str = "(?:Z|[+-](?:[01][0-9]|2[0-4]):[0-5][0-9])";
+    Regex::new(&format!("^{DAY}(?:[Tt]{TIME}{ZONE}| {TIME})?$")).ok()
+});
+
+/// Whether a month has the day of a date that is otherwise in order.
+fn is_in_calendar(text: &str) -> bool {
+    let mut numbers = text.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
+    let (Some(Ok(year)), Some(Ok(month)), Some(Ok(day))) = (numbers.next(), numbers.next(), numbers.next())
+    else {
+        return false;
     };
-    let parts: Vec<&str> = date.split('-').collect();
-    let number_of = |part: &str, lengths: std::ops::RangeInclusive<usize>| {
-        lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let is_date = parts.len() == 3
-        && number_of(parts[0], 4..=4)
-        && number_of(parts[1], 1..=2)
-        && number_of(parts[2], 1..=2);
-    let is_time = time.is_none_or(|time| {
-        let fields: Vec<&str> = time.splitn(3, ':').collect();
-        fields.len() == 3
-            && number_of(fields[0], 1..=2)
-            && number_of(fields[1], 2..=2)
-            && fields[2].len() >= 2
-            && number_of(&fields[2].chars().take(2).collect::<String>(), 2..=2)
-    });
-    is_date && is_time
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    day <= match month {
+        2 => 28 + u32::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 /// `190:20:30`, a number in base 60: go-yaml quotes it although it does not read it any more.
@@ -171,11 +181,34 @@ mod tests {
 
     #[test]
     fn strings_that_read_as_another_type_need_quotes() {
-        for text in ["true", "y", "1", "1e3", "", "null", ".inf", "2001-12-14", "12:30", "2001-1-1 1:02:03Z"]
-        {
+        for text in [
+            "true",
+            "y",
+            "1",
+            "1e3",
+            "",
+            "null",
+            "-.Inf",
+            "2001-12-14",
+            "12:30",
+            "2001-1-1 1:2:3.5",
+            "2001-1-1T1:02:03+02:00",
+            "2000-02-29",
+        ] {
             assert!(looks_like_another_type(text), "{text}");
         }
-        for text in ["truely", "1.2.3", "v1", "12:99", "2001-12", "é1"] {
+        for text in [
+            "truely",
+            "1.2.3",
+            "v1",
+            "12:99",
+            "2001-12",
+            "é1",
+            "2001-1-1 1:02:03Z",
+            "2001-1-1T1:02:03",
+            "2001-02-29",
+            "2001-01-01 10:00:00 ",
+        ] {
             assert!(!looks_like_another_type(text), "{text}");
         }
     }

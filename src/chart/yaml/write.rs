@@ -17,6 +17,9 @@ const WIDTH: usize = 80;
 
 /// Writes a value in the layout of Helm's `toYaml`.
 pub(crate) fn to_text(value: &Value) -> String {
+    if is_unwritable(value) {
+        return String::new();
+    }
     Writer::new(false).document(value)
 }
 
@@ -58,13 +61,23 @@ impl Writer {
 
     fn mapping(&mut self, entries: &Map<String, Value>, indent: usize) {
         let mut sorted: Vec<(&String, &Value)> = entries.iter().collect();
-        sorted.sort_by(|left, right| natural_order(left.0, right.0));
+        sorted.sort_by(|left, right| natural_order(left.0, right.0, self.pretty));
         for (position, (key, value)) in sorted.into_iter().enumerate() {
             if position > 0 {
                 self.start_line(indent);
             }
-            self.scalar(key, indent, true);
-            self.output.push(':');
+            if is_simple_key(key) {
+                self.scalar(key, indent, true);
+                self.output.push(':');
+            } else {
+                self.output.push_str("? ");
+                self.scalar(key, indent + 2, false);
+                self.start_line(indent);
+                self.output.push(':');
+                self.output.push(' ');
+                self.node(value, indent + 2);
+                continue;
+            }
             let below = match value {
                 Value::Object(entries) if !entries.is_empty() => Some(indent + 2),
                 Value::Array(items) if !items.is_empty() && self.pretty => Some(indent + 2),
@@ -109,7 +122,7 @@ impl Writer {
     }
 
     fn scalar(&mut self, text: &str, indent: usize, is_key: bool) {
-        let shape = Shape::of(text);
+        let shape = Shape::of(text, self.pretty);
         // Strings that look like another type get double quotes, other awkward ones single quotes.
         let may_be_bare = !text.is_empty() && !scalar::looks_like_another_type(text);
         if text.contains('\n') && !is_key && shape.block_allowed {
@@ -220,6 +233,31 @@ impl Writer {
     }
 }
 
+/// Tells whether a key stands in front of its value in one line; a longer one stands on its own behind a `?`.
+fn is_simple_key(key: &str) -> bool {
+    const LONGEST: usize = 128;
+    key.len() <= LONGEST && !key.contains(is_break)
+}
+
+fn is_break(character: char) -> bool {
+    matches!(character, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Tells whether a value holds a character that YAML does not allow. Helm writes JSON first and reads that as YAML, so such
+/// a value comes to nothing at all.
+fn is_unwritable(value: &Value) -> bool {
+    let has_control = |text: &str| {
+        !text.is_ascii() && text.contains(|c: char| matches!(c, '\u{80}'..='\u{84}' | '\u{86}'..='\u{9f}'))
+            || text.contains('\u{7f}')
+    };
+    match value {
+        Value::String(text) => has_control(text),
+        Value::Array(items) => items.iter().any(is_unwritable),
+        Value::Object(entries) => entries.iter().any(|(key, value)| has_control(key) || is_unwritable(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Which notations can carry a text; after libyaml's `yaml_emitter_analyze_scalar`.
 struct Shape {
     plain_allowed: bool,
@@ -228,10 +266,8 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(text: &str) -> Shape {
+    fn of(text: &str, pretty: bool) -> Shape {
         let mut shape = Shape { plain_allowed: true, single_quotes_allowed: true, block_allowed: true };
-        let is_break =
-            |character: char| matches!(character, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
         let is_white = |character: char| matches!(character, ' ' | '\t' | '\n' | '\r' | '\0');
         if text.is_empty() || has_indicator(text, is_white) || text.contains(is_break) {
             shape.plain_allowed = false;
@@ -250,7 +286,8 @@ impl Shape {
                 shape.plain_allowed = false;
                 shape.single_quotes_allowed = false;
             }
-            if break_after_space || !is_printable(character) {
+            let is_tab = pretty && character == '\t';
+            if break_after_space || !(is_printable(character) || is_tab) {
                 shape.block_allowed = false;
             }
             previous = Some(character);
@@ -331,14 +368,15 @@ fn number_text(number: &Number) -> String {
     }
 }
 
-/// go-yaml's order of keys: letters by code, digits by value, so that `a2` comes before `a10`.
-fn natural_order(left: &str, right: &str) -> Ordering {
+/// go-yaml's order of keys: letters by code, digits by value, so that `a2` comes before `a10`. Of a letter and something
+/// else the letter comes last; but behind digits it comes first in the newer go-yaml, which writes the pretty layout.
+fn natural_order(left: &str, right: &str, pretty: bool) -> Ordering {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let mut in_digits = false;
     for at in 0..left.len().min(right.len()) {
         let (first, second) = (left[at], right[at]);
         if first == second {
-            in_digits = first.is_ascii_digit();
+            in_digits = pretty && first.is_ascii_digit();
             continue;
         }
         let (first_is_letter, second_is_letter) = (first.is_alphabetic(), second.is_alphabetic());
@@ -346,7 +384,6 @@ fn natural_order(left: &str, right: &str) -> Ordering {
             return first.cmp(&second);
         }
         if first_is_letter || second_is_letter {
-            // After digits a letter ends the number and sorts first; elsewhere letters sort last.
             return if first_is_letter == in_digits { Ordering::Less } else { Ordering::Greater };
         }
         return compare_digits(&left, &right, at);
