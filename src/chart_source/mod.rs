@@ -285,6 +285,7 @@ fn shown(source: &ChartSource) -> String {
         ChartSource::Git { url, revision, path } => {
             // Its own way to be shown leaves the user out.
             let url = url.parse::<RemoteUrl>().map_or_else(|_| address(url), |url| url.to_string());
+            let path = if path.is_empty() { "." } else { path };
             format!("the chart `{}` of {url} at {}", one_line(path, 200), one_line(revision, 64))
         }
         ChartSource::Oci { reference, version, digest: _ } => {
