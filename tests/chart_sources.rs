@@ -79,7 +79,7 @@ impl Scene {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{:x}", Sha256::digest(bytes))
+    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |digits, byte| digits + &format!("{byte:02x}"))
 }
 
 fn repository(url: &str, version: &str, archive: &[u8]) -> ChartSource {

@@ -147,7 +147,8 @@ fn a_chart_of_a_helm_repository_with_a_login_comes() {
     let closed = scene.private_account("closed");
     let url = scene.gitea.url("/api/packages/closed/helm");
     scene.upload(&format!("{url}/api/charts"), &closed);
-    let digest = format!("sha256:{:x}", Sha256::digest(&scene.archive));
+    let digits = Sha256::digest(&scene.archive);
+    let digest = digits.iter().fold("sha256:".to_owned(), |digits, byte| digits + &format!("{byte:02x}"));
     let (name, version) = ("shop".to_owned(), "1.2.3".to_owned());
     let source = ChartSource::Repository { url, name, version, digest };
     let mut settings = scene.settings("cache");
