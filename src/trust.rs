@@ -7,6 +7,7 @@
 //! - `ssh`: SSH signatures
 //! - `certificate`: OpenPGP keys, and what may be done with each part of one
 //! - `openpgp`: OpenPGP signatures
+//! - `provenance`: files that say which archive of a chart was signed
 //! - `judge`: what a branch's commits come to
 //! - `fuzz`: functions for whoever feeds all of it garbage
 //!
@@ -19,6 +20,7 @@ mod commit;
 pub mod fuzz;
 mod judge;
 mod openpgp;
+mod provenance;
 mod ssh;
 
 use std::fmt;
@@ -29,6 +31,7 @@ pub use allowed_signers::{AllowedSigners, AllowedSignersError};
 pub use certificate::{Certificates, CertificatesError};
 pub use commit::COMMIT_MAX;
 pub use judge::{Ancestry, Judgement, Policy, RawCommit, VerifyRange, judge};
+pub use provenance::{ProvenanceError, provenance};
 
 /// Who signed.
 #[derive(Debug, Clone, PartialEq, Eq)]

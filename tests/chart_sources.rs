@@ -79,8 +79,7 @@ impl Scene {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |digits, byte| digits + &format!("{byte:02x}"))
 }
 
 fn repository(url: &str, version: &str, archive: &[u8]) -> ChartSource {
@@ -487,7 +486,7 @@ async fn what_a_registry_gives_is_held_against_the_manifest() {
         (change(&|it| it.config = b"{}".to_vec()), "the config has the digest"),
         (
             change(&|it| {
-                it.manifest["config"]["mediaType"] = json!("application/vnd.oci.image.config.v1+json")
+                it.manifest["config"]["mediaType"] = json!("application/vnd.oci.image.config.v1+json");
             }),
             "no Helm chart",
         ),

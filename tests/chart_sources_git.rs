@@ -185,7 +185,7 @@ async fn what_is_no_chart_is_refused_with_what_it_is_instead() {
         (source(&url, &linked, "empty"), "there is no Chart.yaml in empty at that commit"),
         (source(&url, &linked, "charts/none"), "there is no Chart.yaml in charts/none"),
         (source(&url, "main", "charts/shop"), "its commit is not 40 lower-case hexadecimal digits"),
-        (source("ext::sh -c id", &linked, ""), "not supported"),
+        (source("ext::sh -c id", &linked, ""), "white space"),
         (source("https://127.0.0.1/stores.git", &linked, ""), "no allowed source"),
     ] {
         let error = scene.error(&wanted).await;

@@ -31,9 +31,10 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Imports within a layer, each with its reason. All others are errors: edges are blind to each other.
-const WITHIN_A_LAYER: [(&str, &str, &str); 10] = [
+const WITHIN_A_LAYER: [(&str, &str, &str); 11] = [
     ("main", "cli", "main is the binary's door to it"),
     ("daemon", "preview", "pull requests are planned beside it"),
+    ("chart_source", "git", "charts in git come with its bounds, its logins and its trust in hosts"),
     ("plan", "report", "an observed workload carries how ready it is"),
     ("trust", "report", "moments are written and read in one way"),
     ("web", "metrics", "it shows them through the reader, and counts who comes to its door"),

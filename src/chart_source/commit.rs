@@ -1,9 +1,10 @@
 //! Charts in git repositories: the files of a folder at a commit.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +24,12 @@ const DEPTH_MAX: usize = 32;
 
 /// The most entries of the repository's folders that are looked at.
 const ENTRIES_MAX: usize = 200_000;
+
+/// How old a folder is that a killed process left.
+const LEFT_BEHIND: Duration = Duration::from_hours(1);
+
+/// How the folders of fetches are called.
+const PREFIX: &str = "git-";
 
 /// The least time for which a remote may stay silent.
 const SILENCE_MIN: Duration = Duration::from_secs(1);
@@ -50,7 +57,12 @@ pub(super) async fn fetch(
     let settings = settings(desk, chart, &folder.url)?;
     let (revision, path) = (folder.revision.to_owned(), folder.path.to_owned());
     let (limits, place) = (limits(&desk.settings), desk.settings.cache_folder.clone());
-    let read = super::blocking(move || read(&place, &settings, &revision, &path, &limits)).await;
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from((desk.clock)()).unwrap_or(0));
+    let read = super::blocking(move || {
+        remove_left_behind(&place, now);
+        read(&place, &settings, &revision, &path, &limits)
+    })
+    .await;
     let failed = |error| ChartSourceError::Git { chart: chart.to_owned(), error: Arc::new(error) };
     let files = checked(chart, folder, read.map_err(failed)?)?;
     desk.keep(Entry::Sealed(&key), &pack(&files)).await;
@@ -97,6 +109,18 @@ fn limits(settings: &ChartFetchSettings) -> ReadLimits {
     }
 }
 
+/// Removes the folders of processes that were killed. Another process may be at work in a younger one.
+fn remove_left_behind(place: &Path, now: SystemTime) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let begun = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = begun.ok().and_then(|begun| now.duration_since(begun).ok());
+        if is_ours && age.is_some_and(|age| age > LEFT_BEHIND) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Fetches into a folder that goes again.
 fn read(
     place: &Path,
@@ -107,8 +131,8 @@ fn read(
 ) -> Result<BTreeMap<String, FileContent>, git::GitError> {
     let storage =
         |source| git::GitError::Storage { action: "make a folder in", path: place.to_owned(), source };
-    std::fs::create_dir_all(place).map_err(storage)?;
-    let folder = tempfile::Builder::new().prefix("git-").tempdir_in(place).map_err(storage)?;
+    fs::create_dir_all(place).map_err(storage)?;
+    let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place).map_err(storage)?;
     let inside = if path.is_empty() { String::new() } else { format!("{path}/") };
     // A folder is asked for with a slash at its end: those on the way to the chart's are wanted too.
     let wants =
@@ -149,4 +173,30 @@ fn pack(files: &Files) -> Vec<u8> {
 fn unpack(bytes: &[u8]) -> Option<Files> {
     let encoded: BTreeMap<String, String> = serde_json::from_slice(bytes).ok()?;
     encoded.into_iter().map(|(path, text)| Some((path, STANDARD.decode(text).ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_what_is_at_work_stays() {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["git-a", "content"] {
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        let made = fs::metadata(place.path().join("git-a")).unwrap().modified().unwrap();
+        remove_left_behind(place.path(), made + LEFT_BEHIND);
+        assert!(place.path().join("git-a").exists());
+        remove_left_behind(place.path(), made + LEFT_BEHIND * 2);
+        assert!(!place.path().join("git-a").exists());
+        assert!(place.path().join("content").exists());
+    }
+
+    #[test]
+    fn files_are_kept_with_all_their_bytes() {
+        let files = Files::from([("a".to_owned(), vec![0, 0xff, b'\n']), ("b/c".to_owned(), Vec::new())]);
+        assert_eq!(unpack(&pack(&files)), Some(files));
+        assert_eq!(unpack(b"{\"a\": \"!\"}"), None);
+    }
 }

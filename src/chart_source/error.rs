@@ -103,6 +103,14 @@ pub enum ChartSourceError {
         /// What it should be.
         pinned: String,
     },
+    /// Nobody signed the chart whose key is known.
+    #[error("trust {chart}: its provenance file {reason}")]
+    Untrusted {
+        /// The source.
+        chart: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// What is there is no chart, or another one.
     #[error("fetch {chart}: {reason}")]
     NotThisChart {
@@ -138,6 +146,7 @@ impl ChartSourceError {
             | Self::TooLarge { .. }
             | Self::Redirected { .. }
             | Self::Digest { .. }
+            | Self::Untrusted { .. }
             | Self::NotThisChart { .. } => false,
         }
     }

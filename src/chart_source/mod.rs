@@ -26,6 +26,7 @@ use tracing::{Instrument, debug, debug_span};
 use crate::git::{Auth, RemoteUrl};
 use crate::report::one_line;
 use crate::store::ChartSource;
+use crate::trust::{self, Certificates};
 
 use self::allowed::{Kind, Location};
 use self::cache::{Cache, Entry, sha256};
@@ -59,6 +60,9 @@ pub struct ChartFetchSettings {
     pub ca_file: Option<PathBuf>,
     /// How to log in to git over ssh: [`Auth::SshKey`].
     pub git_ssh: Option<Auth>,
+    /// A file of OpenPGP public keys. With it, charts of registries and Helm repositories must have a provenance file that
+    /// one of them signed; those in git are as they are.
+    pub keyring_file: Option<PathBuf>,
     /// The most bytes of an archive, or of all files of a chart in git.
     pub max_archive_bytes: u64,
     /// The most bytes of the index of a Helm repository.
@@ -81,6 +85,7 @@ impl ChartFetchSettings {
             credentials_file: None,
             ca_file: None,
             git_ssh: None,
+            keyring_file: None,
             max_archive_bytes: 16 << 20,
             max_index_bytes: 50 << 20,
             max_git_bytes: 64 << 20,
@@ -112,10 +117,11 @@ impl ChartFetcher {
     pub fn new(settings: ChartFetchSettings, clock: Clock) -> Result<Self, ChartSourceError> {
         let wire =
             Wire::new(settings.ca_file.as_deref()).map_err(|reason| ChartSourceError::Settings { reason })?;
-        let cache = Cache::new(&settings.cache_folder, settings.cache_bytes, clock);
+        let cache = Cache::new(&settings.cache_folder, settings.cache_bytes, Arc::clone(&clock));
         let desk = Desk {
             settings,
             wire,
+            clock,
             cache: Arc::new(cache),
             places: Semaphore::new(AT_ONCE),
             flights: Mutex::default(),
@@ -190,6 +196,7 @@ impl Drop for Landing {
 struct Desk {
     settings: ChartFetchSettings,
     wire: Wire,
+    clock: Clock,
     cache: Arc<Cache>,
     places: Semaphore,
     /// The fetches under way, and those that failed lately.
@@ -244,6 +251,27 @@ impl Desk {
         credentials::login_for(url, path).map_err(|reason| ChartSourceError::Settings { reason })
     }
 
+    /// Checks that somebody signed an archive whose key is known. Without known keys everybody is believed.
+    fn check_provenance(
+        &self,
+        chart: &str,
+        archive: &str,
+        provenance: Option<&[u8]>,
+    ) -> Result<(), ChartSourceError> {
+        let Some(path) = &self.settings.keyring_file else { return Ok(()) };
+        let failed = |reason: String| ChartSourceError::Settings {
+            reason: format!("use the keys in {}: {reason}", path.display()),
+        };
+        let keys = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let keys = Certificates::parse(&keys).map_err(|error| failed(format!("failed to {error}")))?;
+        let untrusted = |reason: String| ChartSourceError::Untrusted { chart: chart.to_owned(), reason };
+        let file = provenance.ok_or_else(|| untrusted("is missing, and keys are set".to_owned()))?;
+        let signer = trust::provenance(file, archive, &keys, (self.clock)());
+        let signer = signer.map_err(|error| untrusted(error.to_string()))?;
+        debug!(%signer, "the chart is signed");
+        Ok(())
+    }
+
     async fn cached(&self, entry: Entry<'_>) -> Option<Vec<u8>> {
         let (cache, (name, sealed)) = (Arc::clone(&self.cache), owned(entry));
         blocking(move || cache.get(borrowed(&name, sealed))).await
@@ -285,6 +313,7 @@ fn shown(source: &ChartSource) -> String {
         ChartSource::Git { url, revision, path } => {
             // Its own way to be shown leaves the user out.
             let url = url.parse::<RemoteUrl>().map_or_else(|_| address(url), |url| url.to_string());
+            let path = if path.is_empty() { "." } else { path };
             format!("the chart `{}` of {url} at {}", one_line(path, 200), one_line(revision, 64))
         }
         ChartSource::Oci { reference, version, digest: _ } => {

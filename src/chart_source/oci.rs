@@ -16,7 +16,9 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 const CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
-/// How many bytes a manifest, a config and a token may have: real ones have a few thousand.
+const PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
+
+/// How many bytes a manifest, a config, a provenance file and a token may have: real ones have a few thousand.
 const SMALL: u64 = 1 << 20;
 
 /// A chart in a registry, pinned.
@@ -42,6 +44,13 @@ struct Part {
     media_type: String,
     digest: String,
     size: u64,
+}
+
+/// What of a manifest matters.
+struct Parts {
+    config: Part,
+    archive: Part,
+    provenance: Option<Part>,
 }
 
 #[derive(Deserialize)]
@@ -79,24 +88,37 @@ pub(super) async fn fetch(
     let origin = desk.wire.origin(chart, url).await;
     let mut session = Session { desk, origin, artifact, authorization: None };
     let manifest = session.part("manifests", "the manifest", artifact.digest, SMALL, Some(MANIFEST)).await?;
-    let (config, layer) = session.parts(&manifest)?;
+    let Parts { config, archive: layer, provenance } = session.parts(&manifest)?;
     let config = session.blob(&config, "the config", SMALL).await?;
     session.check_version(&config)?;
+    let provenance = match provenance.filter(|_| desk.settings.keyring_file.is_some()) {
+        Some(part) => Some(session.blob(&part, "the provenance file", SMALL).await?),
+        None => None,
+    };
+    let digest = layer.digest.trim_start_matches("sha256:");
+    desk.check_provenance(chart, digest, provenance.as_deref())?;
     session.blob(&layer, "the archive", desk.settings.max_archive_bytes).await
 }
 
 impl Session<'_> {
-    /// Returns the config and the layer with the chart that a manifest names.
-    fn parts(&self, manifest: &[u8]) -> Result<(Part, Part), ChartSourceError> {
+    /// Returns the parts of a chart that a manifest names.
+    fn parts(&self, manifest: &[u8]) -> Result<Parts, ChartSourceError> {
         let parsed: Manifest = serde_json::from_slice(manifest)
             .map_err(|_| self.other("its manifest is none of OCI's, version 1"))?;
         let config = parsed.config.filter(|config| config.media_type == CONFIG);
         let config =
             config.ok_or_else(|| self.other("what the digest names is no Helm chart, by its media types"))?;
-        let mut charts = parsed.layers.into_iter().filter(|layer| layer.media_type == CHART);
-        match (charts.next(), charts.next()) {
-            (Some(layer), None) => Ok((config, layer)),
-            _ => Err(self.other("its manifest names no archive, or several")),
+        let (mut archives, mut provenance) = (Vec::new(), None);
+        for layer in parsed.layers {
+            match layer.media_type.as_str() {
+                CHART => archives.push(layer),
+                PROVENANCE => provenance = Some(layer),
+                _ => {}
+            }
+        }
+        match archives.pop().filter(|_| archives.is_empty()) {
+            Some(archive) => Ok(Parts { config, archive, provenance }),
+            None => Err(self.other("its manifest names no archive, or several")),
         }
     }
 

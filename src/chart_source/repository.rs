@@ -4,7 +4,7 @@ use reqwest::Url;
 use serde_json::{Map, Value};
 
 use super::allowed::{Kind, Location};
-use super::cache::Entry;
+use super::cache::{Entry, sha256};
 use super::credentials::Login;
 use super::error::ChartSourceError;
 use super::wire::{Answer, Ask, Origin};
@@ -25,15 +25,51 @@ pub(super) struct Listed<'a> {
     pub digest: &'a str,
 }
 
+/// How many bytes a provenance file may have: real ones have a few thousand.
+const PROVENANCE_MAX: u64 = 1 << 20;
+
 /// Returns the verified archive of a chart.
 pub(super) async fn fetch(
     desk: &Desk,
     chart: &str,
     listed: &Listed<'_>,
 ) -> Result<Vec<u8>, ChartSourceError> {
-    if let Some(archive) = desk.cached(Entry::Content(listed.digest)).await {
-        return Ok(archive);
+    let (content, signed) =
+        (Entry::Content(listed.digest), sha256(format!("provenance of {}", listed.digest).as_bytes()));
+    let known = desk.cached(content).await;
+    let provenance = desk.cached(Entry::Sealed(&signed)).await;
+    // Keys come and go: what was signed well once is looked at again, and fetched again.
+    let is_signed = desk.check_provenance(chart, listed.digest, provenance.as_deref()).is_ok();
+    let known = match known {
+        Some(archive) if is_signed => return Ok(archive),
+        known => known,
+    };
+    let (origin, url) = find_archive(desk, chart, listed).await?;
+    let archive = if let Some(archive) = known {
+        archive
+    } else {
+        let limit = desk.settings.max_archive_bytes;
+        let archive = get(desk, &origin, url.clone(), "the archive", limit).await?;
+        check_digest(chart, "the archive", &archive, listed.digest)?;
+        desk.keep(content, &archive).await;
+        archive
+    };
+    if !is_signed {
+        let mut url = url;
+        url.set_path(&format!("{}.prov", url.path()));
+        let provenance = get(desk, &origin, url, "the provenance file", PROVENANCE_MAX).await?;
+        desk.check_provenance(chart, listed.digest, Some(&provenance))?;
+        desk.keep(Entry::Sealed(&signed), &provenance).await;
     }
+    Ok(archive)
+}
+
+/// Returns where the index says that the archive is.
+async fn find_archive(
+    desk: &Desk,
+    chart: &str,
+    listed: &Listed<'_>,
+) -> Result<(Origin, Url), ChartSourceError> {
     let path = match listed.location.path() {
         path if path.is_empty() => path,
         path => format!("{path}/"),
@@ -49,10 +85,7 @@ pub(super) async fn fetch(
     };
     check_listed(chart, &entry, listed.digest)?;
     let archive = base.join(&entry.url).map_err(|_| other(chart, "its index names no URL for it"))?;
-    let archive = get(desk, &origin, archive, "the archive", desk.settings.max_archive_bytes).await?;
-    check_digest(chart, "the archive", &archive, listed.digest)?;
-    desk.keep(Entry::Content(listed.digest), &archive).await;
-    Ok(archive)
+    Ok((origin, archive))
 }
 
 async fn get(

@@ -99,14 +99,13 @@ impl Wire {
 
     /// Takes an address as allowed by the operator.
     pub async fn origin(&self, chart: &str, url: Url) -> Origin {
-        let is_private = match literal(&url) {
-            Some(address) => !is_public(address),
-            None => {
-                let port = url.port_or_known_default().unwrap_or_default();
-                let found = tokio::net::lookup_host((url.host_str().unwrap_or_default(), port)).await;
-                // A host that is not found is not reached either.
-                found.is_ok_and(|mut addresses| addresses.any(|address| !is_public(address.ip())))
-            }
+        let is_private = if let Some(address) = literal(&url) {
+            !is_public(address)
+        } else {
+            let port = url.port_or_known_default().unwrap_or_default();
+            let found = tokio::net::lookup_host((url.host_str().unwrap_or_default(), port)).await;
+            // A host that is not found is not reached either.
+            found.is_ok_and(|mut addresses| addresses.any(|address| !is_public(address.ip())))
         };
         Origin { chart: chart.to_owned(), url, is_private }
     }
@@ -152,10 +151,12 @@ impl Wire {
         if !origin.is_private && address.is_some_and(|address| !is_public(address)) {
             return refused("it is a private address");
         }
-        let client = match url.origin() == origin.url.origin() {
-            true => &self.direct,
-            false if origin.is_private => &self.near,
-            false => &self.public,
+        let client = if url.origin() == origin.url.origin() {
+            &self.direct
+        } else if origin.is_private {
+            &self.near
+        } else {
+            &self.public
         };
         let mut request = client.get(url.clone());
         if let Some(accept) = ask.accept {

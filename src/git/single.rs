@@ -59,8 +59,13 @@ fn fetch(repository: &Repository, folder: &Path, settings: &SourceSettings, id: 
     }
     match alone {
         // It was asked for in a way that some servers refuse, each in its own words.
-        Ok(()) | Err(GitError::Unreachable { .. } | GitError::RepositoryMissing { .. }) => {}
-        Err(GitError::RemoteBroken { .. } | GitError::Corrupt { .. }) => {}
+        Ok(())
+        | Err(
+            GitError::Unreachable { .. }
+            | GitError::RepositoryMissing { .. }
+            | GitError::RemoteBroken { .. }
+            | GitError::Corrupt { .. },
+        ) => {}
         Err(error) => return Err(error),
     }
     let session = Session::start(settings, &settings.auth)?;

@@ -138,7 +138,7 @@ pub(super) fn signer(bytes: &[u8], keys: &Keys, times: Times) -> Result<Signer, 
             .openpgp
             .as_ref()
             .ok_or_else(|| unknown_kind("an OpenPGP signature, and no OpenPGP keys are known"))?;
-        openpgp::verify(text, &commit.payload, keys, times)
+        openpgp::verify(text, openpgp::Signed::Commit(&commit.payload), keys, times)
     } else if text.starts_with(X509) {
         Err(unknown_kind("an X.509 signature, which is not supported"))
     } else {

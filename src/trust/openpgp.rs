@@ -15,23 +15,55 @@ pub(super) const LABEL: &str = "PGP SIGNATURE";
 /// The largest signature that is looked at; one of a 4096-bit RSA key has less than 1 KiB.
 const SIGNATURE_MAX: usize = 64 * 1024;
 
-/// Finds who signed a text.
+/// What a signature should be over.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Signed<'a> {
+    /// The bytes of a commit.
+    Commit(&'a [u8]),
+    /// A text, its lines as OpenPGP wants them.
+    Text(&'a [u8]),
+}
+
+impl<'a> Signed<'a> {
+    fn payload(self) -> &'a [u8] {
+        match self {
+            Self::Commit(payload) | Self::Text(payload) => payload,
+        }
+    }
+
+    /// Continues "a signature that is not over".
+    fn words(self) -> &'static str {
+        match self {
+            Self::Commit(_) => "this commit",
+            Self::Text(_) => "its text",
+        }
+    }
+
+    fn may_be(self, kind: Option<SignatureType>) -> bool {
+        match self {
+            Self::Commit(_) => kind == Some(SignatureType::Binary),
+            Self::Text(_) => matches!(kind, Some(SignatureType::Binary | SignatureType::Text)),
+        }
+    }
+}
+
+/// Finds who signed something.
 pub(super) fn verify(
     armored: &str,
-    payload: &[u8],
+    signed: Signed<'_>,
     certificates: &Certificates,
     times: Times,
 ) -> Result<Signer, Doubt> {
-    let signature = read(armored)?;
+    let signature = read(armored, signed)?;
     let found = certificates.0.iter().flat_map(|certificate| {
         let primary = is_named(&signature, &certificate.primary).then(|| {
-            let checked = check(certificate, None, &certificate.primary, &signature, payload, times);
+            let checked = check(certificate, None, &certificate.primary, &signature, signed, times);
             checked.map(|()| signer(certificate, &fingerprint(&certificate.primary), times))
         });
         let subkeys = certificate.subkeys.iter().filter(|subkey| is_named(&signature, &subkey.key));
         let subkeys: Vec<_> = subkeys
             .map(|subkey| {
-                let checked = check(certificate, Some(subkey), &subkey.key, &signature, payload, times);
+                let checked = check(certificate, Some(subkey), &subkey.key, &signature, signed, times);
                 checked.map(|()| signer(certificate, &fingerprint(&subkey.key), times))
             })
             .collect();
@@ -59,7 +91,7 @@ fn check(
     subkey: Option<&Subkey>,
     key: &impl VerifyingKey,
     signature: &Signature,
-    payload: &[u8],
+    signed: Signed<'_>,
     times: Times,
 ) -> Result<(), Doubt> {
     if !is_strong(signature) {
@@ -72,9 +104,9 @@ fn check(
     let Some(made) = created(signature) else {
         return Err(Doubt::invalid("carries a signature that says not when it was made"));
     };
-    signature
-        .verify(key, payload)
-        .map_err(|_| Doubt::invalid("carries a signature that is not over this commit"))?;
+    let verified = signature.verify(key, signed.payload());
+    verified
+        .map_err(|_| Doubt::invalid(format!("carries a signature that is not over {}", signed.words())))?;
     certificate.may_sign(subkey, made, times)?;
     check_times(signature, made, times)
 }
@@ -94,8 +126,8 @@ fn check_times(signature: &Signature, made: i64, times: Times) -> Result<(), Dou
     }
 }
 
-/// Reads exactly one signature over bytes.
-fn read(armored: &str) -> Result<Signature, Doubt> {
+/// Reads exactly one signature.
+fn read(armored: &str, signed: Signed<'_>) -> Result<Signature, Doubt> {
     let malformed =
         |reason: &str| Doubt::invalid(format!("carries an OpenPGP signature that can't be read: {reason}"));
     if armored.len() > SIGNATURE_MAX {
@@ -115,7 +147,7 @@ fn read(armored: &str) -> Result<Signature, Doubt> {
     if !matches!(signature.version(), SignatureVersion::V4 | SignatureVersion::V6) {
         return Err(Doubt::new(Problem::Unknown, "carries an OpenPGP signature of an unknown version"));
     }
-    if signature.typ() != Some(SignatureType::Binary) {
+    if !signed.may_be(signature.typ()) {
         return Err(malformed("it is not over bytes as they are"));
     }
     Ok(signature)
