@@ -28,6 +28,12 @@ export SIZES ?= 10 100 1000
 export OUT ?=
 export IDLE_MINUTES ?= 10
 export PARTS ?=
+# of make parity: a folder with charts, instead of the project's; what `helm template` takes, API versions with commas;
+# how many seeds for made-up values
+export CHARTS ?=
+export KUBE_VERSION ?=
+export API_VERSIONS ?=
+export FUZZ ?= 5
 # a word: run only the test files whose names contain it
 T ?=
 # how often make chaos kills the daemon at least, and what decides its commits, faults and kill points
@@ -46,6 +52,7 @@ help: ## list the commands
 	@echo 'make chaos KILLS=20 SEED=7  fewer kills, another run; the same seed repeats commits, faults and kill points'
 	@echo 'make test T=word        only the test files whose names contain the word'
 	@echo 'make bench SIZES="10 100" OUT=FILE  some sizes, and where the figures go; IDLE_MINUTES=1 PARTS="edit drift"'
+	@echo 'make parity CHARTS=DIR KUBE_VERSION=1.34.0 API_VERSIONS=a/v1,b/v1  any charts, for another cluster'
 	@echo 'make ... CLUSTER=current  use the cluster of the current kubeconfig context (asks first)'
 
 setup: ## check for, and where possible install, what the builds need
@@ -71,8 +78,8 @@ bench: setup ## what it costs: installs against the floor, rest, edits, drift, r
 chaos: setup ## kill the daemon 100 times amid commits, git's and the API server's faults: is the cluster equal to git?
 	@deploy/make/chaos
 
-parity: build ## render the project's charts by ours and by real Helm and compare
-	@deploy/make/test chart_parity
+parity: setup ## render charts by ours and by real Helm and compare: the project's, or those of CHARTS=FOLDER
+	@deploy/make/parity
 
 lint: setup ## format, lints, licences
 	@deploy/make/lint

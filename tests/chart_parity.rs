@@ -2,6 +2,8 @@
 //!
 //! Needs the real Helm; `make test` provides it.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 #[path = "../deploy/parity/mod.rs"]
 mod parity;
 

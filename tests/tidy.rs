@@ -50,9 +50,10 @@ const PURE: [&str; 7] = ["chart", "store", "manifest", "names", "plan", "report"
 
 /// The dependencies that a pure module may use: they compute and touch nothing outside. Of `jiff` the database of time
 /// zones that is compiled in, never the machine's.
-const PURE_DEPENDENCIES: [&str; 15] = [
+const PURE_DEPENDENCIES: [&str; 16] = [
     "anstyle",
     "base64",
+    "flate2",
     "gotmpl",
     "granit-parser",
     "jiff",

@@ -61,8 +61,9 @@ type Pair<'d> = (Option<&'d Document>, Option<&'d Document>);
 /// Pairs documents by template, kind, namespace and name, whatever their order; what is left, because its name is random,
 /// by template and kind.
 fn pairs<'d>(left: &'d [Document], right: &'d [Document]) -> Vec<Pair<'d>> {
-    let (mut pairs, left, right) = matched(left.iter().collect(), right.iter().collect(), Document::key);
-    let (by_family, left, right) = matched(left, right, Document::family);
+    let (mut pairs, left, right) =
+        matched(left.iter().collect(), &right.iter().collect::<Vec<_>>(), Document::key);
+    let (by_family, left, right) = matched(left, &right, Document::family);
     pairs.extend(by_family);
     pairs.extend(left.into_iter().map(|document| (Some(document), None)));
     pairs.extend(right.into_iter().map(|document| (None, Some(document))));
@@ -74,7 +75,7 @@ type Documents<'d> = Vec<&'d Document>;
 /// Pairs documents of the same key in their order, and returns what is left of both sides too.
 fn matched<'d>(
     left: Documents<'d>,
-    right: Documents<'d>,
+    right: &[&'d Document],
     key: impl Fn(&Document) -> String,
 ) -> (Vec<Pair<'d>>, Documents<'d>, Documents<'d>) {
     let mut by_key: HashMap<String, VecDeque<usize>> = HashMap::new();
@@ -139,7 +140,7 @@ fn find(path: &str, left: Option<&Value>, right: Option<&Value>, found: &mut Vec
         (Some(Value::Number(left)), Some(Value::Number(right))) if left.as_f64() == right.as_f64() => {}
         (left, right) if left == right => {}
         (left, right) => {
-            found.push(Difference { path: path.to_owned(), left: left.cloned(), right: right.cloned() })
+            found.push(Difference { path: path.to_owned(), left: left.cloned(), right: right.cloned() });
         }
     }
 }

@@ -119,9 +119,13 @@ fn values_sets(chart: &Path) -> Vec<Option<PathBuf>> {
         paths.filter(|path| path.file_name().is_some_and(|name| is_wanted(&name.to_string_lossy()))).collect()
     };
     let mut files = named(&chart.join("ci"), &|name| name.ends_with("-values.yaml"));
-    files.extend(named(chart, &|name| name.starts_with("values-") && name.ends_with(".yaml")));
+    files.extend(named(chart, &|name| name.starts_with("values-") && is_yaml(name)));
     files.sort();
     std::iter::once(None).chain(files.into_iter().map(Some)).collect()
+}
+
+fn is_yaml(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "yaml")
 }
 
 fn row(helm: &Helm, chart: &Path, arguments: &Arguments) -> Row {
@@ -129,7 +133,7 @@ fn row(helm: &Helm, chart: &Path, arguments: &Arguments) -> Row {
     let name = chart.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut row = Row { chart: name, ..Row::default() };
     if let Ok(chart) = &loaded {
-        row.version = chart.version().to_owned();
+        chart.version().clone_into(&mut row.version);
     }
     for values in values_sets(chart) {
         let case = Case {

@@ -303,7 +303,8 @@ mod tests {
         let many = archive(&[("c/a", b'0', b""), ("c/b", b'0', b""), ("c/d", b'0', b"")]);
         let mut allowance = Allowance { bytes: 1 << 20, files: 2 };
         assert!(unpack(&many, &mut allowance).unwrap_err().contains("comes to more than"));
-        let long = names(&[("././@LongLink", b'L', "c/".repeat(PATH_MAX).as_bytes()), ("c/a", b'0', b"")]);
+        let long = format!("{}a", "c/".repeat(PATH_MAX));
+        let long = names(&[("././@LongLink", b'L', long.as_bytes()), ("c/a", b'0', b"")]);
         assert!(long.unwrap_err().contains("a path of more than"));
         assert!(
             unpack(&vec![0; PACKED_MAX + 1], &mut Allowance::default())

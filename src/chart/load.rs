@@ -49,8 +49,11 @@ pub(crate) struct Content {
     /// values.schema.json.
     pub(crate) schema: Option<Result<Schema, ChartError>>,
     /// The documents of the files in `crds/`, by their path within the chart.
-    pub(crate) crds: Vec<(String, Result<Vec<Arc<Json>>, ChartError>)>,
+    pub(crate) crds: Vec<Crds>,
 }
+
+/// A file in `crds/`, with its documents.
+type Crds = (String, Result<Vec<Arc<Json>>, ChartError>);
 
 impl ChartNode {
     pub(crate) fn name(&self) -> &str {
@@ -127,6 +130,11 @@ fn is_packed_subchart(mut path: &str) -> bool {
         }
     }
     false
+}
+
+/// Whether a file signs a packed chart: Helm counts it among the files of the chart that holds that one.
+fn is_provenance(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, end)| end == "prov")
 }
 
 fn too_deep(path: &str) -> ChartError {
@@ -219,7 +227,7 @@ fn sort_files(
         match *path {
             "Chart.yaml" | "Chart.lock" | "values.yaml" | "values.schema.json" => {}
             "requirements.yaml" | "requirements.lock" if !is_first_version => {}
-            path if path.starts_with("charts/") && !path.ends_with(".prov") => {}
+            path if path.starts_with("charts/") && !is_provenance(path) => {}
             path if path.starts_with("templates/") => {
                 templates.push((path.to_owned(), parse_template(&format!("{full_name}/{path}"), bytes)));
             }
@@ -232,7 +240,7 @@ fn sort_files(
 }
 
 /// Reads the files that are applied as they are, before everything else.
-fn load_crds(files: &FileMap, folder: &str) -> Vec<(String, Result<Vec<Arc<Json>>, ChartError>)> {
+fn load_crds(files: &FileMap, folder: &str) -> Vec<Crds> {
     let is_manifest = |path: &str| {
         let end = path.rsplit_once('.').map_or("", |(_, end)| end).to_lowercase();
         path.starts_with("crds/") && matches!(end.as_str(), "yaml" | "yml" | "json")
@@ -250,7 +258,8 @@ fn load_crds(files: &FileMap, folder: &str) -> Vec<(String, Result<Vec<Arc<Json>
 
 fn parse_template(name: &str, bytes: &[u8]) -> Result<Parsed, TemplateError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let line = valid.matches('\n').count() + 1;
         TemplateError {
             place: Place { template: name.to_owned(), line, column: 1 },
             message: "the text is not UTF-8".to_owned(),
@@ -268,7 +277,7 @@ fn load_subcharts(
     let mut folders: BTreeMap<&str, Vec<(&str, &[u8])>> = BTreeMap::new();
     for (path, bytes) in files {
         let Some(below) = path.strip_prefix("charts/") else { continue };
-        if below.starts_with(['.', '_']) || below.ends_with(".prov") {
+        if below.starts_with(['.', '_']) || is_provenance(below) {
             continue;
         }
         let Some((folder, path)) = below.split_once('/') else {

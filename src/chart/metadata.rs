@@ -155,18 +155,14 @@ pub(crate) fn for_templates(metadata: &Map<String, Json>, is_root: bool) -> Json
     for (key, name) in LISTS {
         chart.insert(name.to_owned(), Json::from(list(metadata, key)));
     }
-    let each = |key: &str, make: &dyn Fn(&Map<String, Json>) -> Map<String, Json>| -> Json {
-        list(metadata, key)
-            .iter()
-            .filter_map(Json::as_object)
-            .map(|entry| Json::Object(make(entry)))
-            .collect()
-    };
-    chart.insert("Maintainers".to_owned(), each("maintainers", &|entry| renamed(entry, &MAINTAINER)));
-    chart.insert("Dependencies".to_owned(), each("dependencies", &dependency_for_templates));
+    let maps = |key: &str| list(metadata, key).iter().filter_map(Json::as_object);
+    let maintainers: Json = maps("maintainers").map(|entry| renamed(entry, &MAINTAINER)).collect();
+    chart.insert("Maintainers".to_owned(), maintainers);
+    let dependencies: Json = maps("dependencies").map(dependency_for_templates).collect();
+    chart.insert("Dependencies".to_owned(), dependencies);
     let annotations = metadata.get("annotations").and_then(Json::as_object);
     let annotations = annotations.into_iter().flatten().map(|(key, value)| (key.clone(), scalar_text(value)));
-    chart.insert("Annotations".to_owned(), Json::from_iter(annotations));
+    chart.insert("Annotations".to_owned(), annotations.collect());
     let is_deprecated = metadata.get("deprecated").and_then(Json::as_bool).unwrap_or_default();
     chart.insert("Deprecated".to_owned(), Json::from(is_deprecated));
     chart.insert("IsRoot".to_owned(), Json::from(is_root));

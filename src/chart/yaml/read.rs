@@ -112,18 +112,18 @@ fn indented(text: &str, line: usize) -> String {
 /// Finds tabs where Go's parser allows none and ours does: in front of a key or an item, where a line or an item begins.
 struct Tabs<'t> {
     text: &'t str,
-    has_tabs: bool,
+    may_be_wrong: bool,
     /// For each collection that is open, whether it is in brackets.
     open: Vec<bool>,
 }
 
 impl<'t> Tabs<'t> {
     fn new(text: &'t str) -> Self {
-        Self { text, has_tabs: text.contains('\t'), open: Vec::new() }
+        Self { text, may_be_wrong: text.contains('\t'), open: Vec::new() }
     }
 
     fn check(&mut self, event: &Event<'_>, span: Span) -> Result<(), String> {
-        if !self.has_tabs {
+        if !self.may_be_wrong {
             return Ok(());
         }
         let Some(before) = span.start.byte_offset().and_then(|offset| self.text.split_at_checked(offset))

@@ -95,7 +95,7 @@ fn float(digits: &str) -> Option<Number> {
 /// `2001-12-14`, with or without a time of day: YAML 1.1 has a type for it. With `T` the time has a zone, with a space
 /// it has none.
 fn is_timestamp(text: &str) -> bool {
-    if !text.as_bytes().get(4).is_some_and(|byte| *byte == b'-') {
+    if text.as_bytes().get(4) != Some(&b'-') {
         return false;
     }
     TIMESTAMP.as_ref().is_some_and(|timestamp| timestamp.is_match(text)) && is_in_calendar(text)
