@@ -7,12 +7,13 @@ use gotmpl::parse::{
     BranchNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, Pos, SmolStr, TemplateNode,
 };
 
-use super::error::{Failure, TemplateError};
+use super::error::Failure;
 use super::format;
 use super::functions::{self, Runtime};
 use super::objects::Member;
+use super::quoted;
 use super::template::{self, Parsed, Template, Templates};
-use super::value::Value;
+use super::value::{List, MapCell, Value};
 
 /// What a body printed for a missing value. Helm strips it from every file and every `tpl` result.
 const NO_VALUE: &str = "<no value>";
@@ -90,11 +91,9 @@ impl Frame<'_> {
     /// Says where a failure happened, unless a place further below is known.
     fn locate(&self, failure: Failure, position: Pos) -> Failure {
         match failure {
-            Failure::Message(message) => Failure::Located(Box::new(TemplateError {
-                place: self.template.source.place(position),
-                message,
-                included_from: Vec::new(),
-            })),
+            Failure::Message(message) => {
+                Failure::Located(Box::new(self.template.source.error(position, message)))
+            }
             located @ Failure::Located(_) => located,
         }
     }
@@ -118,11 +117,11 @@ impl<'a> Machine<'a> {
     }
 
     /// Executes a template by name and returns its output.
-    pub(crate) fn execute(&mut self, scope: &Scope<'_>, name: &str, dot: &Value) -> Result<String, Failure> {
+    pub(crate) fn execute(&mut self, scope: &Scope<'_>, name: &str, dot: &Value) -> Result<Vec<u8>, Failure> {
         let Some(template) = scope.find(name) else {
             return Err(Failure::new(format!("template `{name}` is not defined")));
         };
-        let mut output = String::with_capacity(FILE_SIZE);
+        let mut output = Vec::with_capacity(FILE_SIZE);
         self.run(scope, template, dot, &mut output)?;
         Ok(strip_no_value(output))
     }
@@ -132,7 +131,7 @@ impl<'a> Machine<'a> {
         scope: &Scope<'_>,
         template: &Template,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         self.runtime.budget.enter()?;
         let mut variables = Vec::with_capacity(VARIABLES);
@@ -148,7 +147,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         list: &ListNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         self.runtime.budget.enter()?;
         let mut result = Ok(Flow::Next);
@@ -167,7 +166,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         node: &Node,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         match node {
             Node::Text(text) => {
@@ -175,7 +174,7 @@ impl<'a> Machine<'a> {
                     .budget
                     .produce(text.text.len())
                     .map_err(|error| frame.locate(error, text.pos))?;
-                output.push_str(&text.text);
+                output.extend_from_slice(text.text.as_bytes());
             }
             Node::Action(action) => {
                 if !template::is_comment(node) {
@@ -203,17 +202,17 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         pipe: &PipeNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let value = self.pipe(frame, pipe, dot)?;
         if !pipe.decl.is_empty() {
             return Ok(());
         }
         match &value {
-            Value::Nil => output.push_str(NO_VALUE),
+            Value::Nil => output.extend_from_slice(NO_VALUE.as_bytes()),
             Value::String(text) => {
                 self.runtime.budget.produce(text.len())?;
-                output.push_str(text);
+                output.extend_from_slice(text.as_bytes());
             }
             other => {
                 let size = other.deep_size()?;
@@ -229,7 +228,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         branch: &BranchNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
         moves_dot: bool,
     ) -> Result<Flow, Failure> {
         let declared = frame.variables.len();
@@ -251,7 +250,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         branch: &BranchNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         let declared = frame.variables.len();
         let result = self.range_over(frame, branch, dot, output);
@@ -264,7 +263,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         branch: &BranchNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         let collection = self.commands(frame, &branch.pipe, dot)?;
         let items = Items::of(&collection)?;
@@ -287,7 +286,7 @@ impl<'a> Machine<'a> {
         branch: &BranchNode,
         key: Value,
         value: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         self.runtime.budget.step()?;
         let declared = frame.variables.len();
@@ -309,7 +308,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         call: &TemplateNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let dot = match &call.pipe {
             Some(pipe) => self.pipe(frame, pipe, dot)?,
@@ -355,11 +354,6 @@ impl<'a> Machine<'a> {
         };
         match first {
             Expr::Identifier(position, name) => self.call(frame, name, arguments, dot, piped, *position),
-            Expr::Chain(_, inner, fields) if matches!(**inner, Expr::Identifier(..)) => {
-                let Expr::Identifier(position, name) = &**inner else { return Ok(Value::Nil) };
-                let value = self.call(frame, name, arguments, dot, piped, *position)?;
-                fields_of(value, fields)
-            }
             _ if arguments.is_empty() && piped.is_none() => self.expression(frame, first, dot),
             _ => self.method(frame, first, arguments, dot, piped),
         }
@@ -374,16 +368,16 @@ impl<'a> Machine<'a> {
         dot: &Value,
         piped: Option<Value>,
     ) -> Result<Value, Failure> {
-        let (base, fields) = match target {
-            Expr::Field(_, fields) => (dot.clone(), fields),
-            Expr::Variable(_, name, fields) => (frame.variable(name)?, fields),
-            Expr::Chain(_, inner, fields) => (self.expression(frame, inner, dot)?, fields),
+        let (base, fields, called) = match target {
+            Expr::Field(_, fields) => (dot.clone(), fields, ""),
+            Expr::Variable(_, name, fields) => (frame.variable(name)?, fields, name.as_str()),
+            Expr::Chain(_, inner, fields) => (self.expression(frame, inner, dot)?, fields, PARENTHESES),
             _ => return Err(Failure::new("can't give argument to non-function")),
         };
         let Some((name, path)) = fields.split_last() else {
             return Err(Failure::new("can't give argument to non-function"));
         };
-        let receiver = fields_of(base, path)?;
+        let receiver = fields_of(base, path, called)?;
         let values = self.arguments(frame, arguments, dot, piped)?;
         let Value::Object(object) = &receiver else {
             return Err(Failure::new(format!("`{name}` is not a method but has arguments")));
@@ -420,15 +414,17 @@ impl<'a> Machine<'a> {
             Expr::Dot(_) => Ok(dot.clone()),
             Expr::Nil(_) => Ok(Value::Nil),
             Expr::Bool(_, flag) => Ok(Value::Bool(*flag)),
-            Expr::String(_, text) => Ok(Value::string(text)),
+            Expr::String(position, text) => Ok(literal(frame, *position, text)),
             Expr::Number(_, Number::Int(number)) => Ok(Value::Int(*number)),
             Expr::Number(_, Number::Uint(number)) => Err(Failure::new(format!("{number} overflows int"))),
             Expr::Number(_, Number::Float(number)) => Ok(Value::Float(*number)),
-            Expr::Field(_, fields) => fields_of(dot.clone(), fields),
-            Expr::Variable(_, name, fields) => fields_of(frame.variable(name)?, fields),
+            Expr::Field(_, fields) => fields_of(dot.clone(), fields, ""),
+            Expr::Variable(_, name, fields) => fields_of(frame.variable(name)?, fields, name),
             Expr::Identifier(position, name) => self.call(frame, name, &[], dot, None, *position),
             Expr::Pipe(_, pipe) => self.pipe(frame, pipe, dot),
-            Expr::Chain(_, inner, fields) => fields_of(self.expression(frame, inner, dot)?, fields),
+            Expr::Chain(_, inner, fields) => {
+                fields_of(self.expression(frame, inner, dot)?, fields, PARENTHESES)
+            }
         }
     }
 
@@ -486,32 +482,39 @@ impl<'a> Machine<'a> {
     }
 
     fn include(&mut self, frame: &mut Frame<'_>, values: &[Value], position: Pos) -> Result<Value, Failure> {
-        let [Value::String(name), dot] = values else {
+        let [name, dot] = values else {
+            return Err(Failure::new("wants the name of a template and a value"));
+        };
+        let Some(name) = name.as_str() else {
             return Err(Failure::new("wants the name of a template and a value"));
         };
         let Some(template) = frame.scope.find(name) else {
             return Err(Failure::new(format!("template `{name}` is not defined")));
         };
-        let mut output = String::with_capacity(INCLUDE_SIZE);
+        let mut output = Vec::with_capacity(INCLUDE_SIZE);
         self.run(frame.scope, template, dot, &mut output)
             .map_err(|error| frame.called_from(error, position))?;
-        Ok(Value::from(output))
+        Ok(Value::bytes(output))
     }
 
     fn tpl(&mut self, frame: &mut Frame<'_>, values: &[Value], position: Pos) -> Result<Value, Failure> {
-        let [Value::String(text), dot] = values else {
-            let found = values.first().map_or("nothing", Value::type_name);
-            return Err(Failure::new(format!("wants a text and a value, the text is {found}")));
+        let (text, dot) = match values {
+            [Value::String(text), dot] => (text.clone(), dot),
+            [Value::Binary(binary), dot] => (Rc::from(binary.text()), dot),
+            _ => {
+                let found = values.first().map_or("nothing", Value::type_name);
+                return Err(Failure::new(format!("wants a text and a value, the text is {found}")));
+            }
         };
         if !text.contains("{{") {
-            return Ok(Value::from(strip_no_value(text.to_string())));
+            return Ok(Value::bytes(strip_no_value(text.as_bytes().to_vec())));
         }
-        let parsed = self.parsed(frame, text)?;
+        let parsed = self.parsed(frame, &text)?;
         let scope = Scope { templates: &parsed.defines, parent: Some(frame.scope) };
-        let mut output = String::new();
+        let mut output = Vec::new();
         self.run(&scope, &parsed.main, dot, &mut output)
             .map_err(|error| frame.called_from(error, position))?;
-        Ok(Value::from(strip_no_value(output)))
+        Ok(Value::bytes(strip_no_value(output)))
     }
 
     fn parsed(&mut self, frame: &Frame<'_>, text: &Rc<str>) -> Result<Rc<Parsed>, Failure> {
@@ -530,18 +533,33 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// What stands for an expression in parentheses where a path is told.
+const PARENTHESES: &str = "(…)";
+
+/// A string in the template. `"\xff"` is a byte and no character, which the parser cannot say: a literal that may hold
+/// one is read again from the source.
+fn literal(frame: &Frame<'_>, position: Pos, text: &str) -> Value {
+    // The parser takes such bytes for the characters up to U+00FF; these two begin all of them.
+    if !text.bytes().any(|byte| matches!(byte, 0xc2 | 0xc3)) {
+        return Value::string(text);
+    }
+    match quoted::unquoted(frame.template.source.text_from(position)) {
+        Some(bytes) => Value::bytes(bytes),
+        None => Value::string(text),
+    }
+}
+
 /// Follows a chain of fields. A nil receiver gives nil without complaint, a nil further in is an error: so does
-/// Go, and charts rely on both.
-fn fields_of(mut value: Value, fields: &[SmolStr]) -> Result<Value, Failure> {
-    if value.is_nil() {
+/// Go, and charts rely on both. `called` is how the template calls the receiver; empty for the dot.
+fn fields_of(receiver: Value, fields: &[SmolStr], called: &str) -> Result<Value, Failure> {
+    if receiver.is_nil() {
         return Ok(Value::Nil);
     }
-    for field in fields {
+    let mut value = receiver.clone();
+    for (position, field) in fields.iter().enumerate() {
         value = match &value {
             Value::Map(map) => map.get(field).unwrap_or(Value::Nil),
-            Value::Nil => {
-                return Err(Failure::new(format!("nil pointer evaluating interface {{}}.{field}")));
-            }
+            Value::Nil => return Err(not_set(&receiver, called, &fields[..position], field)),
             Value::Object(object) => match object.member(field, &[]) {
                 Member::Found(value) => value,
                 Member::Unknown => return Err(no_field(field, &value)),
@@ -555,17 +573,61 @@ fn fields_of(mut value: Value, fields: &[SmolStr]) -> Result<Value, Failure> {
     Ok(value)
 }
 
+/// Says what is nil, and where a value is to be set: a subchart's values are below its name.
+fn not_set(receiver: &Value, called: &str, path: &[SmolStr], field: &str) -> Failure {
+    let mut message = format!(
+        "nil pointer evaluating interface {{}}.{field}: `{called}.{}` is not set, so nothing below it (`.{field}`) can be read",
+        path.join(".")
+    );
+    if let (Some(("Values", below)), Value::Map(context)) =
+        (path.split_first().map(|(first, below)| (first.as_str(), below)), receiver)
+    {
+        let subchart = subchart(context);
+        let whole: Vec<&str> =
+            subchart.iter().map(String::as_str).chain(below.iter().map(SmolStr::as_str)).collect();
+        message += &format!("; set `{}` in the values", whole.join("."));
+    }
+    Failure::new(message)
+}
+
+/// The names of the subcharts that lead to the chart of a context; none for the root chart.
+fn subchart(context: &MapCell) -> Vec<String> {
+    let Some(Value::Map(template)) = context.get("Template") else { return Vec::new() };
+    let Some(path) = template.get("BasePath") else { return Vec::new() };
+    let path = path.as_str().unwrap_or_default();
+    let charts = path.strip_suffix("/templates").unwrap_or(path).split("/charts/");
+    charts.skip(1).map(ToOwned::to_owned).collect()
+}
+
 fn no_field(field: &str, value: &Value) -> Failure {
     Failure::new(format!("can't evaluate field {field} in type {}", value.type_name()))
 }
 
-fn strip_no_value(text: String) -> String {
-    if text.contains(NO_VALUE) { text.replace(NO_VALUE, "") } else { text }
+fn strip_no_value(output: Vec<u8>) -> Vec<u8> {
+    let marker = NO_VALUE.as_bytes();
+    let mut stripped = Vec::new();
+    let mut kept = 0;
+    let mut at = 0;
+    // Markers are rare: whatever has none is returned as it is.
+    while let Some(found) = output[at..].iter().position(|byte| *byte == b'<').map(|found| at + found) {
+        if output[found..].starts_with(marker) {
+            stripped.extend_from_slice(&output[kept..found]);
+            kept = found + marker.len();
+            at = kept;
+        } else {
+            at = found + 1;
+        }
+    }
+    if kept == 0 {
+        return output;
+    }
+    stripped.extend_from_slice(&output[kept..]);
+    stripped
 }
 
 /// What `range` iterates. A map is copied: the body may change it.
 enum Items {
-    List(Rc<Vec<Value>>),
+    List(Rc<List>),
     Entries(Vec<(Rc<str>, Value)>),
     Count(i64),
 }
@@ -579,11 +641,14 @@ impl Items {
                 map.entries().iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             ),
             Value::Int(count) | Value::Int64(count) => Items::Count(*count),
-            Value::Object(object) => match object.as_collection() {
-                Some(collection) => return Items::of(&collection),
-                None => return Err(cannot_range(collection)),
+            Value::Object(object) => match (object.as_collection(), object.as_whole()) {
+                (Some(collection), _) => return Items::of(&collection),
+                (None, Some(count)) => Items::Count(count),
+                (None, None) => return Err(cannot_range(collection)),
             },
-            Value::Bool(_) | Value::Float(_) | Value::String(_) => return Err(cannot_range(collection)),
+            Value::Bool(_) | Value::Float(_) | Value::String(_) | Value::Binary(_) => {
+                return Err(cannot_range(collection));
+            }
         })
     }
 

@@ -13,7 +13,7 @@
 //! | the order of templates, their context, splitting output into objects | `render.rs` |
 //! | parsing templates, what is checked at load | `template.rs` |
 //! | executing templates: dot, variables, nil, `include`, `tpl` | `exec.rs` |
-//! | values with Go's kinds and reference semantics | `value.rs`, `objects.rs`, `dates.rs` |
+//! | values with Go's kinds and reference semantics | `value.rs`, `binary.rs`, `objects.rs`, `dates.rs`, `durations.rs` |
 //! | `printf` and how values print | `format.rs` |
 //! | the functions | `functions/`, a file for each theme |
 //! | YAML 1.1 in, go-yaml's layout out; JSON out | `yaml/`, `json.rs` |
@@ -23,9 +23,11 @@
 
 use std::collections::BTreeMap;
 
+mod binary;
 mod budget;
 mod dates;
 mod dependencies;
+mod durations;
 mod error;
 mod exec;
 mod format;
@@ -35,6 +37,7 @@ mod json;
 mod lines;
 mod load;
 mod objects;
+mod quoted;
 mod render;
 mod schema;
 mod template;
@@ -43,7 +46,7 @@ mod values;
 mod yaml;
 
 pub use budget::RenderLimits;
-pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
+pub use error::{ChartError, Place, RenderError, SchemaViolation, Snippet, TemplateError};
 pub use functions::LookupQuery;
 pub use render::{Capabilities, Release, RenderRequest, RenderedObject, Rendering};
 pub use values::parse_values;
@@ -222,8 +225,8 @@ mod tests {
         assert_eq!(error(&[CHART_YAML, ("values.yaml", "- a\n")]), "load values.yaml: must be a map");
         assert!(error(&[CHART_YAML, ("values.schema.json", "{")]).starts_with("load values.schema.json: "));
         assert_eq!(
-            error(&[CHART_YAML, ("templates/a.yaml", "a: 1\nb: {{ genCA \"x\" 1 }}")]),
-            "parse shop/templates/a.yaml:2:7: function `genCA` is not defined"
+            error(&[CHART_YAML, ("templates/a.yaml", "a: 1\nb: {{ genNothing \"x\" 1 }}")]),
+            "parse shop/templates/a.yaml:2:7: function `genNothing` is not defined"
         );
         assert!(error(&[CHART_YAML, ("charts/x.tgz", "")]).contains("packed subcharts are not supported"));
         let needs = ("Chart.yaml", "name: a\nversion: 1.0.0\ndependencies: [{name: sub, version: 1.x}]\n");
@@ -252,7 +255,8 @@ mod tests {
         );
         assert_eq!(
             refusal(&[("templates/a.yaml", "\n{{ .Values.a.b.c }}")], &json!({"a": {}})),
-            "render shop/templates/a.yaml:2:4: nil pointer evaluating interface {}.c"
+            "render shop/templates/a.yaml:2:4: nil pointer evaluating interface {}.c: `.Values.a.b` is not set, so nothing \
+             below it (`.c`) can be read; set `a.b` in the values"
         );
         assert_eq!(
             refusal(

@@ -44,11 +44,20 @@ fn equal(left: &Value, right: &Value) -> Result<bool, Failure> {
         (Value::String(left), Value::String(right)) => left == right,
         #[expect(clippy::float_cmp, reason = "Go compares exactly")]
         (Value::Float(left), Value::Float(right)) => left == right,
-        (Value::Int(left) | Value::Int64(left), Value::Int(right) | Value::Int64(right)) => left == right,
         (Value::Map(_) | Value::List(_), Value::Map(_) | Value::List(_)) => {
             return Err(Failure::new(format!("non-comparable type {}", left.type_name())));
         }
-        _ => return Err(incompatible(left, right)),
+        _ => match (left.as_bytes(), right.as_bytes(), left.as_whole(), right.as_whole()) {
+            (Some(left), Some(right), ..) => left == right,
+            (.., Some(left), Some(right)) => left == right,
+            _ => match (left, right) {
+                // Values of one struct type.
+                (Value::Object(one), Value::Object(other)) if one.type_name() == other.type_name() => {
+                    left.deep_equal(right)?
+                }
+                _ => return Err(incompatible(left, right)),
+            },
+        },
     })
 }
 
@@ -58,8 +67,11 @@ fn order(values: &[Value]) -> Result<Option<Ordering>, Failure> {
     match (left, right) {
         (Value::String(left), Value::String(right)) => Ok(Some(left.cmp(right))),
         (Value::Float(left), Value::Float(right)) => Ok(left.partial_cmp(right)),
-        (Value::Int(left) | Value::Int64(left), Value::Int(right) | Value::Int64(right)) => {
-            Ok(Some(left.cmp(right)))
+        (Value::Binary(_) | Value::String(_), Value::Binary(_) | Value::String(_)) => {
+            Ok(left.as_bytes().partial_cmp(&right.as_bytes()))
+        }
+        _ if left.as_whole().is_some() && right.as_whole().is_some() => {
+            Ok(left.as_whole().partial_cmp(&right.as_whole()))
         }
         (Value::Nil | Value::Bool(_) | Value::Map(_) | Value::List(_) | Value::Object(_), _) => {
             Err(Failure::new(format!("invalid type for comparison: {}", left.type_name())))

@@ -2,7 +2,7 @@
 
 use super::{Function, Outcome, Runtime, argument, integer, items};
 use crate::chart::error::Failure;
-use crate::chart::value::Value;
+use crate::chart::value::{Element, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::at_least("list", 0, |_, values| Ok(Value::list(values.to_vec()))),
@@ -70,7 +70,7 @@ fn prepend(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 }
 
 fn concat(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let mut list = Vec::new();
+    let mut list: Vec<Value> = Vec::new();
     for position in 0..values.len() {
         list.extend(items(values, position)?.iter().cloned());
     }
@@ -138,7 +138,7 @@ fn slice(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     };
     let range = bound(1, 0).zip(bound(2, list.len()));
     let part = range.and_then(|(start, end)| list.get(start..end));
-    part.map(|part| Value::list(part.to_vec()))
+    part.map(|part| Value::list_of(list.element(), part.to_vec()))
         .ok_or_else(|| Failure::new(format!("slice bounds out of range with length {}", list.len())))
 }
 
@@ -147,7 +147,8 @@ fn chunk(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     if size == 0 {
         return Err(Failure::new("the size of a chunk must be positive"));
     }
-    Ok(Value::list(items(values, 1)?.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect()))
+    let chunks = items(values, 1)?.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect();
+    Ok(Value::list_of(Element::Lists, chunks))
 }
 
 #[cfg(test)]

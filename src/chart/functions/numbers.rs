@@ -2,13 +2,15 @@
 
 use super::{Function, Outcome, Runtime, argument, integer, text};
 use crate::chart::error::Failure;
-use crate::chart::value::Value;
+use crate::chart::format;
+use crate::chart::value::{Element, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("int", 1, |_, values| Ok(Value::Int(whole(argument(values, 0))))),
     Function::exactly("int64", 1, |_, values| Ok(Value::Int64(whole(argument(values, 0))))),
     Function::exactly("float64", 1, |_, values| Ok(Value::Float(real(argument(values, 0))))),
     Function::exactly("atoi", 1, |_, values| Ok(Value::Int(text(values, 0)?.parse().unwrap_or(0)))),
+    Function::exactly("toDecimal", 1, to_decimal),
     Function::exactly("until", 1, until),
     Function::exactly("untilStep", 3, until_step),
     Function::between("seq", 0, 3, seq),
@@ -21,6 +23,8 @@ pub(super) fn whole(value: &Value) -> i64 {
         Value::Float(number) => cut(*number),
         Value::Bool(flag) => i64::from(*flag),
         Value::String(text) => parse_whole(text).unwrap_or(0),
+        // Of the named types the Go module knows all but durations.
+        Value::Object(object) if object.as_duration().is_none() => object.as_whole().unwrap_or(0),
         _ => 0,
     }
 }
@@ -39,9 +43,16 @@ pub(super) fn real(value: &Value) -> f64 {
         Value::Int(number) | Value::Int64(number) => *number as f64,
         Value::Float(number) => *number,
         Value::Bool(flag) => f64::from(u8::from(*flag)),
-        Value::String(text) => text.parse().unwrap_or(0.0),
+        Value::String(text) => parse_real(text).unwrap_or(0.0),
+        #[expect(clippy::cast_precision_loss, reason = "as in Go")]
+        Value::Object(_) => whole(value) as f64,
         _ => 0.0,
     }
+}
+
+/// Go's `ParseFloat`: with `_` or other white space it is no number, `1.` and `.5` are, and so is infinity.
+pub(super) fn parse_real(text: &str) -> Option<f64> {
+    text.parse().ok()
 }
 
 /// Go's `ParseInt` with base 0: `0x1f`, `0b1`, `0o17`, `017`. `12.0` and `12.` count as 12.
@@ -68,6 +79,14 @@ fn parse_whole(text: &str) -> Option<i64> {
     i64::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
+/// Reads what a value prints as octal digits; anything else is 0.
+fn to_decimal(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let value = argument(values, 0);
+    runtime.budget.produce(value.deep_size()?)?;
+    let text = String::from_utf8(format::display(value)?).unwrap_or_default();
+    Ok(Value::Int64(i64::from_str_radix(&text, 8).unwrap_or(0)))
+}
+
 /// Counts from `start` towards `end`, which is left out.
 fn range(runtime: &mut Runtime<'_>, start: i64, end: i64, step: i64) -> Result<Vec<i64>, Failure> {
     let forward = end > start && step > 0;
@@ -88,7 +107,7 @@ fn range(runtime: &mut Runtime<'_>, start: i64, end: i64, step: i64) -> Result<V
 }
 
 fn list(numbers: Vec<i64>) -> Value {
-    Value::list(numbers.into_iter().map(Value::Int).collect())
+    Value::list_of(Element::Int, numbers.into_iter().map(Value::Int).collect())
 }
 
 fn until(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {

@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
-use regex::{NoExpand, Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder};
 
-use super::{Function, Outcome, Runtime, integer, text};
+use super::strings::part;
+use super::{Function, Outcome, Runtime, argument, bytes, integer, text};
 use crate::chart::error::Failure;
-use crate::chart::value::Value;
+use crate::chart::value::{Element, Value};
 
 /// The size in bytes that a compiled pattern may have. `(a{1000}){1000}` is refused, as in Go.
 const PROGRAM_MAX: usize = 1 << 20;
@@ -144,8 +145,8 @@ fn regex_match(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 }
 
 fn find(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let found = pattern(runtime, values)?.find(text(values, 1)?).map(|found| Value::from(found.as_str()));
-    Ok(found.unwrap_or_else(|| Value::from("")))
+    let found = pattern(runtime, values)?.find(text(values, 1)?).map(|found| found.range());
+    Ok(found.map_or_else(|| Value::from(""), |range| part(argument(values, 1), range.start, range.end)))
 }
 
 /// How many results are wanted: all for a negative number.
@@ -157,45 +158,130 @@ fn find_all(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
     let text = text(values, 1)?;
     runtime.budget.produce(text.len() * 4)?;
-    Ok(Value::strings(regex.find_iter(text).take(limit(values)?).map(|found| found.as_str())))
+    let found = regex.find_iter(text).take(limit(values)?);
+    let found = found.map(|found| part(argument(values, 1), found.start(), found.end())).collect();
+    Ok(Value::list_of(Element::String, found))
 }
 
-/// Translates Go's replacement template: `$1x` names the group `1x` in both, only Go has `$` before other
-/// characters as itself.
+/// A piece of what a match is replaced with.
+enum Piece<'t> {
+    Text(&'t [u8]),
+    Group(usize),
+}
+
+/// Reads a replacement: `$1` and `${name}` are groups, and nothing where there is no such group; `$1x` asks for a group
+/// of that name; `$$` is a dollar, and so is one before anything else.
+fn replacement<'t>(regex: &Regex, template: &'t [u8]) -> Vec<Piece<'t>> {
+    let mut pieces = Vec::new();
+    let mut rest = template;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
+        pieces.push(Piece::Text(&rest[..at]));
+        let after = &rest[at + 1..];
+        if let Some(behind) = after.strip_prefix(b"$") {
+            pieces.push(Piece::Text(b"$"));
+            rest = behind;
+            continue;
+        }
+        let Some((name, behind)) = group_name(after) else {
+            pieces.push(Piece::Text(b"$"));
+            rest = after;
+            continue;
+        };
+        let number = name.parse::<usize>().ok().filter(|_| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let group = number.or_else(|| regex.capture_names().position(|known| known == Some(name)));
+        pieces.extend(group.map(Piece::Group));
+        rest = behind;
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
+}
+
+/// The name behind a dollar, with or without braces, and what follows it.
+fn group_name(text: &[u8]) -> Option<(&str, &[u8])> {
+    let (inner, in_braces) = match text.strip_prefix(b"{") {
+        Some(inner) => (inner, true),
+        None => (text, false),
+    };
+    let valid = inner.utf8_chunks().next().map(|chunk| chunk.valid())?;
+    let length = valid.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(valid.len());
+    if length == 0 {
+        return None;
+    }
+    let rest = &inner[length..];
+    Some((&valid[..length], if in_braces { rest.strip_prefix(b"}")? } else { rest }))
+}
+
 fn replace_all(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
-    let (source, template) = (text(values, 1)?, text(values, 2)?);
-    let mut output = String::new();
-    let mut end = 0;
-    for captures in regex.captures_iter(source) {
-        let Some(whole) = captures.get(0) else { continue };
-        output.push_str(&source[end..whole.start()]);
-        let before = output.len();
-        captures.expand(template, &mut output);
-        // Counted as it grows: a template can repeat a long match many times.
-        runtime.budget.produce(output.len() - before)?;
-        end = whole.end();
-    }
-    output.push_str(&source[end..]);
-    Ok(Value::from(output))
+    let pieces = replacement(&regex, bytes(values, 2)?);
+    replaced(runtime, values, &regex, &pieces)
 }
 
 fn replace_all_literal(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
-    let (source, replacement) = (text(values, 1)?, text(values, 2)?);
-    let matches = regex.find_iter(source).count();
-    runtime.budget.produce(matches.saturating_mul(replacement.len()))?;
-    Ok(Value::string(regex.replace_all(source, NoExpand(replacement))))
+    replaced(runtime, values, &regex, &[Piece::Text(bytes(values, 2)?)])
+}
+
+fn replaced(runtime: &mut Runtime<'_>, values: &[Value], regex: &Regex, pieces: &[Piece<'_>]) -> Outcome {
+    let (source, value) = (text(values, 1)?, argument(values, 1));
+    let mut output = Vec::new();
+    let append = |output: &mut Vec<u8>, start: usize, end: usize| match value {
+        Value::Binary(binary) => output.extend_from_slice(binary.part(start, end)),
+        _ => output.extend_from_slice(&source.as_bytes()[start..end]),
+    };
+    let mut end = 0;
+    for captures in regex.captures_iter(source) {
+        let Some(whole) = captures.get(0) else { continue };
+        append(&mut output, end, whole.start());
+        let before = output.len();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => output.extend_from_slice(text),
+                Piece::Group(group) => {
+                    if let Some(group) = captures.get(*group) {
+                        append(&mut output, group.start(), group.end());
+                    }
+                }
+            }
+        }
+        // Counted as it grows: a template can repeat a long match many times.
+        runtime.budget.produce(output.len() - before)?;
+        end = whole.end();
+    }
+    append(&mut output, end, source.len());
+    Ok(Value::bytes(output))
 }
 
 fn split(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
     let text = text(values, 1)?;
     runtime.budget.produce(text.len() * 4)?;
-    Ok(match limit(values)? {
-        usize::MAX => Value::strings(regex.split(text)),
-        limit => Value::strings(regex.splitn(text, limit)),
-    })
+    let value = argument(values, 1);
+    let limit = limit(values)?;
+    if limit == 0 {
+        return Ok(Value::list_of(Element::String, Vec::new()));
+    }
+    if text.is_empty() && !bytes(values, 0)?.is_empty() {
+        return Ok(Value::strings([""]));
+    }
+    let mut parts = Vec::new();
+    let (mut begin, mut end) = (0, 0);
+    for found in regex.find_iter(text) {
+        if parts.len() + 1 >= limit {
+            break;
+        }
+        end = found.start();
+        // What matches nothing at the beginning splits nothing off.
+        if found.end() > 0 {
+            parts.push(part(value, begin, end));
+        }
+        begin = found.end();
+    }
+    // What matches nothing at the end leaves nothing behind it.
+    if end != text.len() {
+        parts.push(part(value, begin, text.len()));
+    }
+    Ok(Value::list_of(Element::String, parts))
 }
 
 #[cfg(test)]
