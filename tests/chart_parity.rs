@@ -61,7 +61,31 @@ fn templates_comments_and_files_are_helms() {
 
 #[test]
 fn functions_return_what_helms_return() {
-    Case::new(trap_chart("functions"), &[], None).assert_same();
+    for chart in ["functions", "words", "conversions", "versions"] {
+        Case::new(trap_chart(chart), &[], None).assert_same();
+    }
+}
+
+#[test]
+fn expressions_and_literals_come_to_what_helms_come_to() {
+    for chart in ["expressions", "literals"] {
+        Case::new(trap_chart(chart), &[], None).assert_same();
+    }
+}
+
+#[test]
+fn values_of_every_kind_print_as_in_helm() {
+    Case::new(trap_chart("printf"), &[], None).assert_same();
+}
+
+#[test]
+fn strings_carry_any_bytes_as_in_helm() {
+    Case::new(trap_chart("bytes"), &[], None).assert_same();
+}
+
+#[test]
+fn dates_zones_and_durations_are_helms() {
+    Case::new(trap_chart("dates"), &[], None).assert_same();
 }
 
 #[test]

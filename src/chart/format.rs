@@ -135,7 +135,7 @@ fn escape(output: &mut String, character: char, quote: char, ascii_only: bool) {
 
 /// Whether a character can be seen. Rust's own escaping of text knows that; what only changes the letter before it is
 /// escaped at the beginning of a text and not behind a letter.
-fn is_printable(character: char) -> bool {
+pub(crate) fn is_printable(character: char) -> bool {
     let text: String = ['a', character].iter().collect();
     text.escape_debug().eq(text.chars())
 }

@@ -86,7 +86,8 @@ impl Printer<'_> {
             self.is_bad_index |= after_index && width.is_some();
             (directive.width, rest) = (width, after);
         }
-        if let Some(after) = rest.strip_prefix(b".") {
+        // A point at the end is no precision but a verb.
+        if let Some(after) = rest.strip_prefix(b".").filter(|after| !after.is_empty()) {
             self.is_bad_index |= after_index;
             rest = self.index(after, &mut after_index);
             if let Some(after) = rest.strip_prefix(b"*") {

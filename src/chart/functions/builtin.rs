@@ -101,7 +101,10 @@ fn js(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
             '<' | '>' | '&' | '=' | '\0'..='\u{1f}' => {
                 let _ = write!(output, "\\u{:04X}", u32::from(character));
             }
-            _ => output.push(character),
+            _ if character.is_ascii() || format::is_printable(character) => output.push(character),
+            _ => {
+                let _ = write!(output, "\\u{:04X}", u32::from(character));
+            }
         }
     }
     Ok(Value::from(output))

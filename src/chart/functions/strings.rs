@@ -23,7 +23,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("repeat", 2, repeat),
     Function::exactly("substr", 3, substr),
     Function::exactly("trunc", 2, trunc),
-    Function::exactly("nospace", 1, |_, values| Ok(Value::from(without_space(bytes(values, 0)?)))),
+    Function::exactly("nospace", 1, |_, values| Ok(without_space(argument(values, 0), bytes(values, 0)?))),
     Function::exactly("contains", 2, |runtime, values| {
         Ok(Value::Bool(find(runtime, values, 0, 1)?.is_some()))
     }),
@@ -98,7 +98,13 @@ fn mapped(text: &str, each: impl Fn(char) -> char) -> String {
 
 /// One character for one, as in Go: `ß` has no capital.
 pub(super) fn upper(character: char) -> char {
-    single(character.to_uppercase()).unwrap_or(character)
+    let greek = match character {
+        // Letters with an iota below, which Rust writes behind their capital.
+        '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => 8,
+        '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => 9,
+        _ => return single(character.to_uppercase()).unwrap_or(character),
+    };
+    char::from_u32(u32::from(character) + greek).unwrap_or(character)
 }
 
 pub(super) fn lower(character: char) -> char {
@@ -114,9 +120,11 @@ fn single(mut characters: impl Iterator<Item = char>) -> Option<char> {
     characters.next().is_none().then_some(first)
 }
 
-/// Sprig's helper takes each byte for a character, so that only ASCII comes out as it went in.
-fn without_space(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| char::from(*byte)).filter(|character| !character.is_whitespace()).collect()
+/// Sprig's helper takes each byte for a character: a text with space and anything but ASCII comes out another.
+fn without_space(value: &Value, bytes: &[u8]) -> Value {
+    let kept: String =
+        bytes.iter().map(|byte| char::from(*byte)).filter(|character| !character.is_whitespace()).collect();
+    if kept.chars().count() == bytes.len() { value.clone() } else { Value::from(kept) }
 }
 
 /// Finds one argument in another.
