@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use openssl::pkey::PKey;
+use openssl::x509::X509;
 use serde_json::{Map, Value, json};
 use storekeeper::chart::{Capabilities, Chart, Release, RenderLimits, RenderRequest, parse_values};
 use storekeeper::store::values::merge;
@@ -86,6 +88,61 @@ fn strings_carry_any_bytes_as_in_helm() {
 #[test]
 fn dates_zones_and_durations_are_helms() {
     Case::new(trap_chart("dates"), &[], None).assert_same();
+}
+
+#[test]
+fn keys_and_certificates_say_what_helms_say() {
+    let case = Case::new(trap_chart("crypto"), &[], None);
+    let (ours, helms) = (case.ours().expect("it renders"), case.helms().expect("helm renders it"));
+    let (ours, helms) = (&ours["Keys -/crypto"], &helms["Keys -/crypto"]);
+    assert_eq!(ours["same"], helms["same"]);
+    let kinds = |keys: &Value| -> BTreeMap<String, String> {
+        let keys = keys["keys"].as_object().expect("keys");
+        keys.iter().map(|(name, pem)| (name.clone(), key_kind(pem.as_str().expect("text")))).collect()
+    };
+    assert_eq!(kinds(ours), kinds(helms));
+    let told = |made: &Value| -> BTreeMap<String, String> {
+        let made = made["certificates"].as_object().expect("certificates");
+        made.iter().map(|(name, pair)| (name.clone(), certificate_content(pair))).collect()
+    };
+    assert_eq!(told(ours), told(helms));
+    for rendered in [ours, helms] {
+        let read = |name: &str| certificate_of(&rendered["certificates"][name]);
+        for (leaf, authority) in [("signed", "ca"), ("edLeaf", "ecCa"), ("own", "own"), ("ca", "custom")] {
+            let key = read(authority).public_key().expect("a key");
+            assert!(read(leaf).verify(&key).expect("a signature"), "{leaf} is not signed by {authority}");
+        }
+    }
+}
+
+/// What kind of key a PEM holds and how large it is.
+fn key_kind(pem: &str) -> String {
+    let label = pem.lines().next().expect("a label");
+    let key = PKey::private_key_from_pem(pem.as_bytes()).expect("a key");
+    format!("{label} {:?} {}", key.id(), key.bits())
+}
+
+fn certificate_of(pair: &Value) -> X509 {
+    X509::from_pem(pair["cert"].as_str().expect("text").as_bytes()).expect("a certificate")
+}
+
+/// Everything in a certificate that is not random: no serial number, no bits of keys, no time.
+fn certificate_content(pair: &Value) -> String {
+    let certificate = certificate_of(pair);
+    let key = PKey::private_key_from_pem(pair["key"].as_str().expect("text").as_bytes()).expect("a key");
+    assert!(certificate.public_key().expect("a key").public_eq(&key), "the key is another's");
+    let text = String::from_utf8(certificate.to_text().expect("text")).expect("UTF-8");
+    let days = certificate.not_before().diff(certificate.not_after()).expect("times").days;
+    let hexadecimal = |line: &str| line.trim().split(':').all(|part| part.len() <= 2);
+    let kept = text.lines().filter(|line| {
+        let line = line.trim();
+        !line.starts_with("Not ") && (line.is_empty() || line.ends_with(':') || !hexadecimal(line))
+    });
+    let kept: Vec<&str> = kept.map(str::trim).filter(|line| !line.starts_with("Serial Number")).collect();
+    let names = format!("{:?} {:?}", certificate.subject_name().to_der(), certificate.issuer_name().to_der());
+    let sizes =
+        (certificate.subject_key_id().map(|id| id.len()), certificate.authority_key_id().map(|id| id.len()));
+    format!("{days} {sizes:?} {names} {}", kept.join("\n"))
 }
 
 #[test]

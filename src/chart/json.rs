@@ -41,6 +41,7 @@ impl Writer {
             }
             Value::String(text) => self.string(text),
             Value::Binary(binary) => self.bytes(binary.bytes()),
+            Value::List(items) if items.is_nil() => self.output.push_str("null"),
             Value::List(items) => {
                 let items = items.iter().map(|item| (None, item));
                 self.collection("[]", items, depth)?;

@@ -56,11 +56,17 @@ pub(crate) enum Element {
 pub(crate) struct List {
     items: Vec<Value>,
     element: Element,
+    /// Go's nil slice: an empty list, but `null` in JSON.
+    is_nil: bool,
 }
 
 impl List {
     pub(crate) fn element(&self) -> Element {
         self.element
+    }
+
+    pub(crate) fn is_nil(&self) -> bool {
+        self.is_nil
     }
 }
 
@@ -177,7 +183,13 @@ impl Value {
 
     /// A list whose items have a type.
     pub(crate) fn list_of(element: Element, items: Vec<Value>) -> Self {
-        Self::List(Rc::new(List { items, element }))
+        Self::List(Rc::new(List { items, element, is_nil: false }))
+    }
+
+    /// The same, but a nil slice if there are no items.
+    pub(crate) fn list_or_nil(element: Element, items: Vec<Value>) -> Self {
+        let is_nil = items.is_empty();
+        Self::List(Rc::new(List { items, element, is_nil }))
     }
 
     /// Go's `[]string`.
@@ -344,6 +356,7 @@ impl Value {
             Self::Float(number) => number_from_float(*number).map_or(Json::Null, Json::Number),
             Self::String(text) => Json::from(&**text),
             Self::Binary(binary) => Json::from(binary.text()),
+            Self::List(items) if items.is_nil() => Json::Null,
             Self::List(items) => {
                 Json::Array(items.iter().map(|item| item.to_json_at(depth + 1)).collect::<Result<_, _>>()?)
             }
@@ -403,6 +416,7 @@ impl Value {
                     }
                     Value::Map(Rc::new(entries.into_iter().collect()))
                 }
+                Value::List(items) if items.is_empty() => value.clone(),
                 Value::List(items) => Value::list_of(
                     items.element(),
                     items.iter().map(|item| copy(item, depth + 1)).collect::<Result<Vec<_>, _>>()?,
@@ -432,7 +446,10 @@ fn deep_equal(left: &Value, right: &Value, depth: usize) -> Result<bool, TooDeep
         (Value::String(left), Value::String(right)) => left == right,
         (Value::Binary(left), Value::Binary(right)) => left.bytes() == right.bytes(),
         (Value::List(left), Value::List(right)) => {
-            if left.len() != right.len() || left.element() != right.element() {
+            if left.len() != right.len()
+                || left.element() != right.element()
+                || left.is_nil() != right.is_nil()
+            {
                 return Ok(false);
             }
             for (left, right) in left.iter().zip(right.iter()) {

@@ -211,6 +211,10 @@ impl Printer<'_> {
             ('t' | 'v', Value::Bool(flag)) => {
                 self.padded(flag.to_string().as_bytes(), directive, Fill::Zeros)
             }
+            (_, Value::List(items)) if directive.sharp_v && items.is_nil() => {
+                _ = write!(self.output, "{}(nil)", value.type_name());
+                Ok(())
+            }
             (_, Value::List(items)) => {
                 let open = if directive.sharp_v { value.type_name() } else { "" };
                 self.collection(verb, directive, open, items.iter().map(|item| (None, item)), depth)

@@ -14,8 +14,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     Function::exactly("lt", 2, |_, values| Ok(Value::Bool(order(values)?.is_some_and(Ordering::is_lt)))),
     Function::exactly("le", 2, |_, values| Ok(Value::Bool(order(values)?.is_some_and(Ordering::is_le)))),
-    Function::exactly("gt", 2, |_, values| Ok(Value::Bool(order(values)?.is_some_and(Ordering::is_gt)))),
-    Function::exactly("ge", 2, |_, values| Ok(Value::Bool(order(values)?.is_some_and(Ordering::is_ge)))),
+    Function::exactly("gt", 2, |_, values| Ok(Value::Bool(order(values)?.is_none_or(Ordering::is_gt)))),
+    Function::exactly("ge", 2, |_, values| Ok(Value::Bool(order(values)?.is_none_or(Ordering::is_ge)))),
     Function::exactly("not", 1, |_, values| Ok(Value::Bool(!argument(values, 0).is_true()))),
     Function::exactly("deepEqual", 2, |_, values| {
         Ok(Value::Bool(argument(values, 0).deep_equal(argument(values, 1))?))
@@ -61,7 +61,7 @@ fn equal(left: &Value, right: &Value) -> Result<bool, Failure> {
     })
 }
 
-/// `None` for floats that have no order.
+/// `None` for floats that have no order: Go's `gt` is what is not `le`, so it holds for them.
 fn order(values: &[Value]) -> Result<Option<Ordering>, Failure> {
     let (left, right) = (argument(values, 0), argument(values, 1));
     match (left, right) {

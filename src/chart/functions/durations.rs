@@ -1,6 +1,6 @@
 //! Durations: Sprig's two functions, which print, and Helm's own, which count.
 
-use super::numbers::parse_real;
+use super::numbers::{parse_decimal, parse_real};
 use super::{Function, Outcome, argument};
 use crate::chart::dates::Moment;
 use crate::chart::durations::{self, HOUR, MINUTE, SECOND};
@@ -39,20 +39,11 @@ fn value(nanoseconds: i64) -> Value {
 /// Sprig's `duration` takes seconds as text or `int64`; anything else is none.
 fn of_seconds(value: &Value) -> String {
     let seconds = match value {
-        Value::String(text) => parse_seconds(text),
+        Value::String(text) => parse_decimal(text),
         Value::Int64(seconds) => *seconds,
         _ => 0,
     };
     durations::display(seconds.wrapping_mul(SECOND))
-}
-
-/// Go returns the nearest number with the error of one that does not fit, and Sprig takes it.
-fn parse_seconds(text: &str) -> i64 {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return 0;
-    }
-    text.parse().unwrap_or(if text.starts_with('-') { i64::MIN } else { i64::MAX })
 }
 
 /// The largest unit of a duration, or of the time since a date: `2h`, `3mo`.

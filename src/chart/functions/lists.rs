@@ -46,15 +46,20 @@ fn last(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     Ok(items(values, 0)?.last().cloned().unwrap_or(Value::Nil))
 }
 
+/// Of an empty list Sprig returns a nil slice.
 fn rest(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let list = items(values, 0)?;
-    // Of an empty list Sprig returns nil, not an empty list.
-    Ok(list.split_first().map_or(Value::Nil, |(_, rest)| Value::list(rest.to_vec())))
+    Ok(list
+        .split_first()
+        .map_or_else(|| Value::list_or_nil(Element::Any, Vec::new()), |(_, rest)| Value::list(rest.to_vec())))
 }
 
 fn initial(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let list = items(values, 0)?;
-    Ok(list.split_last().map_or(Value::Nil, |(_, initial)| Value::list(initial.to_vec())))
+    Ok(list.split_last().map_or_else(
+        || Value::list_or_nil(Element::Any, Vec::new()),
+        |(_, initial)| Value::list(initial.to_vec()),
+    ))
 }
 
 fn append(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
@@ -74,7 +79,7 @@ fn concat(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     for position in 0..values.len() {
         list.extend(items(values, position)?.iter().cloned());
     }
-    Ok(Value::list(list))
+    Ok(Value::list_or_nil(Element::Any, list))
 }
 
 fn reverse(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {

@@ -261,6 +261,15 @@ pub(crate) mod testing {
 
     /// Renders a template over `.Values` and returns its text.
     pub(crate) fn render(template: &str, values: &Value) -> Result<String, String> {
+        render_within(&RenderLimits::default(), template, values)
+    }
+
+    /// Renders a template within limits.
+    pub(crate) fn render_within(
+        limits: &RenderLimits,
+        template: &str,
+        values: &Value,
+    ) -> Result<String, String> {
         let files = BTreeMap::from([
             (
                 "Chart.yaml".to_owned(),
@@ -285,7 +294,7 @@ pub(crate) mod testing {
                 bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = u8::try_from(at % 251).unwrap());
             },
             now: 1_700_000_000,
-            limits: RenderLimits::default(),
+            limits: limits.clone(),
         };
         let rendering = chart.render(&request).map_err(|error| error.to_string())?;
         Ok(rendering.notes.unwrap_or_default())

@@ -74,7 +74,13 @@ fn translate(pattern: &str) -> String {
                         characters.next();
                     }
                 }
-                Some(escaped) => output.push_str(&class(escaped, in_class)),
+                Some(escaped) => {
+                    output.push_str(&class(escaped, in_class));
+                    // `\p{Greek}` and `\x{e4}` have braces of their own.
+                    if matches!(escaped, 'p' | 'P' | 'x') {
+                        output.extend(characters.next_if_eq(&'{'));
+                    }
+                }
                 None => output.push('\\'),
             },
             '[' if in_class && characters.peek() != Some(&':') => output.push_str("\\["),
@@ -102,6 +108,10 @@ fn translate(pattern: &str) -> String {
                 in_class = false;
                 output.push(']');
             }
+            // A brace that begins no repetition is a brace.
+            '{' if !in_class && !is_repetition(&characters.clone().collect::<String>()) => {
+                output.push_str("\\{")
+            }
             '&' | '~' if in_class => {
                 output.push('\\');
                 output.push(character);
@@ -110,6 +120,14 @@ fn translate(pattern: &str) -> String {
         }
     }
     output
+}
+
+/// Whether a text goes on as `3}`, `3,}` or `3,5}`.
+fn is_repetition(text: &str) -> bool {
+    let Some((counts, _)) = text.split_once('}') else { return false };
+    let (least, most) = counts.split_once(',').unwrap_or((counts, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    !least.is_empty() && is_number(least) && is_number(most)
 }
 
 /// What an escaped letter means in Go: ASCII only.
@@ -160,7 +178,7 @@ fn find_all(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     runtime.budget.produce(text.len() * 4)?;
     let found = regex.find_iter(text).take(limit(values)?);
     let found = found.map(|found| part(argument(values, 1), found.start(), found.end())).collect();
-    Ok(Value::list_of(Element::String, found))
+    Ok(Value::list_or_nil(Element::String, found))
 }
 
 /// A piece of what a match is replaced with.
@@ -187,7 +205,9 @@ fn replacement<'t>(regex: &Regex, template: &'t [u8]) -> Vec<Piece<'t>> {
             rest = after;
             continue;
         };
-        let number = name.parse::<usize>().ok().filter(|_| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_number =
+            name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+        let number = name.parse::<usize>().ok().filter(|_| is_number);
         let group = number.or_else(|| regex.capture_names().position(|known| known == Some(name)));
         pieces.extend(group.map(Piece::Group));
         rest = behind;
@@ -259,7 +279,7 @@ fn split(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let value = argument(values, 1);
     let limit = limit(values)?;
     if limit == 0 {
-        return Ok(Value::list_of(Element::String, Vec::new()));
+        return Ok(Value::list_or_nil(Element::String, Vec::new()));
     }
     if text.is_empty() && !bytes(values, 0)?.is_empty() {
         return Ok(Value::strings([""]));
