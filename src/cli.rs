@@ -24,7 +24,7 @@ use include_dir::{Dir, include_dir};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::chart::Chart;
+use crate::chart::{Chart, ChartError, RenderError, Snippet};
 use crate::cluster::{Changes, Cluster, ClusterSettings};
 use crate::daemon::{self, Inside, Settings, Trigger, Triggers};
 use crate::ledger::Ledger;
@@ -224,7 +224,8 @@ fn render(arguments: &RenderArguments) -> anyhow::Result<ExitCode> {
             );
         }
     };
-    let rendered = reconcile::render_offline(&chart, store, &surroundings())?;
+    let rendered = reconcile::render_offline(&chart, store, &surroundings())
+        .map_err(|error| with_line(error, RenderError::snippet))?;
     output::print_objects(&rendered)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -252,7 +253,18 @@ fn load_chart(folder: Option<&Path>) -> anyhow::Result<Chart> {
         }
         None => built_in_files(&BUILT_IN_CHART),
     };
-    Chart::load(files).context("load the chart")
+    Chart::load(files).map_err(|error| with_line(error, ChartError::snippet)).context("load the chart")
+}
+
+/// Puts the line of a template below what is wrong with it.
+fn with_line<E>(error: E, line: impl Fn(&E) -> Option<&Snippet>) -> anyhow::Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match line(&error) {
+        Some(snippet) => anyhow::anyhow!("{error}\n  {}\n  {}", snippet.text(), snippet.mark()),
+        None => error.into(),
+    }
 }
 
 fn built_in_files(folder: &Dir<'_>) -> BTreeMap<String, Vec<u8>> {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use openssl::asn1::Asn1OctetStringRef;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 use serde_json::{Map, Value, json};
@@ -136,12 +137,14 @@ fn certificate_content(pair: &Value) -> String {
     let hexadecimal = |line: &str| line.trim().split(':').all(|part| part.len() <= 2);
     let kept = text.lines().filter(|line| {
         let line = line.trim();
-        !line.starts_with("Not ") && (line.is_empty() || line.ends_with(':') || !hexadecimal(line))
+        !line.starts_with("Not ") && !hexadecimal(line)
     });
     let kept: Vec<&str> = kept.map(str::trim).filter(|line| !line.starts_with("Serial Number")).collect();
     let names = format!("{:?} {:?}", certificate.subject_name().to_der(), certificate.issuer_name().to_der());
-    let sizes =
-        (certificate.subject_key_id().map(|id| id.len()), certificate.authority_key_id().map(|id| id.len()));
+    let sizes = (
+        certificate.subject_key_id().map(Asn1OctetStringRef::len),
+        certificate.authority_key_id().map(Asn1OctetStringRef::len),
+    );
     format!("{days} {sizes:?} {names} {}", kept.join("\n"))
 }
 

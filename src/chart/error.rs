@@ -101,6 +101,16 @@ impl fmt::Display for SchemaViolation {
     }
 }
 
+impl ChartError {
+    /// Returns the template's line that cannot be parsed, if that is what is wrong.
+    pub fn snippet(&self) -> Option<&Snippet> {
+        match self {
+            Self::Template(error) => error.snippet.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 impl RenderError {
     /// Returns the template's line that stopped the rendering, if a template did.
     pub fn snippet(&self) -> Option<&Snippet> {

@@ -377,7 +377,7 @@ impl<'a> Machine<'a> {
         let Some((name, path)) = fields.split_last() else {
             return Err(Failure::new("can't give argument to non-function"));
         };
-        let receiver = fields_of(base, path, called)?;
+        let receiver = fields_of(&base, path, called)?;
         let values = self.arguments(frame, arguments, dot, piped)?;
         let Value::Object(object) = &receiver else {
             return Err(Failure::new(format!("`{name}` is not a method but has arguments")));
@@ -418,12 +418,12 @@ impl<'a> Machine<'a> {
             Expr::Number(_, Number::Int(number)) => Ok(Value::Int(*number)),
             Expr::Number(_, Number::Uint(number)) => Err(Failure::new(format!("{number} overflows int"))),
             Expr::Number(_, Number::Float(number)) => Ok(Value::Float(*number)),
-            Expr::Field(_, fields) => fields_of(dot.clone(), fields, ""),
-            Expr::Variable(_, name, fields) => fields_of(frame.variable(name)?, fields, name),
+            Expr::Field(_, fields) => fields_of(dot, fields, ""),
+            Expr::Variable(_, name, fields) => fields_of(&frame.variable(name)?, fields, name),
             Expr::Identifier(position, name) => self.call(frame, name, &[], dot, None, *position),
             Expr::Pipe(_, pipe) => self.pipe(frame, pipe, dot),
             Expr::Chain(_, inner, fields) => {
-                fields_of(self.expression(frame, inner, dot)?, fields, PARENTHESES)
+                fields_of(&self.expression(frame, inner, dot)?, fields, PARENTHESES)
             }
         }
     }
@@ -551,7 +551,7 @@ fn literal(frame: &Frame<'_>, position: Pos, text: &str) -> Value {
 
 /// Follows a chain of fields. A nil receiver gives nil without complaint, a nil further in is an error: so does
 /// Go, and charts rely on both. `called` is how the template calls the receiver; empty for the dot.
-fn fields_of(receiver: Value, fields: &[SmolStr], called: &str) -> Result<Value, Failure> {
+fn fields_of(receiver: &Value, fields: &[SmolStr], called: &str) -> Result<Value, Failure> {
     if receiver.is_nil() {
         return Ok(Value::Nil);
     }
@@ -559,7 +559,7 @@ fn fields_of(receiver: Value, fields: &[SmolStr], called: &str) -> Result<Value,
     for (position, field) in fields.iter().enumerate() {
         value = match &value {
             Value::Map(map) => map.get(field).unwrap_or(Value::Nil),
-            Value::Nil => return Err(not_set(&receiver, called, &fields[..position], field)),
+            Value::Nil => return Err(not_set(receiver, called, &fields[..position], field)),
             Value::Object(object) => match object.member(field, &[]) {
                 Member::Found(value) => value,
                 Member::Unknown => return Err(no_field(field, &value)),
@@ -575,19 +575,20 @@ fn fields_of(receiver: Value, fields: &[SmolStr], called: &str) -> Result<Value,
 
 /// Says what is nil, and where a value is to be set: a subchart's values are below its name.
 fn not_set(receiver: &Value, called: &str, path: &[SmolStr], field: &str) -> Failure {
-    let mut message = format!(
-        "nil pointer evaluating interface {{}}.{field}: `{called}.{}` is not set, so nothing below it (`.{field}`) can be read",
-        path.join(".")
-    );
-    if let (Some(("Values", below)), Value::Map(context)) =
-        (path.split_first().map(|(first, below)| (first.as_str(), below)), receiver)
-    {
-        let subchart = subchart(context);
-        let whole: Vec<&str> =
-            subchart.iter().map(String::as_str).chain(below.iter().map(SmolStr::as_str)).collect();
-        message += &format!("; set `{}` in the values", whole.join("."));
+    let nil = format!("nil pointer evaluating interface {{}}.{field}");
+    let missing = format!("`{called}.{}` is not set", path.join("."));
+    let (Some((first, below)), Value::Map(context)) = (path.split_first(), receiver) else {
+        return Failure::new(format!("{nil}: {missing}"));
+    };
+    if first != "Values" || below.is_empty() {
+        return Failure::new(format!("{nil}: {missing}"));
     }
-    Failure::new(message)
+    let subchart = subchart(context);
+    let whole: Vec<&str> =
+        subchart.iter().map(String::as_str).chain(below.iter().map(SmolStr::as_str)).collect();
+    let advice =
+        format!("nothing below it (`.{field}`) can be read; set `{}` in the values", whole.join("."));
+    Failure::new(format!("{nil}: {missing}, so {advice}"))
 }
 
 /// The names of the subcharts that lead to the chart of a context; none for the root chart.

@@ -1,5 +1,6 @@
 //! Prints values as Go's `fmt` does: `%v`, `printf` with its verbs, quoting, floats.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::value::{DEPTH_MAX, TooDeep, Value};
@@ -104,7 +105,7 @@ fn quoted(bytes: &[u8], ascii_only: bool) -> String {
             escape(&mut output, character, '"', ascii_only);
         }
         for byte in chunk.invalid() {
-            output += &format!("\\x{byte:02x}");
+            _ = write!(output, "\\x{byte:02x}");
         }
     }
     output.push('"');
@@ -122,14 +123,14 @@ fn escape(output: &mut String, character: char, quote: char, ascii_only: bool) {
         '\r' => output.push_str("\\r"),
         '\t' => output.push_str("\\t"),
         '\u{b}' => output.push_str("\\v"),
-        '\0'..='\u{1f}' | '\u{7f}' => *output += &format!("\\x{:02x}", u32::from(character)),
+        '\0'..='\u{1f}' | '\u{7f}' => _ = write!(output, "\\x{:02x}", u32::from(character)),
         _ if character == quote => {
             output.push('\\');
             output.push(character);
         }
         _ if character.is_ascii() || (!ascii_only && is_printable(character)) => output.push(character),
-        '\u{10000}'.. => *output += &format!("\\U{:08x}", u32::from(character)),
-        _ => *output += &format!("\\u{:04x}", u32::from(character)),
+        '\u{10000}'.. => _ = write!(output, "\\U{:08x}", u32::from(character)),
+        _ => _ = write!(output, "\\u{:04x}", u32::from(character)),
     }
 }
 

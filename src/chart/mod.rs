@@ -268,6 +268,43 @@ mod tests {
     }
 
     #[test]
+    fn an_error_shows_the_templates_line_and_marks_the_place() {
+        let line = format!("\t a: {{{{ .Values.none.x.y }}}}{}", " b".repeat(100));
+        let error =
+            render(&[("templates/a.yaml", &format!("# a\n{line}\nc: 1"))], &json!({"none": {}})).unwrap_err();
+        let snippet = error.snippet().expect("a template failed");
+        assert!(snippet.text().starts_with("a: {{ .Values.none.x.y }} b b"), "{snippet:?}");
+        assert_eq!((snippet.text().len(), snippet.mark().as_str()), (99, "      ^"));
+        assert!(!error.to_string().contains('\n'));
+        let unparsed = load(&[CHART_YAML, ("templates/a.yaml", "a\n {{ nope }}")]).unwrap_err();
+        assert_eq!(
+            unparsed.snippet().map(|snippet| snippet.text().to_owned()).as_deref(),
+            Some("{{ nope }}")
+        );
+    }
+
+    #[test]
+    fn a_value_that_a_subchart_misses_is_named_as_the_store_sets_it() {
+        let files = [
+            ("charts/redis/Chart.yaml", "apiVersion: v2\nname: redis\nversion: 1.0.0\n"),
+            ("charts/redis/templates/a.yaml", "{{ with 1 }}{{ $.Values.auth.user.name }}{{ end }}"),
+        ];
+        let error = refusal(&files, &json!({"redis": {"auth": {}}}));
+        assert!(error.contains("`$.Values.auth.user` is not set"), "{error}");
+        assert!(error.ends_with("set `redis.auth.user` in the values"), "{error}");
+        let error = refusal(&[("templates/a.yaml", "{{ $x := .Values }}{{ $x.a.b }}")], &json!({}));
+        assert!(error.ends_with("nil pointer evaluating interface {}.b: `$x.a` is not set"), "{error}");
+    }
+
+    #[test]
+    fn output_that_is_not_utf_8_is_an_error_that_names_the_line() {
+        assert_eq!(
+            refusal(&[("templates/a.yaml", "a: 1\nb: {{ trunc 1 \"ä\" }}")], &json!({})),
+            "read the output of shop/templates/a.yaml: line 2 is not UTF-8"
+        );
+    }
+
+    #[test]
     fn output_that_is_no_object_is_an_error_that_names_the_template() {
         let error = refusal(&[("templates/a.yaml", "a: 1\n---\nb: [1\nc: 2\n")], &json!({}));
         assert!(

@@ -349,11 +349,8 @@ fn collect(mut outputs: Vec<(String, Vec<u8>)>, notes_path: &str) -> Result<Rend
 
 fn text_of(path: &str, output: Vec<u8>) -> Result<String, RenderError> {
     String::from_utf8(output).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.split(|byte| *byte == b'\n').count();
         let message = format!("line {line} is not UTF-8");
         RenderError::NotAnObject { template: path.to_owned(), message }
     })

@@ -22,7 +22,7 @@ const LOOKUPS_MAX: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum RenderFailure {
     /// The chart refused the values, or a template failed.
-    #[error(transparent)]
+    #[error("{}{}", .0, line_of(.0))]
     Chart(#[from] RenderError),
     /// A template failed in words that repeat what a Secret holds; here they don't.
     #[error("{0}")]
@@ -48,6 +48,11 @@ pub enum RenderFailure {
     /// The chart looks up more than it may.
     #[error("render the chart: it looks up more than {LOOKUPS_MAX} objects")]
     TooManyLookUps,
+}
+
+/// Quotes the line of a template that failed, on the message's own line.
+fn line_of(error: &RenderError) -> String {
+    error.snippet().map(|snippet| format!(", in the line `{}`", snippet.text())).unwrap_or_default()
 }
 
 /// Returns seconds since 1970.
@@ -177,9 +182,10 @@ fn masked(error: RenderError, secrets: &[Value], store: &StoreId) -> RenderFailu
         Some(items) => items.iter().collect(),
         None => vec![found],
     });
-    let words = error.to_string();
+    let failure = RenderFailure::from(error);
+    let words = failure.to_string();
     match Mask::of_secrets(each, &BTreeSet::from([store.namespace()])).hide(&words) {
-        same if same == words => error.into(),
+        same if same == words => failure,
         hidden => RenderFailure::Masked(hidden),
     }
 }

@@ -1,5 +1,7 @@
 //! Go's layouts: a date written as the second of January 2006, 15:04:05.
 
+use std::fmt::Write as _;
+
 use super::{Calendar, MONTHS, Moment, WEEKDAYS};
 
 /// What a part of a layout stands for.
@@ -191,7 +193,7 @@ impl Moment {
             if colons {
                 text.push(':');
             }
-            text += &format!("{value:02}");
+            _ = write!(text, "{value:02}");
         }
         text
     }

@@ -55,7 +55,7 @@ pub(crate) fn parse(layout: &str, text: &str) -> Result<Moment, String> {
     reading.moment().ok_or_else(|| format!("parsing time {text:?}: day out of range"))
 }
 
-impl<'t> Reading<'t> {
+impl Reading<'_> {
     fn part(&mut self, part: Part<'_>, fraction_follows: bool) -> Option<()> {
         match part {
             Part::Literal(text) => self.literal(text)?,
@@ -212,21 +212,18 @@ impl<'t> Reading<'t> {
             Some(false) if hour == 12 => hour = 0,
             _ => {}
         }
-        let day = match self.day_of_year {
-            Some(day) => {
-                if !(1..=365 + i64::from(is_leap(self.year))).contains(&day) {
-                    return None;
-                }
-                days(self.year, 1, day)
+        let day = if let Some(day) = self.day_of_year {
+            if !(1..=365 + i64::from(is_leap(self.year))).contains(&day) {
+                return None;
             }
-            None => {
-                let (month, day) = (self.month.unwrap_or(1), self.day.unwrap_or(1));
-                let length = days(self.year, month + 1, 1) - days(self.year, month, 1);
-                if !(1..=length).contains(&day) {
-                    return None;
-                }
-                days(self.year, month, day)
+            days(self.year, 1, day)
+        } else {
+            let (month, day) = (self.month.unwrap_or(1), self.day.unwrap_or(1));
+            let length = days(self.year, month + 1, 1) - days(self.year, month, 1);
+            if !(1..=length).contains(&day) {
+                return None;
             }
+            days(self.year, month, day)
         };
         let seconds = day * DAY + hour * 3_600 + self.minute * 60 + self.second;
         let zone = match (self.zone, self.zone_name) {

@@ -16,50 +16,42 @@ pub(super) struct Printed {
     pub(super) fill: Fill,
 }
 
-fn without_zeros(text: String) -> Option<Printed> {
-    Some(Printed { text, fill: Fill::Spaces })
+fn without_zeros(text: String) -> Printed {
+    Printed { text, fill: Fill::Spaces }
 }
 
 /// Prints a whole number; `None` if the verb is none for it.
 pub(super) fn whole(verb: char, directive: &Directive, number: Whole) -> Option<Printed> {
-    let value = number.value;
-    match verb {
+    let (value, size) = (number.value, number.value.unsigned_abs());
+    let prefix = |prefix: &'static str| if directive.sharp { prefix } else { "" };
+    Some(match verb {
         'v' if directive.sharp_v && number.is_unsigned => without_zeros(format!("{value:#x}")),
-        'v' | 'd' => without_zeros(digits(directive, value, &value.unsigned_abs().to_string(), "")),
-        'b' => {
-            let prefix = if directive.sharp { "0b" } else { "" };
-            without_zeros(digits(directive, value, &format!("{:b}", value.unsigned_abs()), prefix))
-        }
-        'o' => {
-            let text = format!("{:o}", value.unsigned_abs());
-            let prefix = if directive.sharp && !text.starts_with('0') { "0" } else { "" };
-            without_zeros(digits(directive, value, &text, prefix))
-        }
-        'O' => without_zeros(digits(directive, value, &format!("{:o}", value.unsigned_abs()), "0o")),
-        'x' => {
-            let prefix = if directive.sharp { "0x" } else { "" };
-            without_zeros(digits(directive, value, &format!("{:x}", value.unsigned_abs()), prefix))
-        }
-        'X' => {
-            let prefix = if directive.sharp { "0X" } else { "" };
-            without_zeros(digits(directive, value, &format!("{:X}", value.unsigned_abs()), prefix))
-        }
-        'c' => Some(Printed { text: character(value).to_string(), fill: Fill::Zeros }),
+        'v' | 'd' => without_zeros(digits(directive, value, &size.to_string(), "")),
+        'b' => without_zeros(digits(directive, value, &format!("{size:b}"), prefix("0b"))),
+        'o' if size == 0 => without_zeros(digits(directive, value, "0", "")),
+        'o' => without_zeros(digits(directive, value, &format!("{size:o}"), prefix("0"))),
+        'O' => without_zeros(digits(directive, value, &format!("{size:o}"), "0o")),
+        'x' => without_zeros(digits(directive, value, &format!("{size:x}"), prefix("0x"))),
+        'X' => without_zeros(digits(directive, value, &format!("{size:X}"), prefix("0X"))),
+        'c' => Printed { text: character(value).to_string(), fill: Fill::Zeros },
         'q' => {
             let mut text = String::from("'");
             escape(&mut text, character(value), '\'', directive.plus);
-            Some(Printed { text: text + "'", fill: Fill::Zeros })
+            Printed { text: text + "'", fill: Fill::Zeros }
         }
-        'U' => {
-            let precision = directive.precision.unwrap_or(4).max(4);
-            let shown = if directive.sharp && super::is_printable(character(value)) {
-                format!(" '{}'", character(value))
-            } else {
-                String::new()
-            };
-            without_zeros(format!("U+{value:0precision$X}{shown}"))
-        }
-        _ => None,
+        'U' => without_zeros(code_point(directive, value)),
+        _ => return None,
+    })
+}
+
+/// `U+00E4`, with `#` also the character.
+fn code_point(directive: &Directive, value: i64) -> String {
+    let precision = directive.precision.unwrap_or(4).max(4);
+    let code = format!("U+{value:0precision$X}");
+    if directive.sharp && super::is_printable(character(value)) {
+        format!("{code} '{}'", character(value))
+    } else {
+        code
     }
 }
 

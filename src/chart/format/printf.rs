@@ -317,7 +317,7 @@ impl Printer<'_> {
             }
             'x' | 'X' => {
                 let bytes = &bytes[..bytes.len().min(directive.precision.unwrap_or(usize::MAX))];
-                self.padded(hexadecimal(verb, directive, bytes).as_bytes(), directive, Fill::Zeros)?;
+                self.padded(&hexadecimal(verb, directive, bytes), directive, Fill::Zeros)?;
             }
             _ => return Ok(false),
         }
@@ -423,21 +423,21 @@ fn is_raw(text: &str) -> bool {
     })
 }
 
-fn hexadecimal(verb: char, directive: &Directive, bytes: &[u8]) -> String {
+fn hexadecimal(verb: char, directive: &Directive, bytes: &[u8]) -> Vec<u8> {
     let prefix = match (directive.sharp, verb) {
         (false, _) => "",
         (true, 'x') => "0x",
         (true, _) => "0X",
     };
-    let mut output = String::new();
+    let mut output = Vec::new();
     for (position, byte) in bytes.iter().enumerate() {
         if directive.space && position > 0 {
-            output.push(' ');
+            output.push(b' ');
         }
         if position == 0 || directive.space {
-            output.push_str(prefix);
+            output.extend_from_slice(prefix.as_bytes());
         }
-        output += &if verb == 'x' { format!("{byte:02x}") } else { format!("{byte:02X}") };
+        _ = if verb == 'x' { write!(output, "{byte:02x}") } else { write!(output, "{byte:02X}") };
     }
     output
 }

@@ -67,7 +67,7 @@ fn generate(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
         _ => return Ok(Value::from(format!("Unknown type {kind}"))),
     };
     runtime.budget.steps(steps)?;
-    let pem = new_key_of(kind).and_then(|key| pem_of(&key)).map_err(refused)?;
+    let pem = new_key_of(kind).and_then(|key| pem_of(&key)).map_err(|error| refused(&error))?;
     Ok(Value::bytes(pem))
 }
 
@@ -85,7 +85,7 @@ fn new_key_of(kind: &str) -> Result<Key, ErrorStack> {
 
 fn new_key(runtime: &mut Runtime<'_>) -> Result<Key, Failure> {
     runtime.budget.steps(RSA_2048_STEPS)?;
-    Rsa::generate(CERTIFICATE_KEY).and_then(PKey::from_rsa).map_err(refused)
+    Rsa::generate(CERTIFICATE_KEY).and_then(PKey::from_rsa).map_err(|error| refused(&error))
 }
 
 /// The format of a key goes by its kind, as Go's module writes them.
@@ -242,8 +242,9 @@ fn certificate(runtime: &mut Runtime<'_>, content: &Content<'_>, key: &Key, issu
     runtime.budget.steps(SMALL_KEY_STEPS)?;
     let mut serial = [0; 16];
     (runtime.entropy)(&mut serial);
-    let built = build(content, key, issuer, &serial, runtime.now).map_err(refused)?;
-    let (certificate, key) = (built.to_pem().map_err(refused)?, pem_of(key).map_err(refused)?);
+    let built = build(content, key, issuer, &serial, runtime.now).map_err(|error| refused(&error))?;
+    let (certificate, key) =
+        (built.to_pem().map_err(|error| refused(&error))?, pem_of(key).map_err(|error| refused(&error))?);
     let as_text = |pem: Vec<u8>| String::from_utf8(pem).map_err(|_| Failure::new("the PEM is not UTF-8"));
     Ok(Value::object(Object::Certificate { certificate: as_text(certificate)?, key: as_text(key)? }))
 }
@@ -368,8 +369,8 @@ fn alternative_names(
 fn digest(key: &Key) -> Result<MessageDigest, ErrorStack> {
     Ok(match key.id() {
         Id::EC => match key.ec_key()?.group().degree() {
-            ..=256 => MessageDigest::sha256(),
-            ..=384 => MessageDigest::sha384(),
+            0..=256 => MessageDigest::sha256(),
+            257..=384 => MessageDigest::sha384(),
             _ => MessageDigest::sha512(),
         },
         Id::ED25519 => MessageDigest::null(),

@@ -36,7 +36,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 /// Takes over why OpenSSL gave up.
-pub(super) fn refused(error: ErrorStack) -> Failure {
+pub(super) fn refused(error: &ErrorStack) -> Failure {
     let reason = error.errors().first().and_then(openssl::error::Error::reason);
     Failure::new(reason.unwrap_or("OpenSSL gave up").to_owned())
 }
@@ -133,11 +133,12 @@ fn derive_password(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     with_length(&mut salt, bytes(values, 3)?);
     runtime.budget.steps(SCRYPT_STEPS)?;
     let mut key = [0; 64];
-    openssl::pkcs5::scrypt(bytes(values, 2)?, &salt, 32_768, 8, 2, 64 << 20, &mut key).map_err(refused)?;
+    openssl::pkcs5::scrypt(bytes(values, 2)?, &salt, 32_768, 8, 2, 64 << 20, &mut key)
+        .map_err(|error| refused(&error))?;
     let mut message = SEED.to_vec();
     with_length(&mut message, bytes(values, 4)?);
     message.extend_from_slice(&counter.to_be_bytes());
-    let seed = authentication_code(&key, &message).map_err(refused)?;
+    let seed = authentication_code(&key, &message).map_err(|error| refused(&error))?;
     let shape = shapes[usize::from(seed[0]) % shapes.len()];
     let characters = shape.bytes().zip(&seed[1..]).map(|(letter, chosen)| {
         let alphabet = alphabet(letter);
@@ -167,8 +168,8 @@ fn encrypt_aes(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     }
     let mut output = vec![0; BLOCK];
     (runtime.entropy)(&mut output);
-    let encrypted =
-        encrypt(Cipher::aes_256_cbc(), &key_of(password), Some(&output), plain).map_err(refused)?;
+    let encrypted = encrypt(Cipher::aes_256_cbc(), &key_of(password), Some(&output), plain)
+        .map_err(|error| refused(&error))?;
     output.extend(encrypted);
     Ok(Value::from(STANDARD.encode(output)))
 }
@@ -183,7 +184,7 @@ fn decrypt_aes(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     else {
         return Err(Failure::new("the encrypted text is too short"));
     };
-    let plain = decrypted(&key_of(password), vector, blocks).map_err(refused)?;
+    let plain = decrypted(&key_of(password), vector, blocks).map_err(|error| refused(&error))?;
     // Sprig trusts the last byte to say how many there are too many.
     let surplus = plain.last().map_or(0, |last| usize::from(*last));
     let length = plain.len().checked_sub(surplus);

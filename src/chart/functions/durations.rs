@@ -1,7 +1,7 @@
 //! Durations: Sprig's two functions, which print, and Helm's own, which count.
 
 use super::numbers::{parse_decimal, parse_real};
-use super::{Function, Outcome, argument};
+use super::{Function, argument};
 use crate::chart::dates::Moment;
 use crate::chart::durations::{self, HOUR, MINUTE, SECOND};
 use crate::chart::error::Failure;
@@ -28,8 +28,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("durationMilliseconds", 1, |_, values| Ok(Value::Int64(lenient(values) / 1_000_000))),
     Function::exactly("durationMicroseconds", 1, |_, values| Ok(Value::Int64(lenient(values) / 1_000))),
     Function::exactly("durationNanoseconds", 1, |_, values| Ok(Value::Int64(lenient(values)))),
-    Function::exactly("durationRoundTo", 2, |_, values| to_multiple(values, durations::round)),
-    Function::exactly("durationTruncateTo", 2, |_, values| to_multiple(values, durations::truncate)),
+    Function::exactly("durationRoundTo", 2, |_, values| Ok(to_multiple(values, durations::round))),
+    Function::exactly("durationTruncateTo", 2, |_, values| Ok(to_multiple(values, durations::truncate))),
 ];
 
 fn value(nanoseconds: i64) -> Value {
@@ -115,9 +115,9 @@ fn hours(values: &[Value]) -> f64 {
     durations::in_units(lenient(values), HOUR)
 }
 
-fn to_multiple(values: &[Value], to_multiple: fn(i64, i64) -> i64) -> Outcome {
-    let Ok(duration) = read(argument(values, 0)) else { return Ok(value(0)) };
-    Ok(value(read(argument(values, 1)).map_or(duration, |multiple| to_multiple(duration, multiple))))
+fn to_multiple(values: &[Value], to_multiple: fn(i64, i64) -> i64) -> Value {
+    let Ok(duration) = read(argument(values, 0)) else { return value(0) };
+    value(read(argument(values, 1)).map_or(duration, |multiple| to_multiple(duration, multiple)))
 }
 
 #[cfg(test)]

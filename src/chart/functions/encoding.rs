@@ -7,14 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 use openssl::sha::sha1;
 use sha2::Digest as _;
 
-use super::{Function, Outcome, bytes};
+use super::{Function, bytes};
 use crate::chart::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("b64enc", 1, |_, values| Ok(Value::from(STANDARD.encode(bytes(values, 0)?)))),
-    Function::exactly("b64dec", 1, |_, values| decoded(bytes(values, 0)?, base64_bytes)),
+    Function::exactly("b64dec", 1, |_, values| Ok(decoded(bytes(values, 0)?, base64_bytes))),
     Function::exactly("b32enc", 1, |_, values| Ok(Value::from(base32(bytes(values, 0)?)))),
-    Function::exactly("b32dec", 1, |_, values| decoded(bytes(values, 0)?, base32_bytes)),
+    Function::exactly("b32dec", 1, |_, values| Ok(decoded(bytes(values, 0)?, base32_bytes))),
     Function::exactly("sha1sum", 1, |_, values| Ok(Value::from(hexadecimal(&sha1(bytes(values, 0)?))))),
     Function::exactly("sha256sum", 1, |_, values| {
         Ok(Value::from(hexadecimal(&sha2::Sha256::digest(bytes(values, 0)?))))
@@ -26,8 +26,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 /// Sprig returns the message as if it were the text.
-fn decoded(encoded: &[u8], decode: fn(&[u8]) -> Result<Vec<u8>, String>) -> Outcome {
-    Ok(decode(encoded).map_or_else(Value::from, Value::bytes))
+fn decoded(encoded: &[u8], decode: fn(&[u8]) -> Result<Vec<u8>, String>) -> Value {
+    decode(encoded).map_or_else(Value::from, Value::bytes)
 }
 
 /// Decodes base 64, in Go's words where it is none. Line breaks within do not count.

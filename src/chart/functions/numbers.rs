@@ -54,8 +54,7 @@ pub(super) fn real(value: &Value) -> f64 {
 fn underscores_separate(text: &str) -> bool {
     let text = text.strip_prefix(['-', '+']).unwrap_or(text).as_bytes();
     let is_prefixed = matches!(text, [b'0', b'x' | b'X' | b'b' | b'B' | b'o' | b'O', ..]);
-    let is_digit =
-        |at: usize| text.get(at).is_some_and(|byte| byte.is_ascii_hexdigit()) || (at == 1 && is_prefixed);
+    let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_hexdigit) || (at == 1 && is_prefixed);
     let places = text.iter().enumerate().filter(|(_, byte)| **byte == b'_');
     places.into_iter().all(|(at, _)| at > 0 && is_digit(at - 1) && is_digit(at + 1))
 }

@@ -110,7 +110,7 @@ fn translate(pattern: &str) -> String {
             }
             // A brace that begins no repetition is a brace.
             '{' if !in_class && !is_repetition(&characters.clone().collect::<String>()) => {
-                output.push_str("\\{")
+                output.push_str("\\{");
             }
             '&' | '~' if in_class => {
                 output.push('\\');

@@ -134,14 +134,12 @@ fn find(
     needle: usize,
     text: usize,
 ) -> Result<Option<usize>, Failure> {
-    match (argument(values, needle), argument(values, text)) {
-        (Value::String(needle), Value::String(text)) => Ok(text.find(&**needle)),
-        _ => {
-            let (needle, text) = (bytes(values, needle)?, bytes(values, text)?);
-            runtime.budget.read(text.len().saturating_mul(needle.len()))?;
-            Ok(position(text, needle))
-        }
+    if let (Value::String(needle), Value::String(text)) = (argument(values, needle), argument(values, text)) {
+        return Ok(text.find(&**needle));
     }
+    let (needle, text) = (bytes(values, needle)?, bytes(values, text)?);
+    runtime.budget.read(text.len().saturating_mul(needle.len()))?;
+    Ok(position(text, needle))
 }
 
 /// Finds bytes in bytes. To be counted before: each place is compared.
@@ -210,7 +208,7 @@ fn indent(runtime: &mut Runtime<'_>, values: &[Value], before: &str) -> Outcome 
     let count = integer(values, 0)?;
     let text = bytes(values, 1)?;
     let Ok(count) = usize::try_from(count) else { return Err(Failure::new("negative repeat count")) };
-    let lines = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let lines = text.split(|byte| *byte == b'\n').count();
     let size = text.len().saturating_add(lines.saturating_mul(count));
     runtime.budget.produce(size)?;
     let margin = vec![b' '; count];

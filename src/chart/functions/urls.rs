@@ -1,5 +1,7 @@
 //! URLs by the rules of Go's `net/url`, which keeps what it reads and normalizes nothing.
 
+use std::fmt::Write as _;
+
 use super::{Function, Outcome, Runtime, dictionary, text};
 use crate::chart::error::Failure;
 use crate::chart::format;
@@ -258,7 +260,7 @@ fn encoded(text: &str, place: Place) -> String {
         if stays(byte, place) {
             output.push(char::from(byte));
         } else {
-            output += &format!("%{byte:02X}");
+            _ = write!(output, "%{byte:02X}");
         }
         output
     })
