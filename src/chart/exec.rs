@@ -8,12 +8,14 @@ use gotmpl::parse::{
 };
 
 use super::error::Failure;
+use super::fields::{fields_of, no_field};
 use super::format;
 use super::functions::{self, Runtime};
+use super::items::Items;
 use super::objects::Member;
 use super::quoted;
 use super::template::{self, Parsed, Template, Templates};
-use super::value::{List, MapCell, Value};
+use super::value::Value;
 
 /// What a body printed for a missing value. Helm strips it from every file and every `tpl` result.
 const NO_VALUE: &str = "<no value>";
@@ -549,61 +551,6 @@ fn literal(frame: &Frame<'_>, position: Pos, text: &str) -> Value {
     }
 }
 
-/// Follows a chain of fields. A nil receiver gives nil without complaint, a nil further in is an error: so does
-/// Go, and charts rely on both. `called` is how the template calls the receiver; empty for the dot.
-fn fields_of(receiver: &Value, fields: &[SmolStr], called: &str) -> Result<Value, Failure> {
-    if receiver.is_nil() {
-        return Ok(Value::Nil);
-    }
-    let mut value = receiver.clone();
-    for (position, field) in fields.iter().enumerate() {
-        value = match &value {
-            Value::Map(map) => map.get(field).unwrap_or(Value::Nil),
-            Value::Nil => return Err(not_set(receiver, called, &fields[..position], field)),
-            Value::Object(object) => match object.member(field, &[]) {
-                Member::Found(value) => value,
-                Member::Unknown => return Err(no_field(field, &value)),
-                Member::BadArguments(wanted) => {
-                    return Err(Failure::new(format!("method `{field}` takes {wanted}")));
-                }
-            },
-            _ => return Err(no_field(field, &value)),
-        };
-    }
-    Ok(value)
-}
-
-/// Says what is nil, and where a value is to be set: a subchart's values are below its name.
-fn not_set(receiver: &Value, called: &str, path: &[SmolStr], field: &str) -> Failure {
-    let nil = format!("nil pointer evaluating interface {{}}.{field}");
-    let missing = format!("`{called}.{}` is not set", path.join("."));
-    let (Some((first, below)), Value::Map(context)) = (path.split_first(), receiver) else {
-        return Failure::new(format!("{nil}: {missing}"));
-    };
-    if first != "Values" || below.is_empty() {
-        return Failure::new(format!("{nil}: {missing}"));
-    }
-    let subchart = subchart(context);
-    let whole: Vec<&str> =
-        subchart.iter().map(String::as_str).chain(below.iter().map(SmolStr::as_str)).collect();
-    let advice =
-        format!("nothing below it (`.{field}`) can be read; set `{}` in the values", whole.join("."));
-    Failure::new(format!("{nil}: {missing}, so {advice}"))
-}
-
-/// The names of the subcharts that lead to the chart of a context; none for the root chart.
-fn subchart(context: &MapCell) -> Vec<String> {
-    let Some(Value::Map(template)) = context.get("Template") else { return Vec::new() };
-    let Some(path) = template.get("BasePath") else { return Vec::new() };
-    let path = path.as_str().unwrap_or_default();
-    let charts = path.strip_suffix("/templates").unwrap_or(path).split("/charts/");
-    charts.skip(1).map(ToOwned::to_owned).collect()
-}
-
-fn no_field(field: &str, value: &Value) -> Failure {
-    Failure::new(format!("can't evaluate field {field} in type {}", value.type_name()))
-}
-
 fn strip_no_value(output: Vec<u8>) -> Vec<u8> {
     let marker = NO_VALUE.as_bytes();
     let mut stripped = Vec::new();
@@ -624,49 +571,4 @@ fn strip_no_value(output: Vec<u8>) -> Vec<u8> {
     }
     stripped.extend_from_slice(&output[kept..]);
     stripped
-}
-
-/// What `range` iterates. A map is copied: the body may change it.
-enum Items {
-    List(Rc<List>),
-    Entries(Vec<(Rc<str>, Value)>),
-    Count(i64),
-}
-
-impl Items {
-    fn of(collection: &Value) -> Result<Items, Failure> {
-        Ok(match collection {
-            Value::Nil => Items::Count(0),
-            Value::List(items) => Items::List(items.clone()),
-            Value::Map(map) => Items::Entries(
-                map.entries().iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-            ),
-            Value::Int(count) | Value::Int64(count) => Items::Count(*count),
-            Value::Object(object) => match (object.as_collection(), object.as_whole()) {
-                (Some(collection), _) => return Items::of(&collection),
-                (None, Some(count)) => Items::Count(count),
-                (None, None) => return Err(cannot_range(collection)),
-            },
-            Value::Bool(_) | Value::Float(_) | Value::String(_) | Value::Binary(_) => {
-                return Err(cannot_range(collection));
-            }
-        })
-    }
-
-    fn get(&self, position: usize) -> Option<(Value, Value)> {
-        match self {
-            Self::List(items) => items.get(position).map(|item| (Value::count(position), item.clone())),
-            Self::Entries(entries) => {
-                entries.get(position).map(|(key, value)| (Value::String(key.clone()), value.clone()))
-            }
-            Self::Count(count) => {
-                let index = i64::try_from(position).ok().filter(|index| index < count)?;
-                Some((Value::Int(index), Value::Int(index)))
-            }
-        }
-    }
-}
-
-fn cannot_range(value: &Value) -> Failure {
-    Failure::new(format!("range can't iterate over a value of type {}", value.type_name()))
 }

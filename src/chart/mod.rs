@@ -12,9 +12,9 @@
 //! | `values.schema.json` | `schema.rs` |
 //! | the order of templates, their context, splitting output into objects | `render.rs` |
 //! | parsing templates, what is checked at load | `template.rs` |
-//! | executing templates: dot, variables, nil, `include`, `tpl` | `exec.rs` |
-//! | values with Go's kinds and reference semantics | `value.rs`, `binary.rs`, `objects.rs`, `dates.rs`, `durations.rs` |
-//! | `printf` and how values print | `format.rs` |
+//! | executing templates: dot, variables, nil, `include`, `tpl` | `exec.rs`, `fields.rs`, `items.rs`, `quoted.rs` |
+//! | values with Go's kinds and reference semantics | `value.rs`, `binary.rs`, `objects.rs`, `dates.rs`, `dates/`, `durations.rs` |
+//! | `printf` and how values print | `format.rs`, `format/` |
 //! | the functions | `functions/`, a file for each theme |
 //! | YAML 1.1 in, go-yaml's layout out; JSON out | `yaml/`, `json.rs` |
 //! | where lines end | `lines.rs` |
@@ -30,9 +30,11 @@ mod dependencies;
 mod durations;
 mod error;
 mod exec;
+mod fields;
 mod format;
 mod functions;
 mod ignore;
+mod items;
 mod json;
 mod lines;
 mod load;

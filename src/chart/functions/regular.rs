@@ -1,7 +1,9 @@
 //! Regular expressions with Go's syntax over Rust's engine: both are RE2, but Go's `\w`, `\d`, `\s` and `\b` know
 //! only ASCII, `\Q…\E` quotes, and `[` in a class needs no escape.
 
+use std::iter::Peekable;
 use std::rc::Rc;
+use std::str::Chars;
 
 use regex::{Regex, RegexBuilder};
 
@@ -66,14 +68,7 @@ fn translate(pattern: &str) -> String {
     while let Some(character) = characters.next() {
         match character {
             '\\' => match characters.next() {
-                Some('Q') => {
-                    let rest: String = characters.clone().collect();
-                    let quoted = rest.split("\\E").next().unwrap_or_default();
-                    output.push_str(&regex::escape(quoted));
-                    for _ in 0..quoted.chars().count() + 2 {
-                        characters.next();
-                    }
-                }
+                Some('Q') => output.push_str(&quoted(&mut characters)),
                 Some(escaped) => {
                     output.push_str(&class(escaped, in_class));
                     // `\p{Greek}` and `\x{e4}` have braces of their own.
@@ -109,7 +104,7 @@ fn translate(pattern: &str) -> String {
                 output.push(']');
             }
             // A brace that begins no repetition is a brace.
-            '{' if !in_class && !is_repetition(&characters.clone().collect::<String>()) => {
+            '{' if !in_class && !is_repetition(characters.clone()) => {
                 output.push_str("\\{");
             }
             '&' | '~' if in_class => {
@@ -123,11 +118,23 @@ fn translate(pattern: &str) -> String {
 }
 
 /// Whether a text goes on as `3}`, `3,}` or `3,5}`.
-fn is_repetition(text: &str) -> bool {
+fn is_repetition(characters: impl Iterator<Item = char>) -> bool {
+    // No count that can be has more digits.
+    let text: String = characters.take(24).collect();
     let Some((counts, _)) = text.split_once('}') else { return false };
     let (least, most) = counts.split_once(',').unwrap_or((counts, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     !least.is_empty() && is_number(least) && is_number(most)
+}
+
+/// Reads what `\Q` quotes, up to `\E`.
+fn quoted(characters: &mut Peekable<Chars<'_>>) -> String {
+    let rest: String = characters.clone().collect();
+    let quoted = rest.split("\\E").next().unwrap_or_default();
+    for _ in 0..quoted.chars().count() + 2 {
+        characters.next();
+    }
+    regex::escape(quoted)
 }
 
 /// What an escaped letter means in Go: ASCII only.
@@ -162,9 +169,19 @@ fn regex_match(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     Ok(Value::Bool(pattern(runtime, values)?.is_match(text(values, 1)?)))
 }
 
+/// The part of the text that was searched. In one that is not UTF-8 its place is counted from the beginning.
+fn found(runtime: &mut Runtime<'_>, value: &Value, start: usize, end: usize) -> Outcome {
+    if let Value::Binary(binary) = value {
+        runtime.budget.read(binary.bytes().len())?;
+    }
+    Ok(part(value, start, end))
+}
+
 fn find(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let found = pattern(runtime, values)?.find(text(values, 1)?).map(|found| found.range());
-    Ok(found.map_or_else(|| Value::from(""), |range| part(argument(values, 1), range.start, range.end)))
+    match pattern(runtime, values)?.find(text(values, 1)?) {
+        Some(range) => found(runtime, argument(values, 1), range.start(), range.end()),
+        None => Ok(Value::from("")),
+    }
 }
 
 /// How many results are wanted: all for a negative number.
@@ -176,9 +193,11 @@ fn find_all(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
     let text = text(values, 1)?;
     runtime.budget.produce(text.len() * 4)?;
-    let found = regex.find_iter(text).take(limit(values)?);
-    let found = found.map(|found| part(argument(values, 1), found.start(), found.end())).collect();
-    Ok(Value::list_or_nil(Element::String, found))
+    let mut all = Vec::new();
+    for range in regex.find_iter(text).take(limit(values)?) {
+        all.push(found(runtime, argument(values, 1), range.start(), range.end())?);
+    }
+    Ok(Value::list_or_nil(Element::String, all))
 }
 
 /// A piece of what a match is replaced with.
@@ -245,21 +264,17 @@ fn replace_all_literal(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 fn replaced(runtime: &mut Runtime<'_>, values: &[Value], regex: &Regex, pieces: &[Piece<'_>]) -> Outcome {
     let (source, value) = (text(values, 1)?, argument(values, 1));
     let mut output = Vec::new();
-    let append = |output: &mut Vec<u8>, start: usize, end: usize| match value {
-        Value::Binary(binary) => output.extend_from_slice(binary.part(start, end)),
-        _ => output.extend_from_slice(&source.as_bytes()[start..end]),
-    };
     let mut end = 0;
     for captures in regex.captures_iter(source) {
         let Some(whole) = captures.get(0) else { continue };
-        append(&mut output, end, whole.start());
+        append(runtime, &mut output, value, end, whole.start())?;
         let before = output.len();
         for piece in pieces {
             match piece {
                 Piece::Text(text) => output.extend_from_slice(text),
                 Piece::Group(group) => {
                     if let Some(group) = captures.get(*group) {
-                        append(&mut output, group.start(), group.end());
+                        append(runtime, &mut output, value, group.start(), group.end())?;
                     }
                 }
             }
@@ -268,8 +283,22 @@ fn replaced(runtime: &mut Runtime<'_>, values: &[Value], regex: &Regex, pieces: 
         runtime.budget.produce(output.len() - before)?;
         end = whole.end();
     }
-    append(&mut output, end, source.len());
+    append(runtime, &mut output, value, end, source.len())?;
     Ok(Value::bytes(output))
+}
+
+fn append(
+    runtime: &mut Runtime<'_>,
+    output: &mut Vec<u8>,
+    value: &Value,
+    start: usize,
+    end: usize,
+) -> Result<(), Failure> {
+    match value {
+        Value::String(text) => output.extend_from_slice(&text.as_bytes()[start..end]),
+        _ => output.extend_from_slice(found(runtime, value, start, end)?.as_bytes().unwrap_or_default()),
+    }
+    Ok(())
 }
 
 fn split(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
@@ -286,20 +315,20 @@ fn split(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     }
     let mut parts = Vec::new();
     let (mut begin, mut end) = (0, 0);
-    for found in regex.find_iter(text) {
+    for range in regex.find_iter(text) {
         if parts.len() + 1 >= limit {
             break;
         }
-        end = found.start();
+        end = range.start();
         // What matches nothing at the beginning splits nothing off.
-        if found.end() > 0 {
-            parts.push(part(value, begin, end));
+        if range.end() > 0 {
+            parts.push(found(runtime, value, begin, end)?);
         }
-        begin = found.end();
+        begin = range.end();
     }
     // What matches nothing at the end leaves nothing behind it.
     if end != text.len() {
-        parts.push(part(value, begin, text.len()));
+        parts.push(found(runtime, value, begin, text.len())?);
     }
     Ok(Value::list_of(Element::String, parts))
 }
