@@ -378,7 +378,7 @@ mod tests {
         let (attempt, _) = attempt(&template, true);
         let found = json!({"kind": "Secret", "data": {"password": "Y2FuYXJ5LXBhc3N3b3Jk"}});
         let error = answering(attempt, async |_| Ok(found.clone())).await.unwrap_err().to_string();
-        assert!(error.ends_with("***, ***"), "{error}");
+        assert!(error.contains(": ***, ***, in the line `a: {{ fail "), "{error}");
     }
 
     #[tokio::test]
