@@ -24,14 +24,14 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::chart::Chart;
+use crate::chart::{Chart, RenderError, Snippet};
 use crate::cluster::{Changes, Cluster, ClusterSettings};
 use crate::daemon::{self, Inside, Settings, Trigger, Triggers};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::preview::{self, Outlook};
-use crate::reconcile::{self, Past, Surroundings};
+use crate::reconcile::{self, Past, RenderFailure, Surroundings};
 use crate::report::{Bell, Board, History, PlanVerdict, Plans, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, Inspector, Sources};
@@ -224,7 +224,11 @@ async fn render(arguments: RenderArguments) -> anyhow::Result<ExitCode> {
         }
     };
     let rendered =
-        reconcile::render_offline(&charts, store, &arguments.capabilities(), &surroundings()).await?;
+        reconcile::render_offline(&charts, store, &arguments.capabilities(), &surroundings()).await;
+    let rendered = rendered.map_err(|error| match error {
+        RenderFailure::Chart(error) => with_line(error, RenderError::snippet),
+        error => error.into(),
+    })?;
     output::print_objects(&rendered.objects)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -243,6 +247,17 @@ fn read_folder(
         .with_context(|| format!("read the repository in {}", folder.display()))?;
     daemon::snapshot(&tree, chart, incumbents)
         .with_context(|| format!("understand the repository in {}", folder.display()))
+}
+
+/// Puts the line of a template below what is wrong with it.
+fn with_line<E>(error: E, line: impl Fn(&E) -> Option<&Snippet>) -> anyhow::Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match line(&error) {
+        Some(snippet) => anyhow::anyhow!("{error}\n  {}\n  {}", snippet.text(), snippet.mark()),
+        None => error.into(),
+    }
 }
 
 fn seconds_now() -> i64 {

@@ -7,14 +7,19 @@
 #[path = "../deploy/parity/mod.rs"]
 mod parity;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use openssl::asn1::Asn1OctetStringRef;
+use openssl::pkey::PKey;
+use openssl::x509::X509;
 use parity::case::{Case, read_folder};
 use parity::compare::compare;
 use parity::helm::{self, Helm};
 use parity::ours;
+use serde_json::Value;
 
 /// The refusals chart's cases, each with a part of our message.
 const REFUSALS: [(&str, &str); 17] = [
@@ -66,7 +71,89 @@ fn templates_comments_and_files_are_helms() {
 
 #[test]
 fn functions_return_what_helms_return() {
-    assert_same(&case(trap_chart("functions"), &[], None));
+    for chart in ["functions", "words", "conversions", "versions"] {
+        assert_same(&case(trap_chart(chart), &[], None));
+    }
+}
+
+#[test]
+fn expressions_and_literals_come_to_what_helms_come_to() {
+    for chart in ["expressions", "literals"] {
+        assert_same(&case(trap_chart(chart), &[], None));
+    }
+}
+
+#[test]
+fn values_of_every_kind_print_as_in_helm() {
+    assert_same(&case(trap_chart("printf"), &[], None));
+}
+
+#[test]
+fn strings_carry_any_bytes_as_in_helm() {
+    assert_same(&case(trap_chart("bytes"), &[], None));
+}
+
+#[test]
+fn dates_zones_and_durations_are_helms() {
+    assert_same(&case(trap_chart("dates"), &[], None));
+}
+
+#[test]
+fn keys_and_certificates_say_what_helms_say() {
+    let (case, folder) = (case(trap_chart("crypto"), &[], None), tempfile::tempdir().unwrap());
+    let helm = Helm::new(helm::binary(), folder.path().to_owned());
+    let (ours, helms) = (render(&case).expect("it renders"), helm.template(&case).expect("helm renders it"));
+    let (ours, helms) = (&ours.documents[0].value, &helms.documents[0].value);
+    assert_eq!(ours["same"], helms["same"]);
+    let kinds = |keys: &Value| -> BTreeMap<String, String> {
+        let keys = keys["keys"].as_object().expect("keys");
+        keys.iter().map(|(name, pem)| (name.clone(), key_kind(pem.as_str().expect("text")))).collect()
+    };
+    assert_eq!(kinds(ours), kinds(helms));
+    let told = |made: &Value| -> BTreeMap<String, String> {
+        let made = made["certificates"].as_object().expect("certificates");
+        made.iter().map(|(name, pair)| (name.clone(), certificate_content(pair))).collect()
+    };
+    assert_eq!(told(ours), told(helms));
+    for rendered in [ours, helms] {
+        let read = |name: &str| certificate_of(&rendered["certificates"][name]);
+        for (leaf, authority) in [("signed", "ca"), ("edLeaf", "ecCa"), ("own", "own"), ("ca", "custom")] {
+            let key = read(authority).public_key().expect("a key");
+            assert!(read(leaf).verify(&key).expect("a signature"), "{leaf} is not signed by {authority}");
+        }
+    }
+}
+
+/// What kind of key a PEM holds and how large it is.
+fn key_kind(pem: &str) -> String {
+    let label = pem.lines().next().expect("a label");
+    let key = PKey::private_key_from_pem(pem.as_bytes()).expect("a key");
+    format!("{label} {:?} {}", key.id(), key.bits())
+}
+
+fn certificate_of(pair: &Value) -> X509 {
+    X509::from_pem(pair["cert"].as_str().expect("text").as_bytes()).expect("a certificate")
+}
+
+/// Everything in a certificate that is not random: no serial number, no bits of keys, no time.
+fn certificate_content(pair: &Value) -> String {
+    let certificate = certificate_of(pair);
+    let key = PKey::private_key_from_pem(pair["key"].as_str().expect("text").as_bytes()).expect("a key");
+    assert!(certificate.public_key().expect("a key").public_eq(&key), "the key is another's");
+    let text = String::from_utf8(certificate.to_text().expect("text")).expect("UTF-8");
+    let days = certificate.not_before().diff(certificate.not_after()).expect("times").days;
+    let hexadecimal = |line: &str| line.trim().split(':').all(|part| part.len() <= 2);
+    let kept = text.lines().filter(|line| {
+        let line = line.trim();
+        !line.starts_with("Not ") && !hexadecimal(line)
+    });
+    let kept: Vec<&str> = kept.map(str::trim).filter(|line| !line.starts_with("Serial Number")).collect();
+    let names = format!("{:?} {:?}", certificate.subject_name().to_der(), certificate.issuer_name().to_der());
+    let sizes = (
+        certificate.subject_key_id().map(Asn1OctetStringRef::len),
+        certificate.authority_key_id().map(Asn1OctetStringRef::len),
+    );
+    format!("{days} {sizes:?} {names} {}", kept.join("\n"))
 }
 
 #[test]

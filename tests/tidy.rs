@@ -49,15 +49,18 @@ const WITHIN_A_LAYER: [(&str, &str, &str); 11] = [
 const PURE: [&str; 7] = ["chart", "store", "manifest", "names", "plan", "report", "trust"];
 
 /// The dependencies that a pure module may use: they compute and touch nothing outside. Of `jiff` the database of time
-/// zones that is compiled in, never the machine's.
-const PURE_DEPENDENCIES: [&str; 16] = [
+/// zones that is compiled in, never the machine's. `openssl` asks the system for chance where a chart wants a key made,
+/// which is the purpose of a key; every other random byte of a chart comes in as an argument.
+const PURE_DEPENDENCIES: [&str; 19] = [
     "anstyle",
     "base64",
+    "bcrypt",
     "flate2",
     "gotmpl",
     "granit-parser",
     "jiff",
     "jsonschema",
+    "openssl",
     "pgp",
     "regex",
     "schemars",
@@ -66,6 +69,7 @@ const PURE_DEPENDENCIES: [&str; 16] = [
     "sha2",
     "ssh-key",
     "thiserror",
+    "toml",
     "utoipa",
 ];
 

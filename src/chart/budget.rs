@@ -55,12 +55,21 @@ impl<'a> Budget<'a> {
     pub(crate) fn produce(&mut self, bytes: usize) -> Result<(), Failure> {
         self.memory_bytes = self.memory_bytes.saturating_add(bytes);
         if self.memory_bytes > self.limits.memory_bytes {
-            return Err(Failure::new(format!(
-                "the templates produce more than {} bytes in total",
-                self.limits.memory_bytes
-            )));
+            return Err(self.too_much());
         }
         self.read(bytes)
+    }
+
+    /// Refuses bytes that could not be produced any more, without counting them.
+    pub(crate) fn affords(&self, bytes: usize) -> Result<(), Failure> {
+        if self.memory_bytes.saturating_add(bytes) > self.limits.memory_bytes {
+            return Err(self.too_much());
+        }
+        Ok(())
+    }
+
+    fn too_much(&self) -> Failure {
+        Failure::new(format!("the templates produce more than {} bytes in total", self.limits.memory_bytes))
     }
 
     /// Counts a number of steps.

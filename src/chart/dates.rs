@@ -1,12 +1,23 @@
-//! Moments in time and Go's layouts (`2006-01-02T15:04:05Z07:00`). Everything is in UTC: the same chart must
-//! not render differently on a machine in another zone.
+//! Moments in time, as Go's `time.Time`. Where Go takes the machine's zone, it is UTC here: the same chart must not
+//! render differently on a machine in another zone.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
-use super::objects::Member;
-use super::value::Value;
+use jiff::Timestamp;
+use jiff::tz::TimeZoneDatabase;
 
-const MONTHS: [&str; 12] = [
+use super::durations;
+
+mod layout;
+mod methods;
+mod read;
+
+pub(crate) use methods::member;
+pub(crate) use read::parse;
+
+pub(crate) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -20,16 +31,37 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+/// From Sunday, as Go counts.
+pub(crate) const WEEKDAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// A moment with the precision of a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+const DAY: i64 = 86_400;
+
+/// A moment with the precision of a nanosecond, and the zone that it is told in.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// Seconds since 1970 in UTC.
     pub(crate) seconds: i64,
+    /// What is left, below a second.
+    pub(crate) nanoseconds: u32,
+    zone: Zone,
 }
 
-/// A moment on the calendar.
+/// How a place's clocks differ from UTC at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Zone {
+    /// In seconds, to the east.
+    offset: i32,
+    /// Such as `CET`; empty where only the offset is known.
+    name: Cow<'static, str>,
+}
+
+/// The tz database that is compiled in, never the machine's.
+static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+
+const UTC: Zone = Zone { offset: 0, name: Cow::Borrowed("UTC") };
+
+/// A moment on the calendar of its zone.
 struct Calendar {
     year: i64,
     month: usize,
@@ -42,49 +74,57 @@ struct Calendar {
 }
 
 impl Moment {
-    /// Prints the moment in a Go layout.
-    pub(crate) fn format(self, layout: &str) -> String {
-        let calendar = self.calendar();
-        let mut output = String::new();
-        let mut rest = layout;
-        while !rest.is_empty() {
-            let (text, length) = calendar.element(rest);
-            output.push_str(&text);
-            rest = &rest[length..];
+    pub(crate) fn from_unix(seconds: i64) -> Self {
+        Self { seconds, nanoseconds: 0, zone: UTC }
+    }
+
+    /// Go's zero time: the first day of the year 1.
+    pub(crate) fn zero() -> Self {
+        Self::from_unix(-62_135_596_800)
+    }
+
+    /// Tells the same moment in a zone of the tz database; none if there is no such zone.
+    pub(crate) fn in_zone(&self, name: &str) -> Option<Self> {
+        if matches!(name, "" | "UTC" | "Local") {
+            return Some(Self { zone: UTC, ..self.clone() });
         }
-        output
+        // The database also finds `europe/berlin`, and Go does not.
+        let zone = ZONES.get(name).ok().filter(|zone| zone.iana_name() == Some(name))?;
+        let Ok(timestamp) = Timestamp::from_second(self.seconds) else { return Some(self.clone()) };
+        let info = zone.to_offset_info(timestamp);
+        let zone = Zone { offset: info.offset().seconds(), name: Cow::Owned(info.abbreviation().to_owned()) };
+        Some(Self { zone, ..self.clone() })
+    }
+
+    /// Adds nanoseconds.
+    pub(crate) fn plus(&self, duration: i64) -> Self {
+        let nanoseconds = i64::from(self.nanoseconds) + duration % durations::SECOND;
+        let seconds = self
+            .seconds
+            .saturating_add(duration / durations::SECOND)
+            .saturating_add(nanoseconds.div_euclid(durations::SECOND));
+        let nanoseconds = u32::try_from(nanoseconds.rem_euclid(durations::SECOND)).unwrap_or_default();
+        Self { seconds, nanoseconds, zone: self.zone.clone() }
+    }
+
+    /// The nanoseconds from another moment to this; the greatest or least number if they do not fit.
+    pub(crate) fn since(&self, other: &Self) -> i64 {
+        let seconds = i128::from(self.seconds) - i128::from(other.seconds);
+        let exact = seconds * i128::from(durations::SECOND) + i128::from(self.nanoseconds)
+            - i128::from(other.nanoseconds);
+        i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX })
     }
 
     /// Prints the moment as JSON has it.
-    pub(crate) fn rfc3339(self) -> String {
-        self.format("2006-01-02T15:04:05Z07:00")
-    }
-
-    /// A method of Go's `time.Time`, as far as charts use them.
-    pub(crate) fn member(self, name: &str, arguments: &[Value]) -> Member {
-        let calendar = self.calendar();
-        Member::Found(match (name, arguments) {
-            ("Unix", []) => Value::Int64(self.seconds),
-            ("Year", []) => Value::Int(calendar.year),
-            ("Day", []) => Value::Int(calendar.day),
-            ("Hour", []) => Value::Int(calendar.hour),
-            ("Minute", []) => Value::Int(calendar.minute),
-            ("Second", []) => Value::Int(calendar.second),
-            ("YearDay", []) => Value::Int(calendar.day_of_year),
-            ("Month", []) => Value::from(MONTHS[calendar.month - 1]),
-            ("Weekday", []) => Value::from(WEEKDAYS[calendar.weekday]),
-            ("UTC" | "Local", []) => Value::object(super::objects::Object::Time(self)),
-            ("String", []) => Value::from(self.to_string()),
-            ("Format", [Value::String(layout)]) => Value::from(self.format(layout)),
-            ("Format", _) => return Member::BadArguments("one string"),
-            _ => return Member::Unknown,
-        })
+    pub(crate) fn rfc3339(&self) -> String {
+        self.format("2006-01-02T15:04:05.999999999Z07:00")
     }
 
     /// Counts the calendar from days; after Howard Hinnant's `civil_from_days`.
-    fn calendar(self) -> Calendar {
-        let days = self.seconds.div_euclid(86_400);
-        let of_day = self.seconds.rem_euclid(86_400);
+    fn calendar(&self) -> Calendar {
+        let local = self.seconds.saturating_add(i64::from(self.zone.offset));
+        let days = local.div_euclid(DAY);
+        let of_day = local.rem_euclid(DAY);
         let shifted = days + 719_468;
         let era = shifted.div_euclid(146_097);
         let of_era = shifted.rem_euclid(146_097);
@@ -93,8 +133,7 @@ impl Moment {
         let shifted_month = (5 * of_year + 2) / 153;
         let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
-        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let day_of_year = if month > 2 { of_year + 60 + i64::from(is_leap) } else { of_year - 305 };
+        let day_of_year = if month > 2 { of_year + 60 + i64::from(is_leap(year)) } else { of_year - 305 };
         Calendar {
             year,
             month: usize::try_from(month).unwrap_or(1),
@@ -102,77 +141,31 @@ impl Moment {
             hour: of_day / 3_600,
             minute: of_day / 60 % 60,
             second: of_day % 60,
-            weekday: usize::try_from(days.rem_euclid(7)).unwrap_or(0),
+            // The first of January 1970 was a Thursday.
+            weekday: usize::try_from((days + 4).rem_euclid(7)).unwrap_or(0),
             day_of_year,
         }
     }
 }
 
+fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+/// Counts days since 1970; a month beyond December counts on into the next years, as a day beyond its month's end does.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = year.saturating_add((month - 1).div_euclid(12)).clamp(-1_000_000_000, 1_000_000_000);
+    let month = (month - 1).rem_euclid(12) + 1;
+    let shifted_year = if month <= 2 { year - 1 } else { year };
+    let era = shifted_year.div_euclid(400);
+    let of_era = shifted_year.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5;
+    let whole = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    whole.saturating_add(day - 1)
+}
+
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.format("2006-01-02 15:04:05 -0700 MST"))
-    }
-}
-
-impl Calendar {
-    /// Prints the element that a layout starts with, or its first character, and tells its length.
-    fn element(&self, layout: &str) -> (String, usize) {
-        let month = MONTHS[self.month - 1];
-        let weekday = WEEKDAYS[self.weekday];
-        let hour12 = if self.hour % 12 == 0 { 12 } else { self.hour % 12 };
-        let elements: [(&str, String); 30] = [
-            ("January", month.to_owned()),
-            ("Jan", month[..3].to_owned()),
-            ("Monday", weekday.to_owned()),
-            ("Mon", weekday[..3].to_owned()),
-            ("MST", "UTC".to_owned()),
-            ("2006", format!("{:04}", self.year)),
-            ("002", format!("{:03}", self.day_of_year)),
-            ("01", format!("{:02}", self.month)),
-            ("02", format!("{:02}", self.day)),
-            ("03", format!("{hour12:02}")),
-            ("04", format!("{:02}", self.minute)),
-            ("05", format!("{:02}", self.second)),
-            ("06", format!("{:02}", self.year.rem_euclid(100))),
-            ("15", format!("{:02}", self.hour)),
-            ("PM", if self.hour < 12 { "AM" } else { "PM" }.to_owned()),
-            ("pm", if self.hour < 12 { "am" } else { "pm" }.to_owned()),
-            ("Z07:00", "Z".to_owned()),
-            ("Z0700", "Z".to_owned()),
-            ("-07:00", "+00:00".to_owned()),
-            ("-0700", "+0000".to_owned()),
-            ("-07", "+00".to_owned()),
-            (".000000000", ".000000000".to_owned()),
-            (".000000", ".000000".to_owned()),
-            (".000", ".000".to_owned()),
-            ("_2", format!("{:2}", self.day)),
-            ("1", self.month.to_string()),
-            ("2", self.day.to_string()),
-            ("3", hour12.to_string()),
-            ("4", self.minute.to_string()),
-            ("5", self.second.to_string()),
-        ];
-        for (pattern, text) in elements {
-            if layout.starts_with(pattern) {
-                return (text, pattern.len());
-            }
-        }
-        let first = layout.chars().next().unwrap_or_default();
-        (first.to_string(), first.len_utf8())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_print_in_gos_layouts() {
-        let moment = Moment { seconds: 1_700_000_000 };
-        assert_eq!(moment.rfc3339(), "2023-11-14T22:13:20Z");
-        assert_eq!(moment.to_string(), "2023-11-14 22:13:20 +0000 UTC");
-        assert_eq!(moment.format("Mon Jan _2 3:04PM 06, 002"), "Tue Nov 14 10:13PM 23, 318");
-        assert_eq!(Moment { seconds: 951_782_400 }.format("2006-01-02 Monday 002"), "2000-02-29 Tuesday 060");
-        assert_eq!(Moment { seconds: -1 }.rfc3339(), "1969-12-31T23:59:59Z");
+        f.write_str(&self.format("2006-01-02 15:04:05.999999999 -0700 MST"))
     }
 }

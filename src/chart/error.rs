@@ -110,6 +110,26 @@ impl fmt::Display for SchemaViolation {
     }
 }
 
+impl ChartError {
+    /// Returns the template's line that cannot be parsed, if that is what is wrong.
+    pub fn snippet(&self) -> Option<&Snippet> {
+        match self {
+            Self::Template(error) => error.snippet.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl RenderError {
+    /// Returns the template's line that stopped the rendering, if a template did.
+    pub fn snippet(&self) -> Option<&Snippet> {
+        match self {
+            Self::Template(error) => error.snippet.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 fn list(violations: &[SchemaViolation]) -> String {
     let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
     lines.join("; ")
@@ -140,8 +160,44 @@ pub struct TemplateError {
     pub place: Place,
     /// What happened, naming the function or field.
     pub message: String,
+    /// The line of the template, to be shown below the message.
+    pub snippet: Option<Snippet>,
     /// The calls that led there, the nearest first.
     pub included_from: Vec<Place>,
+}
+
+/// A line of a template, short enough for a terminal and without control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snippet {
+    text: String,
+    /// How many characters are before the place.
+    before: usize,
+}
+
+impl Snippet {
+    /// How many characters of a line are shown, and how many of them before the place at most.
+    const WIDTH: usize = 100;
+    const BEFORE: usize = 60;
+
+    /// Cuts a line around a column, which counts characters from 1.
+    pub(crate) fn new(line: &str, column: usize) -> Option<Self> {
+        let clean = |character: char| if character.is_control() { ' ' } else { character };
+        let margin = line.chars().take_while(|character| character.is_whitespace()).count();
+        let start = margin.max(column.saturating_sub(1 + Self::BEFORE)).min(column.saturating_sub(1));
+        let text: String = line.chars().skip(start).take(Self::WIDTH).map(clean).collect();
+        let text = text.trim_end().to_owned();
+        (!text.is_empty()).then(|| Self { text, before: column.saturating_sub(1 + start) })
+    }
+
+    /// Returns the line.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns a line with a mark below the place.
+    pub fn mark(&self) -> String {
+        " ".repeat(self.before) + "^"
+    }
 }
 
 /// Names the nearest and the outermost callers; a runaway recursion has hundreds.

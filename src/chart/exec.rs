@@ -7,10 +7,13 @@ use gotmpl::parse::{
     BranchNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, Pos, SmolStr, TemplateNode,
 };
 
-use super::error::{Failure, TemplateError};
+use super::error::Failure;
+use super::fields::{fields_of, no_field};
 use super::format;
 use super::functions::{self, Runtime};
+use super::items::Items;
 use super::objects::Member;
+use super::quoted;
 use super::template::{self, Parsed, Template, Templates};
 use super::value::Value;
 
@@ -90,11 +93,9 @@ impl Frame<'_> {
     /// Says where a failure happened, unless a place further below is known.
     fn locate(&self, failure: Failure, position: Pos) -> Failure {
         match failure {
-            Failure::Message(message) => Failure::Located(Box::new(TemplateError {
-                place: self.template.source.place(position),
-                message,
-                included_from: Vec::new(),
-            })),
+            Failure::Message(message) => {
+                Failure::Located(Box::new(self.template.source.error(position, message)))
+            }
             located @ Failure::Located(_) => located,
         }
     }
@@ -118,11 +119,11 @@ impl<'a> Machine<'a> {
     }
 
     /// Executes a template by name and returns its output.
-    pub(crate) fn execute(&mut self, scope: &Scope<'_>, name: &str, dot: &Value) -> Result<String, Failure> {
+    pub(crate) fn execute(&mut self, scope: &Scope<'_>, name: &str, dot: &Value) -> Result<Vec<u8>, Failure> {
         let Some(template) = scope.find(name) else {
             return Err(Failure::new(format!("template `{name}` is not defined")));
         };
-        let mut output = String::with_capacity(FILE_SIZE);
+        let mut output = Vec::with_capacity(FILE_SIZE);
         self.run(scope, template, dot, &mut output)?;
         Ok(strip_no_value(output))
     }
@@ -132,7 +133,7 @@ impl<'a> Machine<'a> {
         scope: &Scope<'_>,
         template: &Template,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         self.runtime.budget.enter()?;
         let mut variables = Vec::with_capacity(VARIABLES);
@@ -148,7 +149,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         list: &ListNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         self.runtime.budget.enter()?;
         let mut result = Ok(Flow::Next);
@@ -167,7 +168,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         node: &Node,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         match node {
             Node::Text(text) => {
@@ -175,7 +176,7 @@ impl<'a> Machine<'a> {
                     .budget
                     .produce(text.text.len())
                     .map_err(|error| frame.locate(error, text.pos))?;
-                output.push_str(&text.text);
+                output.extend_from_slice(text.text.as_bytes());
             }
             Node::Action(action) => {
                 if !template::is_comment(node) {
@@ -203,17 +204,17 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         pipe: &PipeNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let value = self.pipe(frame, pipe, dot)?;
         if !pipe.decl.is_empty() {
             return Ok(());
         }
         match &value {
-            Value::Nil => output.push_str(NO_VALUE),
+            Value::Nil => output.extend_from_slice(NO_VALUE.as_bytes()),
             Value::String(text) => {
                 self.runtime.budget.produce(text.len())?;
-                output.push_str(text);
+                output.extend_from_slice(text.as_bytes());
             }
             other => {
                 let size = other.deep_size()?;
@@ -229,7 +230,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         branch: &BranchNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
         moves_dot: bool,
     ) -> Result<Flow, Failure> {
         let declared = frame.variables.len();
@@ -251,7 +252,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         branch: &BranchNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         let declared = frame.variables.len();
         let result = self.range_over(frame, branch, dot, output);
@@ -264,7 +265,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         branch: &BranchNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         let collection = self.commands(frame, &branch.pipe, dot)?;
         let items = Items::of(&collection)?;
@@ -287,7 +288,7 @@ impl<'a> Machine<'a> {
         branch: &BranchNode,
         key: Value,
         value: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<Flow, Failure> {
         self.runtime.budget.step()?;
         let declared = frame.variables.len();
@@ -309,7 +310,7 @@ impl<'a> Machine<'a> {
         frame: &mut Frame<'_>,
         call: &TemplateNode,
         dot: &Value,
-        output: &mut String,
+        output: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let dot = match &call.pipe {
             Some(pipe) => self.pipe(frame, pipe, dot)?,
@@ -355,11 +356,6 @@ impl<'a> Machine<'a> {
         };
         match first {
             Expr::Identifier(position, name) => self.call(frame, name, arguments, dot, piped, *position),
-            Expr::Chain(_, inner, fields) if matches!(**inner, Expr::Identifier(..)) => {
-                let Expr::Identifier(position, name) = &**inner else { return Ok(Value::Nil) };
-                let value = self.call(frame, name, arguments, dot, piped, *position)?;
-                fields_of(value, fields)
-            }
             _ if arguments.is_empty() && piped.is_none() => self.expression(frame, first, dot),
             _ => self.method(frame, first, arguments, dot, piped),
         }
@@ -374,16 +370,16 @@ impl<'a> Machine<'a> {
         dot: &Value,
         piped: Option<Value>,
     ) -> Result<Value, Failure> {
-        let (base, fields) = match target {
-            Expr::Field(_, fields) => (dot.clone(), fields),
-            Expr::Variable(_, name, fields) => (frame.variable(name)?, fields),
-            Expr::Chain(_, inner, fields) => (self.expression(frame, inner, dot)?, fields),
+        let (base, fields, called) = match target {
+            Expr::Field(_, fields) => (dot.clone(), fields, ""),
+            Expr::Variable(_, name, fields) => (frame.variable(name)?, fields, name.as_str()),
+            Expr::Chain(_, inner, fields) => (self.expression(frame, inner, dot)?, fields, PARENTHESES),
             _ => return Err(Failure::new("can't give argument to non-function")),
         };
         let Some((name, path)) = fields.split_last() else {
             return Err(Failure::new("can't give argument to non-function"));
         };
-        let receiver = fields_of(base, path)?;
+        let receiver = fields_of(&base, path, called)?;
         let values = self.arguments(frame, arguments, dot, piped)?;
         let Value::Object(object) = &receiver else {
             return Err(Failure::new(format!("`{name}` is not a method but has arguments")));
@@ -420,15 +416,17 @@ impl<'a> Machine<'a> {
             Expr::Dot(_) => Ok(dot.clone()),
             Expr::Nil(_) => Ok(Value::Nil),
             Expr::Bool(_, flag) => Ok(Value::Bool(*flag)),
-            Expr::String(_, text) => Ok(Value::string(text)),
+            Expr::String(position, text) => Ok(literal(frame, *position, text)),
             Expr::Number(_, Number::Int(number)) => Ok(Value::Int(*number)),
             Expr::Number(_, Number::Uint(number)) => Err(Failure::new(format!("{number} overflows int"))),
             Expr::Number(_, Number::Float(number)) => Ok(Value::Float(*number)),
-            Expr::Field(_, fields) => fields_of(dot.clone(), fields),
-            Expr::Variable(_, name, fields) => fields_of(frame.variable(name)?, fields),
+            Expr::Field(_, fields) => fields_of(dot, fields, ""),
+            Expr::Variable(_, name, fields) => fields_of(&frame.variable(name)?, fields, name),
             Expr::Identifier(position, name) => self.call(frame, name, &[], dot, None, *position),
             Expr::Pipe(_, pipe) => self.pipe(frame, pipe, dot),
-            Expr::Chain(_, inner, fields) => fields_of(self.expression(frame, inner, dot)?, fields),
+            Expr::Chain(_, inner, fields) => {
+                fields_of(&self.expression(frame, inner, dot)?, fields, PARENTHESES)
+            }
         }
     }
 
@@ -486,32 +484,39 @@ impl<'a> Machine<'a> {
     }
 
     fn include(&mut self, frame: &mut Frame<'_>, values: &[Value], position: Pos) -> Result<Value, Failure> {
-        let [Value::String(name), dot] = values else {
+        let [name, dot] = values else {
+            return Err(Failure::new("wants the name of a template and a value"));
+        };
+        let Some(name) = name.as_str() else {
             return Err(Failure::new("wants the name of a template and a value"));
         };
         let Some(template) = frame.scope.find(name) else {
             return Err(Failure::new(format!("template `{name}` is not defined")));
         };
-        let mut output = String::with_capacity(INCLUDE_SIZE);
+        let mut output = Vec::with_capacity(INCLUDE_SIZE);
         self.run(frame.scope, template, dot, &mut output)
             .map_err(|error| frame.called_from(error, position))?;
-        Ok(Value::from(output))
+        Ok(Value::bytes(output))
     }
 
     fn tpl(&mut self, frame: &mut Frame<'_>, values: &[Value], position: Pos) -> Result<Value, Failure> {
-        let [Value::String(text), dot] = values else {
-            let found = values.first().map_or("nothing", Value::type_name);
-            return Err(Failure::new(format!("wants a text and a value, the text is {found}")));
+        let (text, dot) = match values {
+            [Value::String(text), dot] => (text.clone(), dot),
+            [Value::Binary(binary), dot] => (Rc::from(binary.text()), dot),
+            _ => {
+                let found = values.first().map_or("nothing", Value::type_name);
+                return Err(Failure::new(format!("wants a text and a value, the text is {found}")));
+            }
         };
         if !text.contains("{{") {
-            return Ok(Value::from(strip_no_value(text.to_string())));
+            return Ok(Value::bytes(strip_no_value(text.as_bytes().to_vec())));
         }
-        let parsed = self.parsed(frame, text)?;
+        let parsed = self.parsed(frame, &text)?;
         let scope = Scope { templates: &parsed.defines, parent: Some(frame.scope) };
-        let mut output = String::new();
+        let mut output = Vec::new();
         self.run(&scope, &parsed.main, dot, &mut output)
             .map_err(|error| frame.called_from(error, position))?;
-        Ok(Value::from(strip_no_value(output)))
+        Ok(Value::bytes(strip_no_value(output)))
     }
 
     fn parsed(&mut self, frame: &Frame<'_>, text: &Rc<str>) -> Result<Rc<Parsed>, Failure> {
@@ -530,77 +535,40 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Follows a chain of fields. A nil receiver gives nil without complaint, a nil further in is an error: so does
-/// Go, and charts rely on both.
-fn fields_of(mut value: Value, fields: &[SmolStr]) -> Result<Value, Failure> {
-    if value.is_nil() {
-        return Ok(Value::Nil);
+/// What stands for an expression in parentheses where a path is told.
+const PARENTHESES: &str = "(…)";
+
+/// A string in the template. `"\xff"` is a byte and no character, which the parser cannot say: a literal that may hold
+/// one is read again from the source.
+fn literal(frame: &Frame<'_>, position: Pos, text: &str) -> Value {
+    // The parser takes such bytes for the characters up to U+00FF; these two begin all of them.
+    if !text.bytes().any(|byte| matches!(byte, 0xc2 | 0xc3)) {
+        return Value::string(text);
     }
-    for field in fields {
-        value = match &value {
-            Value::Map(map) => map.get(field).unwrap_or(Value::Nil),
-            Value::Nil => {
-                return Err(Failure::new(format!("nil pointer evaluating interface {{}}.{field}")));
-            }
-            Value::Object(object) => match object.member(field, &[]) {
-                Member::Found(value) => value,
-                Member::Unknown => return Err(no_field(field, &value)),
-                Member::BadArguments(wanted) => {
-                    return Err(Failure::new(format!("method `{field}` takes {wanted}")));
-                }
-            },
-            _ => return Err(no_field(field, &value)),
-        };
+    match quoted::unquoted(frame.template.source.text_from(position)) {
+        Some(bytes) => Value::bytes(bytes),
+        None => Value::string(text),
     }
-    Ok(value)
 }
 
-fn no_field(field: &str, value: &Value) -> Failure {
-    Failure::new(format!("can't evaluate field {field} in type {}", value.type_name()))
-}
-
-fn strip_no_value(text: String) -> String {
-    if text.contains(NO_VALUE) { text.replace(NO_VALUE, "") } else { text }
-}
-
-/// What `range` iterates. A map is copied: the body may change it.
-enum Items {
-    List(Rc<Vec<Value>>),
-    Entries(Vec<(Rc<str>, Value)>),
-    Count(i64),
-}
-
-impl Items {
-    fn of(collection: &Value) -> Result<Items, Failure> {
-        Ok(match collection {
-            Value::Nil => Items::Count(0),
-            Value::List(items) => Items::List(items.clone()),
-            Value::Map(map) => Items::Entries(
-                map.entries().iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-            ),
-            Value::Int(count) | Value::Int64(count) => Items::Count(*count),
-            Value::Object(object) => match object.as_collection() {
-                Some(collection) => return Items::of(&collection),
-                None => return Err(cannot_range(collection)),
-            },
-            Value::Bool(_) | Value::Float(_) | Value::String(_) => return Err(cannot_range(collection)),
-        })
-    }
-
-    fn get(&self, position: usize) -> Option<(Value, Value)> {
-        match self {
-            Self::List(items) => items.get(position).map(|item| (Value::count(position), item.clone())),
-            Self::Entries(entries) => {
-                entries.get(position).map(|(key, value)| (Value::String(key.clone()), value.clone()))
-            }
-            Self::Count(count) => {
-                let index = i64::try_from(position).ok().filter(|index| index < count)?;
-                Some((Value::Int(index), Value::Int(index)))
-            }
+fn strip_no_value(output: Vec<u8>) -> Vec<u8> {
+    let marker = NO_VALUE.as_bytes();
+    let mut stripped = Vec::new();
+    let mut kept = 0;
+    let mut at = 0;
+    // Markers are rare: whatever has none is returned as it is.
+    while let Some(found) = output[at..].iter().position(|byte| *byte == b'<').map(|found| at + found) {
+        if output[found..].starts_with(marker) {
+            stripped.extend_from_slice(&output[kept..found]);
+            kept = found + marker.len();
+            at = kept;
+        } else {
+            at = found + 1;
         }
     }
-}
-
-fn cannot_range(value: &Value) -> Failure {
-    Failure::new(format!("range can't iterate over a value of type {}", value.type_name()))
+    if kept == 0 {
+        return output;
+    }
+    stripped.extend_from_slice(&output[kept..]);
+    stripped
 }

@@ -7,8 +7,8 @@ const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// Returns where the first line break at or behind `from` is, in bytes; none if there is none. Eight bytes are looked
 /// at together, which for lines as short as a manifest's is faster than the search of the standard library.
-pub(super) fn next_break(text: &str, from: usize) -> Option<usize> {
-    let bytes = text.as_bytes().get(from..)?;
+pub(super) fn next_break(text: impl AsRef<[u8]>, from: usize) -> Option<usize> {
+    let bytes = text.as_ref().get(from..)?;
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let zero_where_break = u64::from_le_bytes(*word) ^ BREAKS;

@@ -263,6 +263,7 @@ fn parse_template(name: &str, bytes: &[u8]) -> Result<Parsed, TemplateError> {
         TemplateError {
             place: Place { template: name.to_owned(), line, column: 1 },
             message: "the text is not UTF-8".to_owned(),
+            snippet: None,
             included_from: Vec::new(),
         }
     })?;

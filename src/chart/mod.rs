@@ -14,9 +14,9 @@
 //! | the order of templates, their context | `render.rs`, `capabilities.rs` |
 //! | splitting output into objects, hooks | `documents.rs`, `hook.rs` |
 //! | parsing templates, what is checked at load | `template.rs` |
-//! | executing templates: dot, variables, nil, `include`, `tpl` | `exec.rs` |
-//! | values with Go's kinds and reference semantics | `value.rs`, `objects.rs`, `dates.rs` |
-//! | `printf` and how values print | `format.rs` |
+//! | executing templates: dot, variables, nil, `include`, `tpl` | `exec.rs`, `fields.rs`, `items.rs`, `quoted.rs` |
+//! | values with Go's kinds and reference semantics | `value.rs`, `binary.rs`, `objects.rs`, `dates.rs`, `dates/`, `durations.rs` |
+//! | `printf` and how values print | `format.rs`, `format/` |
 //! | the functions | `functions/`, a file for each theme |
 //! | YAML 1.1 in, go-yaml's layout out; JSON out | `yaml/`, `json.rs` |
 //! | where lines end | `lines.rs` |
@@ -27,22 +27,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod archive;
+mod binary;
 mod budget;
 mod capabilities;
 mod dates;
 mod dependencies;
 mod documents;
+mod durations;
 mod error;
 mod exec;
+mod fields;
 mod format;
 mod functions;
 mod hook;
 mod ignore;
+mod items;
 mod json;
 mod lines;
 mod load;
 mod metadata;
 mod objects;
+mod quoted;
 mod render;
 mod schema;
 mod template;
@@ -52,7 +57,7 @@ mod yaml;
 
 pub use budget::RenderLimits;
 pub use capabilities::Capabilities;
-pub use error::{ChartError, Place, RenderError, SchemaViolation, TemplateError};
+pub use error::{ChartError, Place, RenderError, SchemaViolation, Snippet, TemplateError};
 pub use functions::LookupQuery;
 pub use hook::{Hook, HookDeletePolicy, HookEvent};
 pub use render::{Crd, Release, RenderRequest, RenderedObject, Rendering, parse_output};
@@ -299,7 +304,8 @@ mod tests {
         );
         assert_eq!(
             refusal(&[("templates/a.yaml", "\n{{ .Values.a.b.c }}")], &json!({"a": {}})),
-            "render shop/templates/a.yaml:2:4: nil pointer evaluating interface {}.c"
+            "render shop/templates/a.yaml:2:4: nil pointer evaluating interface {}.c: `.Values.a.b` is not set, so nothing \
+             below it (`.c`) can be read; set `a.b` in the values"
         );
         assert_eq!(
             refusal(
@@ -307,6 +313,43 @@ mod tests {
                 &json!({"text": "x\n{{ fail \"no\" }}"})
             ),
             "render shop/templates/a.yaml (tpl):2:4: calling `fail`: no (called from shop/templates/a.yaml:1:4)"
+        );
+    }
+
+    #[test]
+    fn an_error_shows_the_templates_line_and_marks_the_place() {
+        let line = format!("\t a: {{{{ .Values.none.x.y }}}}{}", " b".repeat(100));
+        let error =
+            render(&[("templates/a.yaml", &format!("# a\n{line}\nc: 1"))], &json!({"none": {}})).unwrap_err();
+        let snippet = error.snippet().expect("a template failed");
+        assert!(snippet.text().starts_with("a: {{ .Values.none.x.y }} b b"), "{snippet:?}");
+        assert_eq!((snippet.text().len(), snippet.mark().as_str()), (99, "      ^"));
+        assert!(!error.to_string().contains('\n'));
+        let unparsed = load(&[CHART_YAML, ("templates/a.yaml", "a\n {{ nope }}")]).unwrap_err();
+        assert_eq!(
+            unparsed.snippet().map(|snippet| snippet.text().to_owned()).as_deref(),
+            Some("{{ nope }}")
+        );
+    }
+
+    #[test]
+    fn a_value_that_a_subchart_misses_is_named_as_the_store_sets_it() {
+        let files = [
+            ("charts/redis/Chart.yaml", "apiVersion: v2\nname: redis\nversion: 1.0.0\n"),
+            ("charts/redis/templates/a.yaml", "{{ with 1 }}{{ $.Values.auth.user.name }}{{ end }}"),
+        ];
+        let error = refusal(&files, &json!({"redis": {"auth": {}}}));
+        assert!(error.contains("`$.Values.auth.user` is not set"), "{error}");
+        assert!(error.ends_with("set `redis.auth.user` in the values"), "{error}");
+        let error = refusal(&[("templates/a.yaml", "{{ $x := .Values }}{{ $x.a.b }}")], &json!({}));
+        assert!(error.ends_with("nil pointer evaluating interface {}.b: `$x.a` is not set"), "{error}");
+    }
+
+    #[test]
+    fn output_that_is_not_utf_8_is_an_error_that_names_the_line() {
+        assert_eq!(
+            refusal(&[("templates/a.yaml", "a: 1\nb: {{ trunc 1 \"ä\" }}")], &json!({})),
+            "read the output of shop/templates/a.yaml: line 2 is not UTF-8"
         );
     }
 

@@ -247,7 +247,7 @@ fn run(
     plan: &Plan<'_>,
     templates: &Templates,
     request: &RenderRequest<'_>,
-) -> Result<Vec<(String, String)>, RenderError> {
+) -> Result<Vec<(String, Vec<u8>)>, RenderError> {
     let mut machine = Machine::new(Runtime {
         budget: Budget::new(&request.limits),
         now: request.now,
@@ -269,7 +269,7 @@ fn run_files(
     plan: &Plan<'_>,
     templates: &Templates,
     limit: usize,
-) -> Result<Vec<(String, String)>, RenderError> {
+) -> Result<Vec<(String, Vec<u8>)>, RenderError> {
     let scope = Scope::root(templates);
     let mut outputs = Vec::new();
     let mut written = 0;
@@ -295,26 +295,36 @@ fn located(failure: Failure, path: &str) -> RenderError {
         Failure::Message(message) => TemplateError {
             place: Place { template: path.to_owned(), line: 1, column: 1 },
             message,
+            snippet: None,
             included_from: Vec::new(),
         },
     })
 }
 
 /// Parses the outputs into objects, in the order of their paths.
-fn collect(mut outputs: Vec<(String, String)>, notes_path: &str) -> Result<Rendering, RenderError> {
+fn collect(mut outputs: Vec<(String, Vec<u8>)>, notes_path: &str) -> Result<Rendering, RenderError> {
     outputs.sort();
     let mut rendering = Rendering { objects: Vec::new(), crds: Vec::new(), notes: None };
     for (path, output) in outputs {
         if path.ends_with(NOTES) {
             // Subcharts' notes are dropped, as Helm does unless asked.
             if path == notes_path {
-                rendering.notes = Some(output);
+                rendering.notes = Some(String::from_utf8_lossy(&output).into_owned());
             }
             continue;
         }
-        rendering.objects.extend(parse_output(&path, &output)?);
+        rendering.objects.extend(parse_output(&path, &text_of(&path, output)?)?);
     }
     Ok(rendering)
+}
+
+fn text_of(path: &str, output: Vec<u8>) -> Result<String, RenderError> {
+    String::from_utf8(output).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.split(|byte| *byte == b'\n').count();
+        let message = format!("line {line} is not UTF-8");
+        RenderError::NotAnObject { template: path.to_owned(), message }
+    })
 }
 
 /// Parses what a template wrote into objects, in the order of its documents.

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use gotmpl::TemplateError as ParseError;
 use gotmpl::parse::{BranchNode, CommandNode, DefineNode, Expr, ListNode, Node, Parser, PipeNode, Pos};
 
-use super::error::{Place, TemplateError};
+use super::error::{Place, Snippet, TemplateError};
 use super::functions;
 
 /// How long an `else if` chain may get. The parser recurses for each link without counting.
@@ -41,8 +41,20 @@ impl Source {
         }
     }
 
-    fn error(&self, position: Pos, message: impl Into<String>) -> TemplateError {
-        TemplateError { place: self.place(position), message: message.into(), included_from: Vec::new() }
+    /// Says that something is wrong at a node of this source.
+    pub(crate) fn error(&self, position: Pos, message: impl Into<String>) -> TemplateError {
+        self.error_at(self.place(position), message.into())
+    }
+
+    fn error_at(&self, place: Place, message: String) -> TemplateError {
+        let line = self.text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+        let snippet = Snippet::new(line, place.column);
+        TemplateError { place, message, snippet, included_from: Vec::new() }
+    }
+
+    /// The text from a node on.
+    pub(crate) fn text_from(&self, position: Pos) -> &str {
+        self.text.get(position.offset..).unwrap_or_default()
     }
 }
 
@@ -111,11 +123,7 @@ fn parse_error(source: &Source, error: ParseError) -> TemplateError {
         }
         other => (1, 1, other.to_string()),
     };
-    TemplateError {
-        place: Place { template: source.name.clone(), line, column },
-        message,
-        included_from: Vec::new(),
-    }
+    source.error_at(Place { template: source.name.clone(), line, column }, message)
 }
 
 /// Rewrites comments and counts blocks before the parser sees the text.

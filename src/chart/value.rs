@@ -5,10 +5,12 @@
 
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use serde_json::{Map, Value as Json};
 
+use super::binary::Binary;
 use super::objects::Object;
 use super::yaml::number_from_float;
 
@@ -29,54 +31,104 @@ pub(crate) enum Value {
     /// Go's `float64`: every number that comes from values, YAML or JSON.
     Float(f64),
     String(Rc<str>),
-    List(Rc<Vec<Value>>),
+    /// A string too, but one that is not UTF-8. [`Value::bytes`] chooses between the two.
+    Binary(Rc<Binary>),
+    List(Rc<List>),
     Map(Rc<MapCell>),
-    /// Something with methods: `.Files`, `.Capabilities.APIVersions`, the result of `now`.
+    /// Something with methods or a named type: `.Files`, `.Capabilities.APIVersions`, the result of `now`, a duration.
     Object(Rc<Object>),
+}
+
+/// What Go's type of a list or map says about its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Element {
+    #[default]
+    Any,
+    String,
+    Int,
+    /// The result of `chunk`.
+    Lists,
+    /// Tables of TOML.
+    Maps,
+}
+
+/// A list and the Go type of its items.
+pub(crate) struct List {
+    items: Vec<Value>,
+    element: Element,
+    /// Go's nil slice: an empty list, but `null` in JSON.
+    is_nil: bool,
+}
+
+impl List {
+    pub(crate) fn element(&self) -> Element {
+        self.element
+    }
+
+    pub(crate) fn is_nil(&self) -> bool {
+        self.is_nil
+    }
+}
+
+impl Deref for List {
+    type Target = Vec<Value>;
+
+    fn deref(&self) -> &Vec<Value> {
+        &self.items
+    }
 }
 
 /// A shared, mutable map. Keys are sorted, as Go's templates iterate them.
 #[derive(Default)]
-pub(crate) struct MapCell(RefCell<BTreeMap<Rc<str>, Value>>);
+pub(crate) struct MapCell {
+    entries: RefCell<BTreeMap<Rc<str>, Value>>,
+    /// Whether it is a Go map from text to text, which `split` returns and most functions refuse.
+    holds_text: bool,
+}
 
 impl MapCell {
     pub(crate) fn get(&self, key: &str) -> Option<Value> {
-        self.0.borrow().get(key).cloned()
+        self.entries.borrow().get(key).cloned()
     }
 
     pub(crate) fn contains(&self, key: &str) -> bool {
-        self.0.borrow().contains_key(key)
+        self.entries.borrow().contains_key(key)
     }
 
     pub(crate) fn insert(&self, key: impl Into<Rc<str>>, value: Value) {
         // The old value is dropped after the borrow ends: dropping it may drop this very map's cycle.
-        let old = self.0.borrow_mut().insert(key.into(), value);
+        let old = self.entries.borrow_mut().insert(key.into(), value);
         drop(old);
     }
 
     pub(crate) fn remove(&self, key: &str) {
-        let old = self.0.borrow_mut().remove(key);
+        let old = self.entries.borrow_mut().remove(key);
         drop(old);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.entries.borrow().len()
     }
 
     pub(crate) fn entries(&self) -> Ref<'_, BTreeMap<Rc<str>, Value>> {
-        self.0.borrow()
+        self.entries.borrow()
+    }
+
+    /// Whether Go's type of it is `map[string]string`.
+    pub(crate) fn holds_text(&self) -> bool {
+        self.holds_text
     }
 
     /// Empties the map; the renderer does it at the end so that cycles of maps are freed.
     pub(crate) fn clear(&self) {
-        let old = std::mem::take(&mut *self.0.borrow_mut());
+        let old = std::mem::take(&mut *self.entries.borrow_mut());
         drop(old);
     }
 }
 
 impl FromIterator<(Rc<str>, Value)> for MapCell {
     fn from_iter<T: IntoIterator<Item = (Rc<str>, Value)>>(entries: T) -> Self {
-        Self(RefCell::new(entries.into_iter().collect()))
+        Self { entries: RefCell::new(entries.into_iter().collect()), holds_text: false }
     }
 }
 
@@ -84,7 +136,7 @@ impl Drop for MapCell {
     /// Frees nested maps and lists in a loop. The derived way recurses, and a template can nest values deeper
     /// than the stack is.
     fn drop(&mut self) {
-        let entries = std::mem::take(self.0.get_mut());
+        let entries = std::mem::take(self.entries.get_mut());
         if !entries.values().any(Value::is_collection) {
             return;
         }
@@ -93,12 +145,12 @@ impl Drop for MapCell {
             match value {
                 Value::Map(map) => {
                     if let Some(mut cell) = Rc::into_inner(map) {
-                        pending.extend(std::mem::take(cell.0.get_mut()).into_values());
+                        pending.extend(std::mem::take(cell.entries.get_mut()).into_values());
                     }
                 }
                 Value::List(list) => {
-                    if let Some(items) = Rc::into_inner(list) {
-                        pending.extend(items);
+                    if let Some(list) = Rc::into_inner(list) {
+                        pending.extend(list.items);
                     }
                 }
                 _ => {}
@@ -116,12 +168,39 @@ impl Value {
         Self::String(Rc::from(text.as_ref()))
     }
 
-    pub(crate) fn list(items: Vec<Value>) -> Self {
-        Self::List(Rc::new(items))
+    /// A Go string of any bytes.
+    pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::from(text),
+            Err(error) => Self::Binary(Rc::new(Binary::new(error.into_bytes()))),
+        }
     }
 
+    /// Go's `[]interface {}`.
+    pub(crate) fn list(items: Vec<Value>) -> Self {
+        Self::list_of(Element::Any, items)
+    }
+
+    /// A list whose items have a type.
+    pub(crate) fn list_of(element: Element, items: Vec<Value>) -> Self {
+        Self::List(Rc::new(List { items, element, is_nil: false }))
+    }
+
+    /// The same, but a nil slice if there are no items.
+    pub(crate) fn list_or_nil(element: Element, items: Vec<Value>) -> Self {
+        let is_nil = items.is_empty();
+        Self::List(Rc::new(List { items, element, is_nil }))
+    }
+
+    /// Go's `[]string`.
     pub(crate) fn strings<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> Self {
-        Self::list(items.into_iter().map(Self::string).collect())
+        Self::list_of(Element::String, items.into_iter().map(Self::string).collect())
+    }
+
+    /// Go's `map[string]string`.
+    pub(crate) fn text_map(entries: impl IntoIterator<Item = (String, Value)>) -> Self {
+        let entries = entries.into_iter().map(|(key, value)| (Rc::from(key), value)).collect();
+        Self::Map(Rc::new(MapCell { entries: RefCell::new(entries), holds_text: true }))
     }
 
     pub(crate) fn map<K: AsRef<str>>(entries: impl IntoIterator<Item = (K, Value)>) -> Self {
@@ -145,8 +224,31 @@ impl Value {
         matches!(self, Self::Map(_) | Self::List(_))
     }
 
+    /// The characters of a string; stray bytes are U+FFFD, as Go sees them.
     pub(crate) fn as_str(&self) -> Option<&str> {
-        if let Self::String(text) = self { Some(text) } else { None }
+        match self {
+            Self::String(text) => Some(text),
+            Self::Binary(binary) => Some(binary.text()),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a string.
+    pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::String(text) => Some(text.as_bytes()),
+            Self::Binary(binary) => Some(binary.bytes()),
+            _ => None,
+        }
+    }
+
+    /// A whole number of any of Go's kinds.
+    pub(crate) fn as_whole(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) | Self::Int64(number) => Some(*number),
+            Self::Object(object) => object.as_whole(),
+            _ => None,
+        }
     }
 
     /// Go's truth: the zero value of a kind is false, structs are always true.
@@ -157,6 +259,7 @@ impl Value {
             Self::Int(number) | Self::Int64(number) => *number != 0,
             Self::Float(number) => *number != 0.0,
             Self::String(text) => !text.is_empty(),
+            Self::Binary(_) => true,
             Self::List(items) => !items.is_empty(),
             Self::Map(map) => map.len() > 0,
             Self::Object(object) => object.is_true(),
@@ -171,8 +274,15 @@ impl Value {
             Self::Int(_) => "int",
             Self::Int64(_) => "int64",
             Self::Float(_) => "float64",
-            Self::String(_) => "string",
-            Self::List(_) => "[]interface {}",
+            Self::String(_) | Self::Binary(_) => "string",
+            Self::List(list) => match list.element() {
+                Element::Any => "[]interface {}",
+                Element::String => "[]string",
+                Element::Int => "[]int",
+                Element::Lists => "[][]interface {}",
+                Element::Maps => "[]map[string]interface {}",
+            },
+            Self::Map(map) if map.holds_text() => "map[string]string",
             Self::Map(_) => "map[string]interface {}",
             Self::Object(object) => object.type_name(),
         }
@@ -193,6 +303,7 @@ impl Value {
     pub(crate) fn shallow_size(&self) -> usize {
         match self {
             Self::String(text) => text.len(),
+            Self::Binary(binary) => binary.bytes().len(),
             Self::List(items) => items.len() * size_of::<Value>(),
             _ => 0,
         }
@@ -244,6 +355,8 @@ impl Value {
             Self::Int(number) | Self::Int64(number) => Json::from(*number),
             Self::Float(number) => number_from_float(*number).map_or(Json::Null, Json::Number),
             Self::String(text) => Json::from(&**text),
+            Self::Binary(binary) => Json::from(binary.text()),
+            Self::List(items) if items.is_nil() => Json::Null,
             Self::List(items) => {
                 Json::Array(items.iter().map(|item| item.to_json_at(depth + 1)).collect::<Result<_, _>>()?)
             }
@@ -267,6 +380,7 @@ impl Value {
             Ok(size_of::<Value>()
                 + match value {
                     Value::String(text) => text.len(),
+                    Value::Binary(binary) => binary.bytes().len(),
                     Value::List(items) => {
                         let mut sum = 0;
                         for item in items.iter() {
@@ -302,7 +416,9 @@ impl Value {
                     }
                     Value::Map(Rc::new(entries.into_iter().collect()))
                 }
-                Value::List(items) => Value::list(
+                Value::List(items) if items.is_empty() => value.clone(),
+                Value::List(items) => Value::list_of(
+                    items.element(),
                     items.iter().map(|item| copy(item, depth + 1)).collect::<Result<Vec<_>, _>>()?,
                 ),
                 other => other.clone(),
@@ -328,8 +444,12 @@ fn deep_equal(left: &Value, right: &Value, depth: usize) -> Result<bool, TooDeep
         #[expect(clippy::float_cmp, reason = "Go compares exactly")]
         (Value::Float(left), Value::Float(right)) => left == right,
         (Value::String(left), Value::String(right)) => left == right,
+        (Value::Binary(left), Value::Binary(right)) => left.bytes() == right.bytes(),
         (Value::List(left), Value::List(right)) => {
-            if left.len() != right.len() {
+            if left.len() != right.len()
+                || left.element() != right.element()
+                || left.is_nil() != right.is_nil()
+            {
                 return Ok(false);
             }
             for (left, right) in left.iter().zip(right.iter()) {
@@ -343,7 +463,7 @@ fn deep_equal(left: &Value, right: &Value, depth: usize) -> Result<bool, TooDeep
             if Rc::ptr_eq(left, right) {
                 return Ok(true);
             }
-            if left.len() != right.len() {
+            if left.len() != right.len() || left.holds_text() != right.holds_text() {
                 return Ok(false);
             }
             let (left, right) = (left.entries(), right.entries());
@@ -354,7 +474,7 @@ fn deep_equal(left: &Value, right: &Value, depth: usize) -> Result<bool, TooDeep
             }
             true
         }
-        (Value::Object(left), Value::Object(right)) => Rc::ptr_eq(left, right),
+        (Value::Object(left), Value::Object(right)) => Rc::ptr_eq(left, right) || left.equals(right),
         _ => false,
     })
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use include_dir::{Dir, include_dir};
 
 use super::workdir;
-use crate::chart::Chart;
+use crate::chart::{Chart, ChartError};
 use crate::chart_source::{AllowedSource, ChartFetchSettings, ChartFetcher};
 use crate::git::Auth;
 use crate::helm::{HelmBinary, HelmSettings};
@@ -68,7 +68,9 @@ impl ChartArguments {
                 .with_context(|| format!("read the chart in {}", folder.display()))?,
             None => files_in(&BUILT_IN),
         };
-        Chart::load(files).context("load the chart")
+        Chart::load(files)
+            .map_err(|error| super::with_line(error, ChartError::snippet))
+            .context("load the chart")
     }
 
     fn fetcher(&self, state_folder: Option<&Path>) -> anyhow::Result<ChartFetcher> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::render::line_of;
 use crate::chart::{Chart, ChartError};
 use crate::chart_source::{ChartFetcher, ChartSourceError, Fetched};
 use crate::helm::HelmBinary;
@@ -67,7 +68,7 @@ impl Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum ChartUnavailable {
     /// Its files are no chart.
-    #[error("load chart `{name}` ({place}): {source}")]
+    #[error("load chart `{name}` ({place}): {source}{}", line_of(.source.snippet()))]
     Broken {
         /// The name that the fleet file gives it.
         name: String,

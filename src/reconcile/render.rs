@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{ChartCache, ChartUnavailable, Context};
 use crate::chart::{
     Capabilities, Chart, Crd, HookEvent, LookupQuery, Release, RenderError, RenderLimits, RenderRequest,
-    Rendering,
+    Rendering, Snippet,
 };
 use crate::cluster::{Cluster, ClusterError, Mask};
 use crate::helm::{HelmBinary, HelmError, HelmRequest};
@@ -26,7 +26,7 @@ const LOOKUPS_MAX: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum RenderFailure {
     /// The chart refused the values, or a template failed.
-    #[error(transparent)]
+    #[error("{}{}", .0, line_of(.0.snippet()))]
     Chart(#[from] RenderError),
     /// The helm program did not render it.
     #[error(transparent)]
@@ -64,6 +64,11 @@ impl From<HelmError> for RenderFailure {
     fn from(error: HelmError) -> Self {
         Self::Helm(Box::new(error))
     }
+}
+
+/// Quotes the line of a template that failed, on the message's own line.
+pub(super) fn line_of(snippet: Option<&Snippet>) -> String {
+    snippet.map(|snippet| format!(", in the line `{}`", snippet.text())).unwrap_or_default()
 }
 
 /// Returns seconds since 1970.
@@ -208,7 +213,7 @@ where
     });
     match rendering.await {
         Ok(rendering) => Ok(Rendered::of(rendering)),
-        Err(RenderFailure::Helm(error)) => Err(masked(*error, &seen().1, &store.id)),
+        Err(error @ RenderFailure::Helm(_)) => Err(masked(error, &seen().1, &store.id)),
         Err(other) => Err(other),
     }
 }
@@ -241,24 +246,20 @@ where
         let _ = answer.send(found);
     }
     match rendering.await {
-        Ok(rendered) => rendered.map_err(|error| masked(error, &secrets, &store)),
+        Ok(rendered) => rendered.map_err(|error| masked(error.into(), &secrets, &store)),
         Err(broken) => std::panic::resume_unwind(broken.into_panic()),
     }
 }
 
 /// Takes out of a template's words what the Secrets hold that it looked up: `fail` may print anything.
-fn masked(
-    error: impl Into<RenderFailure> + std::fmt::Display,
-    secrets: &[Value],
-    store: &StoreId,
-) -> RenderFailure {
+fn masked(failure: RenderFailure, secrets: &[Value], store: &StoreId) -> RenderFailure {
     let each = secrets.iter().flat_map(|found| match found.get("items").and_then(Value::as_array) {
         Some(items) => items.iter().collect(),
         None => vec![found],
     });
-    let words = error.to_string();
+    let words = failure.to_string();
     match Mask::of_secrets(each, &BTreeSet::from([store.namespace()])).hide(&words) {
-        same if same == words => error.into(),
+        same if same == words => failure,
         hidden => RenderFailure::Masked(hidden),
     }
 }
@@ -486,7 +487,7 @@ mod tests {
         let (attempt, _) = attempt(&template, true);
         let found = json!({"kind": "Secret", "data": {"password": "Y2FuYXJ5LXBhc3N3b3Jk"}});
         let error = answering(attempt, async |_| Ok(found.clone())).await.unwrap_err().to_string();
-        assert!(error.ends_with("***, ***"), "{error}");
+        assert!(error.contains(": ***, ***, in the line `a: {{ fail "), "{error}");
     }
 
     #[tokio::test]

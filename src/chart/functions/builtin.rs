@@ -2,15 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::{Function, LookupQuery, Outcome, Runtime, argument, text};
+use super::{Function, LookupQuery, Outcome, Runtime, argument, bytes, text};
+use crate::chart::binary;
 use crate::chart::error::Failure;
 use crate::chart::format;
-use crate::chart::value::Value;
+use crate::chart::objects;
+use crate::chart::value::{MapCell, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::at_least("printf", 1, printf),
     Function::at_least("print", 0, print),
     Function::at_least("println", 0, println),
+    Function::at_least("call", 1, call),
     Function::at_least("html", 0, html),
     Function::at_least("js", 0, js),
     Function::at_least("urlquery", 0, urlquery),
@@ -23,25 +26,24 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 fn printf(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let format = text(values, 0)?;
-    let bound = format::sprintf_bound(format, &values[1..])?;
-    // The true size is charged with the result; here only what could not be afforded at all is refused.
-    if bound > 1 << 20 {
-        runtime.budget.produce(bound)?;
+    let format = bytes(values, 0)?;
+    for value in &values[1..] {
+        runtime.budget.read(value.deep_size()?)?;
     }
-    Ok(Value::from(format::sprintf(format, &values[1..])?))
+    Ok(Value::bytes(format::sprintf(&runtime.budget, format, &values[1..])?))
 }
 
 /// Prints values as Go's `Sprint`: spaces only between two values of which neither is a string.
 fn print(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    Ok(Value::from(sprint(runtime, values)?))
+    Ok(Value::bytes(sprint(runtime, values)?))
 }
 
-fn sprint(runtime: &mut Runtime<'_>, values: &[Value]) -> Result<String, Failure> {
-    let mut output = String::new();
+fn sprint(runtime: &mut Runtime<'_>, values: &[Value]) -> Result<Vec<u8>, Failure> {
+    let mut output = Vec::new();
     for (position, value) in values.iter().enumerate() {
-        if position > 0 && value.as_str().is_none() && values[position - 1].as_str().is_none() {
-            output.push(' ');
+        let is_text = |value: &Value| value.as_bytes().is_some();
+        if position > 0 && !is_text(value) && !is_text(&values[position - 1]) {
+            output.push(b' ');
         }
         runtime.budget.produce(value.deep_size()?)?;
         format::write_value(&mut output, value)?;
@@ -50,21 +52,31 @@ fn sprint(runtime: &mut Runtime<'_>, values: &[Value]) -> Result<String, Failure
 }
 
 fn println(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let mut output = String::new();
+    let mut output = Vec::new();
     for (position, value) in values.iter().enumerate() {
         if position > 0 {
-            output.push(' ');
+            output.push(b' ');
         }
         runtime.budget.produce(value.deep_size()?)?;
         format::write_value(&mut output, value)?;
     }
-    output.push('\n');
-    Ok(Value::from(output))
+    output.push(b'\n');
+    Ok(Value::bytes(output))
+}
+
+/// There is nothing to call: no value of a chart is a function.
+fn call(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let value = argument(values, 0);
+    Err(match value {
+        Value::Nil => Failure::new("call of nil"),
+        other => Failure::new(format!("non-function of type {}", other.type_name())),
+    })
 }
 
 fn html(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let printed = sprint(runtime, values)?;
     let mut output = String::new();
-    for character in sprint(runtime, values)?.chars() {
+    for character in binary::characters(&printed).chars() {
         match character {
             '\0' => output.push('\u{fffd}'),
             '"' => output.push_str("&#34;"),
@@ -79,8 +91,9 @@ fn html(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 }
 
 fn js(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let printed = sprint(runtime, values)?;
     let mut output = String::new();
-    for character in sprint(runtime, values)?.chars() {
+    for character in binary::characters(&printed).chars() {
         match character {
             '\\' => output.push_str("\\\\"),
             '\'' => output.push_str("\\'"),
@@ -88,7 +101,10 @@ fn js(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
             '<' | '>' | '&' | '=' | '\0'..='\u{1f}' => {
                 let _ = write!(output, "\\u{:04X}", u32::from(character));
             }
-            _ => output.push(character),
+            _ if character.is_ascii() || format::is_printable(character) => output.push(character),
+            _ => {
+                let _ = write!(output, "\\u{:04X}", u32::from(character));
+            }
         }
     }
     Ok(Value::from(output))
@@ -96,7 +112,7 @@ fn js(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 
 fn urlquery(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let mut output = String::new();
-    for byte in sprint(runtime, values)?.bytes() {
+    for byte in sprint(runtime, values)? {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                 output.push(char::from(byte));
@@ -118,6 +134,7 @@ fn len(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     };
     let length = match collection.as_ref().unwrap_or(value) {
         Value::String(text) => text.len(),
+        Value::Binary(binary) => binary.bytes().len(),
         Value::List(items) => items.len(),
         Value::Map(map) => map.len(),
         Value::Nil => return Err(Failure::new("len of nil pointer")),
@@ -138,7 +155,8 @@ fn element(collection: &Value, key: &Value) -> Outcome {
     match collection {
         Value::Nil => Err(Failure::new("index of untyped nil")),
         Value::Map(map) => match key {
-            Value::String(key) => Ok(map.get(key).unwrap_or(Value::Nil)),
+            Value::String(key) => Ok(map.get(key).unwrap_or(missing(map))),
+            Value::Binary(key) => Ok(map.get(key.text()).unwrap_or(missing(map))),
             Value::Nil => Err(Failure::new("value is nil; should be of type string")),
             other => Err(Failure::new(format!("value has type {}; should be string", other.type_name()))),
         },
@@ -147,10 +165,10 @@ fn element(collection: &Value, key: &Value) -> Outcome {
             let item = position.and_then(|position| items.get(position));
             item.cloned().ok_or_else(|| out_of_range(key))
         }
-        Value::String(text) => {
+        Value::String(_) | Value::Binary(_) => {
             let position = position(key)?;
-            let byte = position.and_then(|position| text.as_bytes().get(position));
-            byte.map(|byte| Value::Int(i64::from(*byte))).ok_or_else(|| out_of_range(key))
+            let byte = position.and_then(|position| collection.as_bytes()?.get(position));
+            byte.map(|byte| objects::byte(*byte)).ok_or_else(|| out_of_range(key))
         }
         Value::Object(object) => match object.as_collection() {
             Some(collection) => element(&collection, key),
@@ -160,16 +178,21 @@ fn element(collection: &Value, key: &Value) -> Outcome {
     }
 }
 
+/// What a map gives for a key that it has not.
+fn missing(map: &MapCell) -> Value {
+    if map.holds_text() { Value::from("") } else { Value::Nil }
+}
+
 fn position(key: &Value) -> Result<Option<usize>, Failure> {
     match key {
-        Value::Int(position) | Value::Int64(position) => Ok(usize::try_from(*position).ok()),
         Value::Nil => Err(Failure::new("cannot index slice/array with nil")),
+        other if other.as_whole().is_some() => Ok(other.as_whole().and_then(|at| usize::try_from(at).ok())),
         other => Err(Failure::new(format!("cannot index slice/array with type {}", other.type_name()))),
     }
 }
 
 fn out_of_range(key: &Value) -> Failure {
-    Failure::new(format!("index out of range: {}", format::display(key).unwrap_or_default()))
+    Failure::new(format!("index out of range: {}", key.as_whole().unwrap_or_default()))
 }
 
 fn fail(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {

@@ -14,8 +14,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     Function::exactly("lt", 2, |_, values| Ok(Value::Bool(order(values)?.is_some_and(Ordering::is_lt)))),
     Function::exactly("le", 2, |_, values| Ok(Value::Bool(order(values)?.is_some_and(Ordering::is_le)))),
-    Function::exactly("gt", 2, |_, values| Ok(Value::Bool(order(values)?.is_some_and(Ordering::is_gt)))),
-    Function::exactly("ge", 2, |_, values| Ok(Value::Bool(order(values)?.is_some_and(Ordering::is_ge)))),
+    Function::exactly("gt", 2, |_, values| Ok(Value::Bool(order(values)?.is_none_or(Ordering::is_gt)))),
+    Function::exactly("ge", 2, |_, values| Ok(Value::Bool(order(values)?.is_none_or(Ordering::is_ge)))),
     Function::exactly("not", 1, |_, values| Ok(Value::Bool(!argument(values, 0).is_true()))),
     Function::exactly("deepEqual", 2, |_, values| {
         Ok(Value::Bool(argument(values, 0).deep_equal(argument(values, 1))?))
@@ -44,22 +44,34 @@ fn equal(left: &Value, right: &Value) -> Result<bool, Failure> {
         (Value::String(left), Value::String(right)) => left == right,
         #[expect(clippy::float_cmp, reason = "Go compares exactly")]
         (Value::Float(left), Value::Float(right)) => left == right,
-        (Value::Int(left) | Value::Int64(left), Value::Int(right) | Value::Int64(right)) => left == right,
         (Value::Map(_) | Value::List(_), Value::Map(_) | Value::List(_)) => {
             return Err(Failure::new(format!("non-comparable type {}", left.type_name())));
         }
-        _ => return Err(incompatible(left, right)),
+        _ => match (left.as_bytes(), right.as_bytes(), left.as_whole(), right.as_whole()) {
+            (Some(left), Some(right), ..) => left == right,
+            (.., Some(left), Some(right)) => left == right,
+            _ => match (left, right) {
+                // Values of one struct type.
+                (Value::Object(one), Value::Object(other)) if one.type_name() == other.type_name() => {
+                    left.deep_equal(right)?
+                }
+                _ => return Err(incompatible(left, right)),
+            },
+        },
     })
 }
 
-/// `None` for floats that have no order.
+/// `None` for floats that have no order: Go's `gt` is what is not `le`, so it holds for them.
 fn order(values: &[Value]) -> Result<Option<Ordering>, Failure> {
     let (left, right) = (argument(values, 0), argument(values, 1));
     match (left, right) {
         (Value::String(left), Value::String(right)) => Ok(Some(left.cmp(right))),
         (Value::Float(left), Value::Float(right)) => Ok(left.partial_cmp(right)),
-        (Value::Int(left) | Value::Int64(left), Value::Int(right) | Value::Int64(right)) => {
-            Ok(Some(left.cmp(right)))
+        (Value::Binary(_) | Value::String(_), Value::Binary(_) | Value::String(_)) => {
+            Ok(left.as_bytes().partial_cmp(&right.as_bytes()))
+        }
+        _ if left.as_whole().is_some() && right.as_whole().is_some() => {
+            Ok(left.as_whole().partial_cmp(&right.as_whole()))
         }
         (Value::Nil | Value::Bool(_) | Value::Map(_) | Value::List(_) | Value::Object(_), _) => {
             Err(Failure::new(format!("invalid type for comparison: {}", left.type_name())))

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::{Function, Outcome, Runtime, argument, text};
 use crate::chart::error::Failure;
-use crate::chart::json;
+use crate::chart::json::{self, Layout};
 use crate::chart::value::Value;
 use crate::chart::yaml;
 
@@ -14,12 +14,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("toYamlPretty", 1, to_yaml_pretty),
     Function::exactly("fromYaml", 1, from_yaml),
     Function::exactly("fromYamlArray", 1, from_yaml_array),
-    Function::exactly("toJson", 1, to_json),
-    Function::exactly("mustToJson", 1, to_json),
-    Function::exactly("toPrettyJson", 1, to_pretty_json),
-    Function::exactly("mustToPrettyJson", 1, to_pretty_json),
-    Function::exactly("toRawJson", 1, to_raw_json),
-    Function::exactly("mustToRawJson", 1, to_raw_json),
+    Function::exactly("toJson", 1, |runtime, values| lenient(runtime, values, COMPACT)),
+    Function::exactly("mustToJson", 1, |runtime, values| strict(runtime, values, COMPACT)),
+    Function::exactly("toPrettyJson", 1, |runtime, values| lenient(runtime, values, PRETTY)),
+    Function::exactly("mustToPrettyJson", 1, |runtime, values| strict(runtime, values, PRETTY)),
+    Function::exactly("toRawJson", 1, |runtime, values| strict(runtime, values, RAW)),
+    Function::exactly("mustToRawJson", 1, |runtime, values| strict(runtime, values, RAW)),
     Function::exactly("fromJson", 1, from_json),
     Function::exactly("mustFromJson", 1, must_from_json),
     Function::exactly("fromJsonArray", 1, from_json_array),
@@ -47,16 +47,26 @@ fn to_yaml_pretty(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     Ok(without_line_break(&yaml::to_pretty_text(&json)))
 }
 
-fn to_json(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    Ok(Value::from(json::escape_html(&json::compact(&json_of(runtime, values)?))))
+/// Go's JSON of a value; it has none for infinity.
+fn written(runtime: &mut Runtime<'_>, values: &[Value], layout: Layout) -> Result<String, Failure> {
+    let value = argument(values, 0);
+    runtime.budget.produce(value.deep_size()?)?;
+    json::text(value, layout)
 }
 
-fn to_raw_json(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    Ok(Value::from(json::compact(&json_of(runtime, values)?)))
+/// Returns no text where Go's encoder gives up.
+fn lenient(runtime: &mut Runtime<'_>, values: &[Value], layout: Layout) -> Outcome {
+    let value = argument(values, 0);
+    runtime.budget.produce(value.deep_size()?)?;
+    Ok(Value::from(json::text(value, layout).unwrap_or_default()))
 }
 
-fn to_pretty_json(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    Ok(Value::from(json::escape_html(&json::pretty(&json_of(runtime, values)?))))
+const COMPACT: Layout = Layout { is_pretty: false, escapes_html: true };
+const PRETTY: Layout = Layout { is_pretty: true, escapes_html: true };
+const RAW: Layout = Layout { is_pretty: false, escapes_html: false };
+
+fn strict(runtime: &mut Runtime<'_>, values: &[Value], layout: Layout) -> Outcome {
+    Ok(Value::from(written(runtime, values, layout)?))
 }
 
 /// `fromYaml` and `fromJson` never fail: the message is a value under `Error`.

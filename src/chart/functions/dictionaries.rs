@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::{Function, Outcome, Runtime, argument, dictionary, text, wrong_type};
+use crate::chart::binary;
 use crate::chart::error::Failure;
 use crate::chart::format;
-use crate::chart::value::{DEPTH_MAX, MapCell, TooDeep, Value};
+use crate::chart::value::{DEPTH_MAX, Element, MapCell, TooDeep, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::at_least("dict", 0, dict),
@@ -35,7 +36,7 @@ fn dict(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     for pair in values.chunks(2) {
         let key = match &pair[0] {
             Value::String(key) => Rc::clone(key),
-            other => Rc::from(format::display(other)?),
+            other => Rc::from(binary::characters(&format::display(other)?)),
         };
         map.insert(key, pair.get(1).cloned().unwrap_or_else(|| Value::from("")));
     }
@@ -49,7 +50,7 @@ fn get(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 /// A map to change: nil is no map here.
 fn target(values: &[Value]) -> Result<Rc<MapCell>, Failure> {
     match argument(values, 0) {
-        Value::Map(map) => Ok(map.clone()),
+        Value::Map(map) if !map.holds_text() => Ok(map.clone()),
         other => Err(wrong_type(other, "map[string]interface {}")),
     }
 }
@@ -73,7 +74,7 @@ fn keys(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
         runtime.budget.read(map.len() * 64)?;
         keys.extend(map.entries().keys().map(|key| Value::String(key.clone())));
     }
-    Ok(Value::list(keys))
+    Ok(Value::list_of(Element::String, keys))
 }
 
 fn values_of(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {

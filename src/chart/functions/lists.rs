@@ -2,7 +2,7 @@
 
 use super::{Function, Outcome, Runtime, argument, integer, items};
 use crate::chart::error::Failure;
-use crate::chart::value::Value;
+use crate::chart::value::{Element, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::at_least("list", 0, |_, values| Ok(Value::list(values.to_vec()))),
@@ -46,15 +46,20 @@ fn last(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     Ok(items(values, 0)?.last().cloned().unwrap_or(Value::Nil))
 }
 
+/// Of an empty list Sprig returns a nil slice.
 fn rest(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let list = items(values, 0)?;
-    // Of an empty list Sprig returns nil, not an empty list.
-    Ok(list.split_first().map_or(Value::Nil, |(_, rest)| Value::list(rest.to_vec())))
+    Ok(list
+        .split_first()
+        .map_or_else(|| Value::list_or_nil(Element::Any, Vec::new()), |(_, rest)| Value::list(rest.to_vec())))
 }
 
 fn initial(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let list = items(values, 0)?;
-    Ok(list.split_last().map_or(Value::Nil, |(_, initial)| Value::list(initial.to_vec())))
+    Ok(list.split_last().map_or_else(
+        || Value::list_or_nil(Element::Any, Vec::new()),
+        |(_, initial)| Value::list(initial.to_vec()),
+    ))
 }
 
 fn append(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
@@ -70,11 +75,11 @@ fn prepend(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 }
 
 fn concat(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let mut list = Vec::new();
+    let mut list: Vec<Value> = Vec::new();
     for position in 0..values.len() {
         list.extend(items(values, position)?.iter().cloned());
     }
-    Ok(Value::list(list))
+    Ok(Value::list_or_nil(Element::Any, list))
 }
 
 fn reverse(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
@@ -138,7 +143,7 @@ fn slice(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     };
     let range = bound(1, 0).zip(bound(2, list.len()));
     let part = range.and_then(|(start, end)| list.get(start..end));
-    part.map(|part| Value::list(part.to_vec()))
+    part.map(|part| Value::list_of(list.element(), part.to_vec()))
         .ok_or_else(|| Failure::new(format!("slice bounds out of range with length {}", list.len())))
 }
 
@@ -147,7 +152,8 @@ fn chunk(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     if size == 0 {
         return Err(Failure::new("the size of a chunk must be positive"));
     }
-    Ok(Value::list(items(values, 1)?.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect()))
+    let chunks = items(values, 1)?.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect();
+    Ok(Value::list_of(Element::Lists, chunks))
 }
 
 #[cfg(test)]

@@ -75,11 +75,8 @@ fn divf(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     if reals(values).skip(1).any(|divisor| divisor == 0.0) {
         return Err(Failure::new("decimal division by 0"));
     }
-    // Sprig keeps 16 decimals.
-    let quotient = folded(values, |left, right| {
-        let quotient = left / right;
-        format!("{quotient:.16}").parse().unwrap_or(quotient)
-    });
+    let quotient =
+        folded(values, |left, right| decimal(left, right, Decimal::div, |left, right| left / right));
     Ok(Value::Float(quotient))
 }
 
@@ -122,6 +119,17 @@ impl Decimal {
 
     fn sub(self, other: Self) -> Option<Self> {
         self.add(Self { digits: -other.digits, scale: other.scale })
+    }
+
+    /// Keeps 16 decimals, as Sprig does.
+    fn div(self, other: Self) -> Option<Self> {
+        const SCALE: u32 = 16;
+        let digits = self.digits.checked_mul(10i128.checked_pow(SCALE + other.scale)?)?;
+        let divisor = other.digits.checked_mul(10i128.checked_pow(self.scale)?)?;
+        let (quotient, rest) = (digits.checked_div(divisor)?, digits.checked_rem(divisor)?);
+        let is_half = rest.checked_abs()? >= divisor.checked_abs()? - rest.checked_abs()?;
+        let away = digits.signum() * divisor.signum();
+        Some(Self { digits: if is_half { quotient + away } else { quotient }, scale: SCALE })
     }
 
     fn mul(self, other: Self) -> Option<Self> {

@@ -1,9 +1,7 @@
 //! The functions that templates call: Go's built-ins, Sprig's and Helm's, one file for each theme.
 //!
-//! `env` and `expandenv` do not exist and `getHostByName` returns nothing, as in Helm. Left out for now, so that
-//! a chart that uses one does not load: certificates and keys (`genCA`, `genPrivateKey`, …), password hashes
-//! (`htpasswd`, `bcrypt`, `derivePassword`), AES, `sha1sum`, TOML, base 32, URLs (`urlParse`, `urlJoin`),
-//! `toDecimal`, `shuffle`, `call`, `toDate`, `ago` and durations.
+//! `env` and `expandenv` do not exist and `getHostByName` returns nothing, as in Helm. What takes time by purpose, such
+//! as making a key, counts as many steps, so that no template computes for minutes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,12 +10,15 @@ use std::sync::LazyLock;
 
 use super::budget::Budget;
 use super::error::Failure;
-use super::value::{MapCell, Value};
+use super::value::{List, MapCell, Value};
 
 mod builtin;
+mod certificates;
 mod compare;
 mod conversion;
+mod crypto;
 mod dictionaries;
+mod durations;
 pub(crate) mod encoding;
 pub(crate) mod glob;
 mod lists;
@@ -29,7 +30,9 @@ mod random;
 mod regular;
 mod strings;
 mod time;
-mod versions;
+mod toml;
+mod urls;
+pub(crate) mod versions;
 mod words;
 
 pub(crate) use versions::version_matches;
@@ -119,9 +122,12 @@ static TABLE: LazyLock<HashMap<&'static str, &'static Function, BuildHasherDefau
     LazyLock::new(|| {
         [
             builtin::FUNCTIONS,
+            certificates::FUNCTIONS,
             compare::FUNCTIONS,
             conversion::FUNCTIONS,
+            crypto::FUNCTIONS,
             dictionaries::FUNCTIONS,
+            durations::FUNCTIONS,
             encoding::FUNCTIONS,
             lists::FUNCTIONS,
             logic::FUNCTIONS,
@@ -132,6 +138,8 @@ static TABLE: LazyLock<HashMap<&'static str, &'static Function, BuildHasherDefau
             regular::FUNCTIONS,
             strings::FUNCTIONS,
             time::FUNCTIONS,
+            toml::FUNCTIONS,
+            urls::FUNCTIONS,
             versions::FUNCTIONS,
             words::FUNCTIONS,
         ]
@@ -186,10 +194,17 @@ fn wrong_type(value: &Value, wanted: &str) -> Failure {
     }
 }
 
-/// A Go parameter of type `string`: nothing else is converted.
+/// A Go parameter of type `string`: nothing else is converted. Stray bytes are seen as U+FFFD, as Go's functions on
+/// characters see them.
 fn text(values: &[Value], position: usize) -> Result<&str, Failure> {
     let value = argument(values, position);
     value.as_str().ok_or_else(|| wrong_type(value, "string"))
+}
+
+/// A Go parameter of type `string` whose characters do not matter.
+fn bytes(values: &[Value], position: usize) -> Result<&[u8], Failure> {
+    let value = argument(values, position);
+    value.as_bytes().ok_or_else(|| wrong_type(value, "string"))
 }
 
 /// A Go parameter of type `int`: a float or an `int64` is refused, charts convert with `int`.
@@ -211,14 +226,14 @@ fn boolean(values: &[Value], position: usize) -> Result<bool, Failure> {
 /// A Go parameter of type `map[string]interface {}`. Nil is an empty map, as Go's nil map is when it is read.
 fn dictionary(values: &[Value], position: usize) -> Result<Rc<MapCell>, Failure> {
     match argument(values, position) {
-        Value::Map(map) => Ok(map.clone()),
+        Value::Map(map) if !map.holds_text() => Ok(map.clone()),
         Value::Nil => Ok(Rc::default()),
         other => Err(wrong_type(other, "map[string]interface {}")),
     }
 }
 
 /// A parameter that Sprig takes apart by reflection: any slice.
-fn items(values: &[Value], position: usize) -> Result<Rc<Vec<Value>>, Failure> {
+fn items(values: &[Value], position: usize) -> Result<Rc<List>, Failure> {
     match argument(values, position) {
         Value::List(items) => Ok(items.clone()),
         Value::Object(object) => match object.as_collection() {
@@ -246,6 +261,15 @@ pub(crate) mod testing {
 
     /// Renders a template over `.Values` and returns its text.
     pub(crate) fn render(template: &str, values: &Value) -> Result<String, String> {
+        render_within(&RenderLimits::default(), template, values)
+    }
+
+    /// Renders a template within limits.
+    pub(crate) fn render_within(
+        limits: &RenderLimits,
+        template: &str,
+        values: &Value,
+    ) -> Result<String, String> {
         let files = BTreeMap::from([
             (
                 "Chart.yaml".to_owned(),
@@ -270,7 +294,7 @@ pub(crate) mod testing {
                 bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = u8::try_from(at % 251).unwrap());
             },
             now: 1_700_000_000,
-            limits: RenderLimits::default(),
+            limits: limits.clone(),
         };
         let rendering = chart.render(&request).map_err(|error| error.to_string())?;
         Ok(rendering.notes.unwrap_or_default())

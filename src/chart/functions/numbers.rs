@@ -2,13 +2,15 @@
 
 use super::{Function, Outcome, Runtime, argument, integer, text};
 use crate::chart::error::Failure;
-use crate::chart::value::Value;
+use crate::chart::format;
+use crate::chart::value::{Element, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::exactly("int", 1, |_, values| Ok(Value::Int(whole(argument(values, 0))))),
     Function::exactly("int64", 1, |_, values| Ok(Value::Int64(whole(argument(values, 0))))),
     Function::exactly("float64", 1, |_, values| Ok(Value::Float(real(argument(values, 0))))),
-    Function::exactly("atoi", 1, |_, values| Ok(Value::Int(text(values, 0)?.parse().unwrap_or(0)))),
+    Function::exactly("atoi", 1, |_, values| Ok(Value::Int(parse_decimal(text(values, 0)?)))),
+    Function::exactly("toDecimal", 1, to_decimal),
     Function::exactly("until", 1, until),
     Function::exactly("untilStep", 3, until_step),
     Function::between("seq", 0, 3, seq),
@@ -21,6 +23,8 @@ pub(super) fn whole(value: &Value) -> i64 {
         Value::Float(number) => cut(*number),
         Value::Bool(flag) => i64::from(*flag),
         Value::String(text) => parse_whole(text).unwrap_or(0),
+        // Of the named types the Go module knows all but durations.
+        Value::Object(object) if object.as_duration().is_none() => object.as_whole().unwrap_or(0),
         _ => 0,
     }
 }
@@ -39,17 +43,57 @@ pub(super) fn real(value: &Value) -> f64 {
         Value::Int(number) | Value::Int64(number) => *number as f64,
         Value::Float(number) => *number,
         Value::Bool(flag) => f64::from(u8::from(*flag)),
-        Value::String(text) => text.parse().unwrap_or(0.0),
+        Value::String(text) => parse_real(text).unwrap_or(0.0),
+        #[expect(clippy::cast_precision_loss, reason = "as in Go")]
+        Value::Object(_) => whole(value) as f64,
         _ => 0.0,
     }
 }
 
-/// Go's `ParseInt` with base 0: `0x1f`, `0b1`, `0o17`, `017`. `12.0` and `12.` count as 12.
+/// Whether each `_` stands between digits, or between a prefix such as `0x` and digits.
+fn underscores_separate(text: &str) -> bool {
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text).as_bytes();
+    let is_prefixed = matches!(text, [b'0', b'x' | b'X' | b'b' | b'B' | b'o' | b'O', ..]);
+    let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_hexdigit) || (at == 1 && is_prefixed);
+    let places = text.iter().enumerate().filter(|(_, byte)| **byte == b'_');
+    places.into_iter().all(|(at, _)| at > 0 && is_digit(at - 1) && is_digit(at + 1))
+}
+
+/// Go's `ParseFloat`: as in Rust, and with `_` between digits and in hexadecimal digits.
+pub(super) fn parse_real(text: &str) -> Option<f64> {
+    if text.contains('_') {
+        return underscores_separate(text).then(|| parse_real(&text.replace('_', "")))?;
+    }
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let Some(digits) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) else {
+        return text.parse().ok();
+    };
+    let size = hexadecimal_real(digits)?;
+    Some(if negative { -size } else { size })
+}
+
+/// Reads `1.8p1`; the exponent must be there.
+#[expect(clippy::cast_precision_loss, reason = "beyond 53 bits a float has no digits")]
+fn hexadecimal_real(text: &str) -> Option<f64> {
+    let (mantissa, exponent) = text.split_once(['p', 'P'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).ok()?;
+    let shift = exponent.parse::<i32>().ok()?.checked_sub(i32::try_from(fraction.len()).ok()? * 4)?;
+    Some(digits as f64 * 2f64.powi(shift))
+}
+
+/// Go's `ParseInt` with base 0: `0x1f`, `0b1`, `0o17`, `017`. `12.0` counts as 12.
 fn parse_whole(text: &str) -> Option<i64> {
     let text = match text.split_once('.') {
-        Some((whole, zeros)) if zeros.bytes().all(|byte| byte == b'0') => whole,
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => whole,
         _ => text,
     };
+    if !underscores_separate(text) {
+        return None;
+    }
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -66,6 +110,23 @@ fn parse_whole(text: &str) -> Option<i64> {
     }
     let magnitude = i128::from(u64::from_str_radix(&digits.replace('_', ""), radix).ok()?);
     i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+}
+
+/// Go's `Atoi` without its error: what does not fit is the nearest number, what is none is 0.
+pub(super) fn parse_decimal(text: &str) -> i64 {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return 0;
+    }
+    text.parse().unwrap_or(if text.starts_with('-') { i64::MIN } else { i64::MAX })
+}
+
+/// Reads what a value prints as octal digits; anything else is 0.
+fn to_decimal(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+    let value = argument(values, 0);
+    runtime.budget.produce(value.deep_size()?)?;
+    let text = String::from_utf8(format::display(value)?).unwrap_or_default();
+    Ok(Value::Int64(i64::from_str_radix(&text, 8).unwrap_or(0)))
 }
 
 /// Counts from `start` towards `end`, which is left out.
@@ -88,7 +149,7 @@ fn range(runtime: &mut Runtime<'_>, start: i64, end: i64, step: i64) -> Result<V
 }
 
 fn list(numbers: Vec<i64>) -> Value {
-    Value::list(numbers.into_iter().map(Value::Int).collect())
+    Value::list_of(Element::Int, numbers.into_iter().map(Value::Int).collect())
 }
 
 fn until(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {

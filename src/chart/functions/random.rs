@@ -31,7 +31,7 @@ fn count_of(runtime: &mut Runtime<'_>, values: &[Value]) -> Result<usize, Failur
 
 /// Draws a number below `bound` without preferring small ones: draws beyond the last whole multiple are
 /// repeated.
-fn below(runtime: &mut Runtime<'_>, bound: u64) -> Result<u64, Failure> {
+pub(super) fn below(runtime: &mut Runtime<'_>, bound: u64) -> Result<u64, Failure> {
     let limit = u64::MAX - u64::MAX % bound;
     loop {
         runtime.budget.step()?;

@@ -1,13 +1,16 @@
 //! Regular expressions with Go's syntax over Rust's engine: both are RE2, but Go's `\w`, `\d`, `\s` and `\b` know
 //! only ASCII, `\Q…\E` quotes, and `[` in a class needs no escape.
 
+use std::iter::Peekable;
 use std::rc::Rc;
+use std::str::Chars;
 
-use regex::{NoExpand, Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder};
 
-use super::{Function, Outcome, Runtime, integer, text};
+use super::strings::part;
+use super::{Function, Outcome, Runtime, argument, bytes, integer, text};
 use crate::chart::error::Failure;
-use crate::chart::value::Value;
+use crate::chart::value::{Element, Value};
 
 /// The size in bytes that a compiled pattern may have. `(a{1000}){1000}` is refused, as in Go.
 const PROGRAM_MAX: usize = 1 << 20;
@@ -65,15 +68,14 @@ fn translate(pattern: &str) -> String {
     while let Some(character) = characters.next() {
         match character {
             '\\' => match characters.next() {
-                Some('Q') => {
-                    let rest: String = characters.clone().collect();
-                    let quoted = rest.split("\\E").next().unwrap_or_default();
-                    output.push_str(&regex::escape(quoted));
-                    for _ in 0..quoted.chars().count() + 2 {
-                        characters.next();
+                Some('Q') => output.push_str(&quoted(&mut characters)),
+                Some(escaped) => {
+                    output.push_str(&class(escaped, in_class));
+                    // `\p{Greek}` and `\x{e4}` have braces of their own.
+                    if matches!(escaped, 'p' | 'P' | 'x') {
+                        output.extend(characters.next_if_eq(&'{'));
                     }
                 }
-                Some(escaped) => output.push_str(&class(escaped, in_class)),
                 None => output.push('\\'),
             },
             '[' if in_class && characters.peek() != Some(&':') => output.push_str("\\["),
@@ -101,6 +103,10 @@ fn translate(pattern: &str) -> String {
                 in_class = false;
                 output.push(']');
             }
+            // A brace that begins no repetition is a brace.
+            '{' if !in_class && !is_repetition(characters.clone()) => {
+                output.push_str("\\{");
+            }
             '&' | '~' if in_class => {
                 output.push('\\');
                 output.push(character);
@@ -109,6 +115,26 @@ fn translate(pattern: &str) -> String {
         }
     }
     output
+}
+
+/// Whether a text goes on as `3}`, `3,}` or `3,5}`.
+fn is_repetition(characters: impl Iterator<Item = char>) -> bool {
+    // No count that can be has more digits.
+    let text: String = characters.take(24).collect();
+    let Some((counts, _)) = text.split_once('}') else { return false };
+    let (least, most) = counts.split_once(',').unwrap_or((counts, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    !least.is_empty() && is_number(least) && is_number(most)
+}
+
+/// Reads what `\Q` quotes, up to `\E`.
+fn quoted(characters: &mut Peekable<Chars<'_>>) -> String {
+    let rest: String = characters.clone().collect();
+    let quoted = rest.split("\\E").next().unwrap_or_default();
+    for _ in 0..quoted.chars().count() + 2 {
+        characters.next();
+    }
+    regex::escape(quoted)
 }
 
 /// What an escaped letter means in Go: ASCII only.
@@ -143,9 +169,19 @@ fn regex_match(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     Ok(Value::Bool(pattern(runtime, values)?.is_match(text(values, 1)?)))
 }
 
+/// The part of the text that was searched. In one that is not UTF-8 its place is counted from the beginning.
+fn found(runtime: &mut Runtime<'_>, value: &Value, start: usize, end: usize) -> Outcome {
+    if let Value::Binary(binary) = value {
+        runtime.budget.read(binary.bytes().len())?;
+    }
+    Ok(part(value, start, end))
+}
+
 fn find(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let found = pattern(runtime, values)?.find(text(values, 1)?).map(|found| Value::from(found.as_str()));
-    Ok(found.unwrap_or_else(|| Value::from("")))
+    match pattern(runtime, values)?.find(text(values, 1)?) {
+        Some(range) => found(runtime, argument(values, 1), range.start(), range.end()),
+        None => Ok(Value::from("")),
+    }
 }
 
 /// How many results are wanted: all for a negative number.
@@ -157,45 +193,144 @@ fn find_all(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
     let text = text(values, 1)?;
     runtime.budget.produce(text.len() * 4)?;
-    Ok(Value::strings(regex.find_iter(text).take(limit(values)?).map(|found| found.as_str())))
+    let mut all = Vec::new();
+    for range in regex.find_iter(text).take(limit(values)?) {
+        all.push(found(runtime, argument(values, 1), range.start(), range.end())?);
+    }
+    Ok(Value::list_or_nil(Element::String, all))
 }
 
-/// Translates Go's replacement template: `$1x` names the group `1x` in both, only Go has `$` before other
-/// characters as itself.
+/// A piece of what a match is replaced with.
+enum Piece<'t> {
+    Text(&'t [u8]),
+    Group(usize),
+}
+
+/// Reads a replacement: `$1` and `${name}` are groups, and nothing where there is no such group; `$1x` asks for a group
+/// of that name; `$$` is a dollar, and so is one before anything else.
+fn replacement<'t>(regex: &Regex, template: &'t [u8]) -> Vec<Piece<'t>> {
+    let mut pieces = Vec::new();
+    let mut rest = template;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
+        pieces.push(Piece::Text(&rest[..at]));
+        let after = &rest[at + 1..];
+        if let Some(behind) = after.strip_prefix(b"$") {
+            pieces.push(Piece::Text(b"$"));
+            rest = behind;
+            continue;
+        }
+        let Some((name, behind)) = group_name(after) else {
+            pieces.push(Piece::Text(b"$"));
+            rest = after;
+            continue;
+        };
+        let is_number =
+            name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+        let number = name.parse::<usize>().ok().filter(|_| is_number);
+        let group = number.or_else(|| regex.capture_names().position(|known| known == Some(name)));
+        pieces.extend(group.map(Piece::Group));
+        rest = behind;
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
+}
+
+/// The name behind a dollar, with or without braces, and what follows it.
+fn group_name(text: &[u8]) -> Option<(&str, &[u8])> {
+    let (inner, in_braces) = match text.strip_prefix(b"{") {
+        Some(inner) => (inner, true),
+        None => (text, false),
+    };
+    let valid = inner.utf8_chunks().next().map(|chunk| chunk.valid())?;
+    let length = valid.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(valid.len());
+    if length == 0 {
+        return None;
+    }
+    let rest = &inner[length..];
+    Some((&valid[..length], if in_braces { rest.strip_prefix(b"}")? } else { rest }))
+}
+
 fn replace_all(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
-    let (source, template) = (text(values, 1)?, text(values, 2)?);
-    let mut output = String::new();
-    let mut end = 0;
-    for captures in regex.captures_iter(source) {
-        let Some(whole) = captures.get(0) else { continue };
-        output.push_str(&source[end..whole.start()]);
-        let before = output.len();
-        captures.expand(template, &mut output);
-        // Counted as it grows: a template can repeat a long match many times.
-        runtime.budget.produce(output.len() - before)?;
-        end = whole.end();
-    }
-    output.push_str(&source[end..]);
-    Ok(Value::from(output))
+    let pieces = replacement(&regex, bytes(values, 2)?);
+    replaced(runtime, values, &regex, &pieces)
 }
 
 fn replace_all_literal(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
-    let (source, replacement) = (text(values, 1)?, text(values, 2)?);
-    let matches = regex.find_iter(source).count();
-    runtime.budget.produce(matches.saturating_mul(replacement.len()))?;
-    Ok(Value::string(regex.replace_all(source, NoExpand(replacement))))
+    replaced(runtime, values, &regex, &[Piece::Text(bytes(values, 2)?)])
+}
+
+fn replaced(runtime: &mut Runtime<'_>, values: &[Value], regex: &Regex, pieces: &[Piece<'_>]) -> Outcome {
+    let (source, value) = (text(values, 1)?, argument(values, 1));
+    let mut output = Vec::new();
+    let mut end = 0;
+    for captures in regex.captures_iter(source) {
+        let Some(whole) = captures.get(0) else { continue };
+        append(runtime, &mut output, value, end, whole.start())?;
+        let before = output.len();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => output.extend_from_slice(text),
+                Piece::Group(group) => {
+                    if let Some(group) = captures.get(*group) {
+                        append(runtime, &mut output, value, group.start(), group.end())?;
+                    }
+                }
+            }
+        }
+        // Counted as it grows: a template can repeat a long match many times.
+        runtime.budget.produce(output.len() - before)?;
+        end = whole.end();
+    }
+    append(runtime, &mut output, value, end, source.len())?;
+    Ok(Value::bytes(output))
+}
+
+fn append(
+    runtime: &mut Runtime<'_>,
+    output: &mut Vec<u8>,
+    value: &Value,
+    start: usize,
+    end: usize,
+) -> Result<(), Failure> {
+    match value {
+        Value::String(text) => output.extend_from_slice(&text.as_bytes()[start..end]),
+        _ => output.extend_from_slice(found(runtime, value, start, end)?.as_bytes().unwrap_or_default()),
+    }
+    Ok(())
 }
 
 fn split(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let regex = pattern(runtime, values)?;
     let text = text(values, 1)?;
     runtime.budget.produce(text.len() * 4)?;
-    Ok(match limit(values)? {
-        usize::MAX => Value::strings(regex.split(text)),
-        limit => Value::strings(regex.splitn(text, limit)),
-    })
+    let value = argument(values, 1);
+    let limit = limit(values)?;
+    if limit == 0 {
+        return Ok(Value::list_or_nil(Element::String, Vec::new()));
+    }
+    if text.is_empty() && !bytes(values, 0)?.is_empty() {
+        return Ok(Value::strings([""]));
+    }
+    let mut parts = Vec::new();
+    let (mut begin, mut end) = (0, 0);
+    for range in regex.find_iter(text) {
+        if parts.len() + 1 >= limit {
+            break;
+        }
+        end = range.start();
+        // What matches nothing at the beginning splits nothing off.
+        if range.end() > 0 {
+            parts.push(found(runtime, value, begin, end)?);
+        }
+        begin = range.end();
+    }
+    // What matches nothing at the end leaves nothing behind it.
+    if end != text.len() {
+        parts.push(found(runtime, value, begin, text.len())?);
+    }
+    Ok(Value::list_of(Element::String, parts))
 }
 
 #[cfg(test)]

@@ -2,31 +2,21 @@
 //! parts are fine, `1.x` is a range, pre-releases match only where the constraint names one.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::{Function, Outcome, Runtime, text};
 use crate::chart::error::Failure;
-use crate::chart::objects::Object;
+use crate::chart::objects::{Kind, Member, Number, Object};
 use crate::chart::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] =
     &[Function::exactly("semver", 1, semver), Function::exactly("semverCompare", 2, semver_compare)];
 
 fn semver(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let original = text(values, 0)?;
-    let version = parsed(original)?;
-    let number = |number: u64| Value::Int64(i64::try_from(number).unwrap_or(i64::MAX));
-    Ok(Value::object(Object::Version(BTreeMap::from([
-        ("Major", number(version.major)),
-        ("Minor", number(version.minor)),
-        ("Patch", number(version.patch)),
-        ("Prerelease", Value::from(version.prerelease)),
-        ("Metadata", Value::from(version.metadata)),
-        ("Original", Value::from(original)),
-    ]))))
+    Ok(Value::object(Object::Version(parsed(text(values, 0)?)?)))
 }
 
 fn semver_compare(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
@@ -46,13 +36,27 @@ pub(crate) fn version_matches(constraint: &str, version: &str) -> Option<bool> {
     satisfies(&Version::parse(version)?, constraint)
 }
 
+/// A semantic version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Version {
+pub(crate) struct Version {
     major: u64,
     minor: u64,
     patch: u64,
     prerelease: String,
     metadata: String,
+    /// As it was written.
+    original: String,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { major, minor, patch, prerelease, metadata, original: _ } = self;
+        write!(f, "{major}.{minor}.{patch}")?;
+        if !prerelease.is_empty() {
+            write!(f, "-{prerelease}")?;
+        }
+        if metadata.is_empty() { Ok(()) } else { write!(f, "+{metadata}") }
+    }
 }
 
 /// One to three numbers, a pre-release, metadata.
@@ -74,8 +78,8 @@ static HYPHEN_RANGE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\s*([^\s,|]+)\s+-\s+([^\s,|]+)\s*").ok());
 
 impl Version {
-    fn parse(text: &str) -> Option<Self> {
-        let captures = VERSION.as_ref()?.captures(text)?;
+    fn parse(whole: &str) -> Option<Self> {
+        let captures = VERSION.as_ref()?.captures(whole)?;
         let number =
             |group| captures.get(group).map_or(Some(0), |part: regex::Match<'_>| part.as_str().parse().ok());
         let text = |group| captures.get(group).map_or_else(String::new, |part| part.as_str().to_owned());
@@ -85,6 +89,62 @@ impl Version {
             patch: number(3)?,
             prerelease: text(4),
             metadata: text(5),
+            original: whole.to_owned(),
+        })
+    }
+
+    /// Calls a method.
+    pub(crate) fn member(&self, name: &str, arguments: &[Value]) -> Member {
+        match arguments {
+            [] => self.field(name),
+            [Value::Object(object)] => match &**object {
+                Object::Version(other) => self.compared(name, other),
+                _ => Member::BadArguments("one version"),
+            },
+            [_] => Member::BadArguments("one version"),
+            _ => Member::Unknown,
+        }
+    }
+
+    fn field(&self, name: &str) -> Member {
+        let number = |number: u64| {
+            let value = i64::try_from(number).unwrap_or(i64::MAX);
+            Value::object(Object::Number(Number { kind: Kind::Unsigned, value }))
+        };
+        Member::Found(match name {
+            "Major" => number(self.major),
+            "Minor" => number(self.minor),
+            "Patch" => number(self.patch),
+            "Prerelease" => Value::string(&self.prerelease),
+            "Metadata" => Value::string(&self.metadata),
+            "Original" => Value::string(&self.original),
+            "String" => Value::from(self.to_string()),
+            "IncMajor" => self.next(self.major.saturating_add(1), 0, 0),
+            "IncMinor" => self.next(self.major, self.minor.saturating_add(1), 0),
+            // The patch after a pre-release is its release.
+            "IncPatch" if !self.prerelease.is_empty() => self.next(self.major, self.minor, self.patch),
+            "IncPatch" => self.next(self.major, self.minor, self.patch.saturating_add(1)),
+            _ => return Member::Unknown,
+        })
+    }
+
+    fn next(&self, major: u64, minor: u64, patch: u64) -> Value {
+        let prefix = if self.original.starts_with('v') { "v" } else { "" };
+        let original = format!("{prefix}{major}.{minor}.{patch}");
+        let (prerelease, metadata) = (String::new(), String::new());
+        Value::object(Object::Version(Self { major, minor, patch, prerelease, metadata, original }))
+    }
+
+    fn compared(&self, name: &str, other: &Self) -> Member {
+        let ordering = self.compare(other);
+        Member::Found(match name {
+            "Compare" => Value::Int(ordering as i64),
+            "Equal" => Value::Bool(ordering.is_eq()),
+            "LessThan" => Value::Bool(ordering.is_lt()),
+            "LessThanEqual" => Value::Bool(ordering.is_le()),
+            "GreaterThan" => Value::Bool(ordering.is_gt()),
+            "GreaterThanEqual" => Value::Bool(ordering.is_ge()),
+            _ => return Member::Unknown,
         })
     }
 
@@ -166,6 +226,7 @@ fn group_of(group: &str) -> Option<Vec<Constraint>> {
                 patch: patch.unwrap_or(0),
                 prerelease: part(5).unwrap_or_default().to_owned(),
                 metadata: String::new(),
+                original: String::new(),
             },
             open_minor: major.is_some() && minor.is_none(),
             open_patch: minor.is_some() && patch.is_none(),

@@ -1,45 +1,60 @@
-//! Text as words: cases, abbreviations, wrapping.
+//! Text as words: cases, abbreviations, wrapping. What Sprig's helpers do byte by byte is done byte by byte.
 
-use super::{Function, Outcome, Runtime, integer, text};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::strings::{lower, upper};
+use super::{Function, Outcome, Runtime, argument, bytes, integer, text};
+use crate::chart::error::Failure;
 use crate::chart::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::exactly("title", 1, title),
+    Function::exactly("title", 1, title_case),
     Function::exactly("untitle", 1, untitle),
     Function::exactly("swapcase", 1, swapcase),
-    Function::exactly("snakecase", 1, |_, values| {
-        Ok(Value::from(words(text(values, 0)?).join("_").to_lowercase()))
-    }),
-    Function::exactly("kebabcase", 1, |_, values| {
-        Ok(Value::from(words(text(values, 0)?).join("-").to_lowercase()))
-    }),
-    Function::exactly("camelcase", 1, |_, values| {
-        Ok(Value::from(words(text(values, 0)?).iter().map(|word| capitalized(word)).collect::<String>()))
-    }),
-    Function::exactly("initials", 1, |_, values| {
-        Ok(Value::from(
-            text(values, 0)?.split_whitespace().filter_map(|word| word.chars().next()).collect::<String>(),
-        ))
-    }),
+    Function::exactly("snakecase", 1, |_, values| Ok(Value::from(joined(text(values, 0)?, '_')))),
+    Function::exactly("kebabcase", 1, |_, values| Ok(Value::from(joined(text(values, 0)?, '-')))),
+    Function::exactly("camelcase", 1, |_, values| Ok(Value::from(camelcase(text(values, 0)?)))),
+    Function::exactly("initials", 1, |_, values| Ok(Value::from(initials(bytes(values, 0)?)))),
     Function::exactly("abbrev", 2, |_, values| {
-        Ok(Value::from(abbreviated(text(values, 1)?, 0, integer(values, 0)?)))
+        Ok(abbreviated(argument(values, 1), bytes(values, 1)?, 0, integer(values, 0)?))
     }),
     Function::exactly("abbrevboth", 3, |_, values| {
-        Ok(Value::from(abbreviated(text(values, 2)?, integer(values, 0)?, integer(values, 1)?)))
+        Ok(abbreviated(argument(values, 2), bytes(values, 2)?, integer(values, 0)?, integer(values, 1)?))
     }),
-    Function::exactly("wrap", 2, |_, values| Ok(wrapped(text(values, 1)?, integer(values, 0)?, "\n", false))),
-    Function::exactly("wrapWith", 3, wrap_with),
+    Function::exactly("wrap", 2, |runtime, values| {
+        let (width, text) = (integer(values, 0)?, bytes(values, 1)?);
+        wrapped(runtime, text, width, b"\n", false)
+    }),
+    Function::exactly("wrapWith", 3, |runtime, values| {
+        let (width, separator, text) = (integer(values, 0)?, bytes(values, 1)?, bytes(values, 2)?);
+        wrapped(runtime, text, width, if separator.is_empty() { b"\n" } else { separator }, true)
+    }),
 ];
 
-fn title(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
+/// The form at the beginning of a word: a capital, but for letters that are two.
+fn title(character: char) -> char {
+    match character {
+        'Ǆ'..='ǆ' => 'ǅ',
+        'Ǉ'..='ǉ' => 'ǈ',
+        'Ǌ'..='ǌ' => 'ǋ',
+        'Ǳ'..='ǳ' => 'ǲ',
+        // Georgian has capitals, but not for this.
+        'ა'..='ჺ' | 'ჽ'..='ჿ' => character,
+        _ => upper(character),
+    }
+}
+
+fn is_title(character: char) -> bool {
+    matches!(character, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ')
+}
+
+fn title_case(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let mut output = String::new();
     let mut in_word = false;
     for character in text(values, 0)?.chars() {
-        if in_word {
-            output.push(character);
-        } else {
-            output.extend(character.to_uppercase());
-        }
+        output.push(if in_word { character } else { title(character) });
         in_word = character.is_alphanumeric()
             || character == '_'
             || (!character.is_ascii() && !character.is_whitespace());
@@ -51,11 +66,7 @@ fn untitle(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let mut output = String::new();
     let mut in_word = false;
     for character in text(values, 0)?.chars() {
-        if in_word {
-            output.push(character);
-        } else {
-            output.extend(character.to_lowercase());
-        }
+        output.push(if in_word { character } else { lower(character) });
         in_word = !character.is_whitespace();
     }
     Ok(Value::from(output))
@@ -63,97 +74,278 @@ fn untitle(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
 
 fn swapcase(_: &mut Runtime<'_>, values: &[Value]) -> Outcome {
     let mut output = String::new();
+    let mut begins_word = true;
     for character in text(values, 0)?.chars() {
-        if character.is_uppercase() {
-            output.extend(character.to_lowercase());
+        if character.is_uppercase() || is_title(character) {
+            begins_word = false;
+            output.push(lower(character));
+        } else if character.is_lowercase() {
+            output.push(if begins_word { title(character) } else { upper(character) });
+            begins_word = false;
         } else {
-            output.extend(character.to_uppercase());
+            begins_word = character.is_whitespace();
+            output.push(character);
         }
     }
     Ok(Value::from(output))
 }
 
-/// Cuts a text into words: at space, `-` and `_`, before a capital after a small letter, and
-/// before the last capital of several when a small letter follows (`HTTPServer` is `HTTP` and `Server`).
-fn words(text: &str) -> Vec<String> {
-    let characters: Vec<char> = text.chars().collect();
-    let mut words = vec![String::new()];
-    for (at, &character) in characters.iter().enumerate() {
-        if matches!(character, '-' | '_') || character.is_whitespace() {
-            words.push(String::new());
-            continue;
-        }
-        let before = at.checked_sub(1).map(|before| characters[before]);
-        let after_small = before.is_some_and(|before| before.is_lowercase() || before.is_numeric());
-        let after_capital = before.is_some_and(char::is_uppercase);
-        let before_small = characters.get(at + 1).is_some_and(|next| next.is_lowercase());
-        if character.is_uppercase() && (after_small || (after_capital && before_small)) {
-            words.push(String::new());
-        }
-        if let Some(word) = words.last_mut() {
-            word.push(character);
+fn initials(bytes: &[u8]) -> String {
+    let mut output = String::new();
+    let mut begins_word = true;
+    for character in bytes.iter().map(|byte| char::from(*byte)) {
+        if character.is_whitespace() {
+            begins_word = true;
+        } else if std::mem::take(&mut begins_word) {
+            output.push(character);
         }
     }
-    words.retain(|word| !word.is_empty());
-    words
+    output
 }
 
-fn capitalized(word: &str) -> String {
-    let mut characters = word.chars();
-    let first: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
-    first + &characters.as_str().to_lowercase()
+/// What a run of characters is, where a text is cut into words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    Number,
+    /// A word that begins with a capital, or capitals alone.
+    Capital,
+    Letters,
+    Connector,
+    Punctuation,
+    Other,
 }
 
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn is_connector(character: char) -> bool {
+    matches!(character, '-' | '_') || character.is_whitespace()
+}
+
+/// A letter of a script that has words; Chinese characters are none.
+fn is_letter(character: char) -> bool {
+    character.is_alphabetic() && !matches!(character, '\u{3400}'..='\u{9fcc}' | '\u{20000}'..='\u{2b81d}')
+}
+
+static PUNCTUATION: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\p{P}$").ok());
+
+fn is_punctuation(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_punctuation() && !"$+<=>^`|~".contains(character);
+    }
+    let text = character.encode_utf8(&mut [0; 4]).to_owned();
+    PUNCTUATION.as_ref().is_some_and(|punctuation| punctuation.is_match(&text))
+}
+
+/// Takes the first run off a text.
+fn next_run(text: &[char]) -> Option<(Run, &[char], &[char])> {
+    let first = *text.first()?;
+    let count = |from: usize, belongs: &dyn Fn(char) -> bool| {
+        from + text[from..].iter().take_while(|next| belongs(**next)).count()
+    };
+    let is_small = |next: char| is_letter(next) && !next.is_uppercase();
+    let (run, length) = if is_connector(first) {
+        (Run::Connector, count(1, &is_connector))
+    } else if is_punctuation(first) {
+        (Run::Punctuation, count(1, &is_punctuation))
+    } else if first.is_uppercase() {
+        (Run::Capital, capital_run(text))
+    } else if is_letter(first) {
+        (Run::Letters, count(1, &is_small))
+    } else if first.is_numeric() {
+        (Run::Number, count(1, &char::is_numeric))
+    } else {
+        let is_other = |next: char| {
+            !is_connector(next) && !is_letter(next) && !next.is_numeric() && !is_punctuation(next)
+        };
+        (Run::Other, count(1, &is_other))
+    };
+    let (run_text, rest) = text.split_at(length);
+    Some((run, run_text, rest))
+}
+
+/// `HTTPServer` begins with `HTTP`: the last capital belongs to the small letters behind it.
+fn capital_run(text: &[char]) -> usize {
+    let capitals = text.iter().take_while(|next| next.is_uppercase()).count();
+    let behind = text.get(capitals).copied();
+    if capitals > 1 {
+        return if behind.is_some_and(is_letter) { capitals - 1 } else { capitals };
+    }
+    1 + text[1..].iter().take_while(|next| is_letter(**next) && !next.is_uppercase()).count()
+}
+
+/// Puts words in small letters with a connector between them. A number goes with the letters behind it.
+fn joined(text: &str, connector: char) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let mut words = Words { rest: &characters, current: None, connector, output: String::new() };
+    words.advance();
+    while !words.rest.is_empty() {
+        let Some((run, run_text)) = words.current else { break };
+        if run != Run::Connector {
+            words.write(run, run_text);
+        }
+        words.advance();
+        match run {
+            Run::Number => {
+                words.write_letters_and_numbers();
+                words.connect();
+            }
+            Run::Connector => words.write(run, run_text),
+            Run::Punctuation => {}
+            Run::Capital | Run::Letters | Run::Other => words.behind_letters(),
+        }
+    }
+    if let Some((run, run_text)) = words.current {
+        words.write(run, run_text);
+    }
+    words.output
+}
+
+/// A text on its way through [`joined`].
+struct Words<'t> {
+    rest: &'t [char],
+    current: Option<(Run, &'t [char])>,
+    connector: char,
+    output: String,
+}
+
+impl Words<'_> {
+    fn advance(&mut self) {
+        self.current = next_run(self.rest).map(|(run, text, rest)| {
+            self.rest = rest;
+            (run, text)
+        });
+    }
+
+    fn is(&self, runs: &[Run]) -> bool {
+        self.current.is_some_and(|(run, _)| runs.contains(&run))
+    }
+
+    /// Only capitals and connectors change.
+    fn write(&mut self, run: Run, text: &[char]) {
+        if !matches!(run, Run::Capital | Run::Connector) {
+            self.output.extend(text);
+            return;
+        }
+        for character in text {
+            let character = *character;
+            self.output.push(if is_connector(character) { self.connector } else { lower(character) });
+        }
+    }
+
+    fn write_letters_and_numbers(&mut self) {
+        while let Some((run @ (Run::Letters | Run::Number), text)) = self.current {
+            self.write(run, text);
+            self.advance();
+        }
+    }
+
+    /// Puts a connector before a word.
+    fn connect(&mut self) {
+        if self.current.is_some() && !self.is(&[Run::Connector, Run::Punctuation]) {
+            self.output.push(self.connector);
+        }
+    }
+
+    /// A number behind letters belongs to them, unless letters follow it.
+    fn behind_letters(&mut self) {
+        let Some((Run::Number, number)) = self.current else {
+            self.connect();
+            return;
+        };
+        if self.rest.is_empty() {
+            return;
+        }
+        self.advance();
+        if !self.is(&[Run::Letters]) {
+            self.write(Run::Number, number);
+            self.connect();
+            return;
+        }
+        self.output.push(self.connector);
+        self.write(Run::Number, number);
+        self.write_letters_and_numbers();
+        self.connect();
+    }
+}
+
+/// Takes connectors out and begins each word with a capital; of several capitals only the first stays.
+fn camelcase(text: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let start = characters.iter().take_while(|next| is_connector(**next)).count();
+    let mut output: String = characters[..start].iter().collect();
+    let Some((&first, rest)) = characters[start..].split_first() else { return output };
+    let mut begins_with_capital = first.is_uppercase();
+    let mut before = upper(first);
+    for character in rest {
+        let mut character = *character;
+        match (is_connector(before), is_connector(character)) {
+            (true, true) => output.push(before),
+            (true, false) => {
+                begins_with_capital = character.is_uppercase();
+                character = upper(character);
+            }
+            _ => {
+                if begins_with_capital && character.is_uppercase() {
+                    character = lower(character);
+                } else {
+                    begins_with_capital = false;
+                }
+                output.push(before);
+            }
+        }
+        before = character;
+    }
+    output.push(before);
+    output
 }
 
 /// Shortens to `width` bytes with `...`, at both ends if more than four bytes are left out on the left.
-fn abbreviated(text: &str, left: i64, width: i64) -> String {
-    let bytes = text.as_bytes();
-    let Ok(width) = usize::try_from(width) else { return text.to_owned() };
+fn abbreviated(value: &Value, text: &[u8], left: i64, width: i64) -> Value {
+    let Ok(width) = usize::try_from(width) else { return value.clone() };
     let left = usize::try_from(left).unwrap_or(0);
-    if width < 4 || (left > 0 && width < 7) || bytes.len() <= width {
-        return text.to_owned();
+    if width < 4 || (left > 0 && width < 7) || text.len() <= width {
+        return value.clone();
     }
-    let mut offset = left.min(bytes.len());
-    if bytes.len() - offset < width - 3 {
-        offset = bytes.len() - (width - 3);
-    }
-    if offset <= 4 {
-        return lossy(&bytes[..width - 3]) + "...";
-    }
-    if offset + width - 3 < bytes.len() {
-        // The rest is shortened in its turn, with room for the marker in front.
-        return format!(
-            "...{}",
-            abbreviated(&lossy(&bytes[offset..]), 0, i64::try_from(width - 3).unwrap_or(0))
-        );
-    }
-    format!("...{}", lossy(&bytes[bytes.len() - (width - 3)..]))
+    Value::bytes(shortened(text, left, width))
 }
 
-fn wrap_with(runtime: &mut Runtime<'_>, values: &[Value]) -> Outcome {
-    let (width, separator, text) = (integer(values, 0)?, text(values, 1)?, text(values, 2)?);
-    let lines = text.len() / usize::try_from(width.max(1)).unwrap_or(usize::MAX) + 1;
-    runtime.budget.produce(lines.saturating_mul(separator.len()))?;
-    let separator = if separator.is_empty() { "\n" } else { separator };
-    Ok(wrapped(text, width, separator, true))
+fn shortened(text: &[u8], left: usize, width: usize) -> Vec<u8> {
+    if text.len() <= width {
+        return text.to_vec();
+    }
+    let kept = width - 3;
+    let mut offset = left.min(text.len());
+    if text.len() - offset < kept {
+        offset = text.len() - kept;
+    }
+    if offset <= 4 {
+        return [&text[..kept], b"..."].concat();
+    }
+    if offset + kept < text.len() {
+        // The rest is shortened in its turn, with room for the marker in front.
+        let rest = if kept < 4 { Vec::new() } else { shortened(&text[offset..], 0, kept) };
+        return [b"...".as_slice(), &rest].concat();
+    }
+    [b"...", &text[text.len() - kept..]].concat()
 }
 
 /// Breaks a text at spaces into lines of at most `width` bytes; longer words only if `cuts_words`.
-fn wrapped(text: &str, width: i64, separator: &str, cuts_words: bool) -> Value {
-    let bytes = text.as_bytes();
+fn wrapped(
+    runtime: &mut Runtime<'_>,
+    text: &[u8],
+    width: i64,
+    separator: &[u8],
+    cuts_words: bool,
+) -> Result<Value, Failure> {
     let width = usize::try_from(width.max(1)).unwrap_or(usize::MAX);
-    let mut output: Vec<u8> = Vec::with_capacity(bytes.len());
+    runtime.budget.produce((text.len() / width + 1).saturating_mul(separator.len()))?;
+    let mut output = Vec::with_capacity(text.len());
     let mut offset = 0;
-    while bytes.len() - offset > width {
-        if bytes[offset] == b' ' {
+    while text.len() - offset > width {
+        if text[offset] == b' ' {
             offset += 1;
             continue;
         }
-        let line = &bytes[offset..=offset + width];
-        let after = &bytes[offset + width..];
+        let line = &text[offset..=offset + width];
+        let after = &text[offset + width..];
         let (end, next) = if let Some(space) = line.iter().rposition(|byte| *byte == b' ') {
             (offset + space, offset + space + 1)
         } else if cuts_words {
@@ -163,12 +355,12 @@ fn wrapped(text: &str, width: i64, separator: &str, cuts_words: bool) -> Value {
         } else {
             break;
         };
-        output.extend_from_slice(&bytes[offset..end]);
-        output.extend_from_slice(separator.as_bytes());
+        output.extend_from_slice(&text[offset..end]);
+        output.extend_from_slice(separator);
         offset = next;
     }
-    output.extend_from_slice(&bytes[offset..]);
-    Value::from(lossy(&output))
+    output.extend_from_slice(&text[offset..]);
+    Ok(Value::bytes(output))
 }
 
 #[cfg(test)]
@@ -186,8 +378,10 @@ mod tests {
                 ("untitle \"Hello World\"", "hello world"),
                 ("swapcase \"aBc\"", "AbC"),
                 ("snakecase \"FirstName\"", "first_name"),
+                ("snakecase \"Bld4Floor3rd\"", "bld4_floor_3rd"),
                 ("kebabcase \"HTTPServer\"", "http-server"),
                 ("camelcase \"http_server\"", "HttpServer"),
+                ("camelcase \"NoHTTPS\"", "NoHTTPS"),
                 ("initials \"First Try\"", "FT"),
                 ("abbrev 5 \"hello world\"", "he..."),
                 ("abbrevboth 5 10 \"1234 5678 9123\"", "...5678..."),
