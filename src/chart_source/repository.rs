@@ -283,13 +283,13 @@ mod tests {
 
     #[test]
     fn an_index_of_many_charts_is_read_for_one_of_them() {
-        let mut index = "entries:\n".to_owned();
-        for chart in 0..500 {
-            index += &format!("  chart{chart}:\n");
-            for version in 0..200 {
-                index += &format!("  - urls:\n    - {chart}-{version}.tgz\n    version: 1.0.{version}\n");
-            }
-        }
+        let version =
+            |chart, version| format!("  - urls:\n    - {chart}-{version}.tgz\n    version: 1.0.{version}\n");
+        let chart = |chart| {
+            let versions: Vec<_> = (0..200).map(|number| version(chart, number)).collect();
+            format!("  chart{chart}:\n{}", versions.concat())
+        };
+        let index = format!("entries:\n{}", (0..500).map(chart).collect::<Vec<_>>().concat());
         assert!(parse_values(&index).is_err(), "it has more than is read as a whole");
         assert_eq!(find("x", index.as_bytes(), "chart499", "1.0.199").unwrap().url, "499-199.tgz");
     }
