@@ -1,5 +1,7 @@
 //! Charts in Helm repositories: an index, and the archives that it names.
 
+use std::collections::BTreeMap;
+
 use reqwest::Url;
 use serde_json::{Map, Value};
 
@@ -116,13 +118,12 @@ struct IndexEntry {
 fn find(chart: &str, index: &[u8], name: &str, version: &str) -> Result<IndexEntry, ChartSourceError> {
     let missing = |reason| ChartSourceError::Missing { chart: chart.to_owned(), reason };
     let text = std::str::from_utf8(index).map_err(|_| other(chart, "its index is not UTF-8"))?;
-    let index = parse_values(text).map_err(|_| other(chart, "its index is not YAML"))?;
-    let empty = Map::new();
-    let entries = index.get("entries").and_then(Value::as_object).unwrap_or(&empty);
-    let Some(versions) = entries.get(name).and_then(Value::as_array) else {
+    let Found { versions, names } =
+        versions(text, name).ok_or_else(|| other(chart, "its index is not YAML"))?;
+    let Some(versions) = versions else {
         return Err(missing(format!(
             "the index has no chart `{name}`; it has {}",
-            some(entries.keys().map(String::as_str))
+            some(names.iter().map(String::as_str))
         )));
     };
     let version_of = |entry: &Value| entry.get("version").and_then(Value::as_str).map(str::to_owned);
@@ -142,6 +143,64 @@ fn find(chart: &str, index: &[u8], name: &str, version: &str) -> Result<IndexEnt
     let digest = entry.get("digest").and_then(Value::as_str);
     let digest = digest.map(|digest| digest.trim_start_matches("sha256:").to_ascii_lowercase());
     Ok(IndexEntry { url, digest: digest.filter(|digest| super::is_digest(digest)) })
+}
+
+/// What an index has of a chart.
+struct Found {
+    /// None when there is no such chart.
+    versions: Option<Vec<Value>>,
+    /// All charts, when there is none of that name.
+    names: Vec<String>,
+}
+
+/// Reads the versions of one chart; none when the index is not understood.
+fn versions(index: &str, name: &str) -> Option<Found> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned();
+    if let Some(blocks) = blocks(index) {
+        // An index may have a million entries: only those of the chart are parsed.
+        let versions = match blocks.get(name) {
+            Some(block) => list(parse_values(&format!("versions:\n{block}")).ok()?.get("versions")),
+            None => None,
+        };
+        return Some(Found { versions, names: blocks.into_keys().map(str::to_owned).collect() });
+    }
+    let index = parse_values(index).ok()?;
+    let empty = Map::new();
+    let entries = index.get("entries").and_then(Value::as_object).unwrap_or(&empty);
+    Some(Found { versions: list(entries.get(name)), names: entries.keys().cloned().collect() })
+}
+
+/// Cuts an index into the lines of each chart, as long as it is laid out as Helm does it; none otherwise.
+fn blocks(index: &str) -> Option<BTreeMap<&str, &str>> {
+    let start = match index.strip_prefix("entries:\n") {
+        Some(_) => "entries:\n".len(),
+        None => index.find("\nentries:\n")? + "\nentries:\n".len(),
+    };
+    let (mut blocks, mut level, mut open, mut offset) = (BTreeMap::new(), 0, None, start);
+    for line in index[start..].split_inclusive('\n') {
+        let (at, text) = (offset, line.trim_start_matches(' '));
+        offset += line.len();
+        let indent = line.len() - text.len();
+        if text.trim().is_empty() || text.starts_with('#') {
+            continue;
+        }
+        level = if level == 0 { indent } else { level };
+        // A list may stand as deep as the name that it belongs to.
+        if indent > level || (indent == level && level > 0 && text.starts_with('-')) {
+            continue;
+        }
+        if let Some((name, from)) = open.take() {
+            blocks.insert(name, &index[from..at]);
+        }
+        if indent < level || level == 0 {
+            return Some(blocks);
+        }
+        open = Some((text.trim_end().strip_suffix(':')?.trim_matches(['"', '\'']), offset));
+    }
+    if let Some((name, from)) = open {
+        blocks.insert(name, &index[from..]);
+    }
+    Some(blocks)
 }
 
 /// Compares what the index says with what is pinned, before anything large comes.
@@ -187,7 +246,7 @@ mod tests {
         let index = format!(
             "apiVersion: v1\nentries:\n  shop:\n  - version: 1.2.3\n    digest: sha256:{digest}\n    urls: [shop-1.2.3.tgz]\n  \
              - version: 1.2.2\n    digest: short\n    urls: [https://cdn.example.com/a.tgz]\n  - version: 1.0.0\n    \
-             urls: ['oci://registry.example.com/shop']\n  - version: 0.9.0\n  empty: []\n"
+             urls: ['oci://registry.example.com/shop']\n  - version: 0.9.0\n  empty:\n  - name: empty\n"
         );
         let find = |name, version| find("x", index.as_bytes(), name, version);
         let entry = find("shop", "1.2.3").unwrap();
@@ -198,9 +257,40 @@ mod tests {
             error("shop", "2.0.0"),
             "find x: the index has no version 2.0.0 of `shop`; it has `1.2.3`, `1.2.2`, `1.0.0`, `0.9.0`"
         );
-        assert_eq!(error("cart", "2.0.0"), "find x: the index has no chart `cart`; it has `shop`, `empty`");
+        assert_eq!(error("cart", "2.0.0"), "find x: the index has no chart `cart`; it has `empty`, `shop`");
         assert_eq!(error("empty", "2.0.0"), "find x: the index has no version 2.0.0 of `empty`; it has none");
         assert!(error("shop", "1.0.0").contains("OCI registry"));
         assert!(error("shop", "0.9.0").contains("names no URL"));
+    }
+
+    #[test]
+    fn an_index_is_read_however_it_is_laid_out() {
+        let json = r#"{"entries": {"shop": [{"version": "1.0.0", "urls": ["a.tgz"]}], "cart": []}}"#;
+        let flow = "entries:\n  shop: [{version: 1.0.0, urls: [a.tgz]}]\n  cart: []\n";
+        let deep = "entries:\n    cart:\n      - version: 0.1.0\n\n    \"shop\":\n    # the shop\n      - version: 1.0.0\n        \
+                    description: |\n          cart:\n        urls:\n          - a.tgz\ngenerated: now\n";
+        let crlf = deep.replace('\n', "\r\n");
+        for index in [json, flow, deep, &crlf, &format!("apiVersion: v1\n{deep}")] {
+            assert_eq!(find("x", index.as_bytes(), "shop", "1.0.0").unwrap().url, "a.tgz", "{index}");
+            let error = find("x", index.as_bytes(), "none", "1.0.0").unwrap_err().to_string();
+            assert!(error.contains("`shop`") && error.contains("`cart`"), "{error}");
+        }
+        for index in ["", "entries:\n", "entries:\ngenerated: now\n", "entries: {}\n", "a: 1\n"] {
+            let error = find("x", index.as_bytes(), "shop", "1.0.0").unwrap_err().to_string();
+            assert!(error.ends_with("the index has no chart `shop`; it has none"), "{index}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_index_of_many_charts_is_read_for_one_of_them() {
+        let version =
+            |chart, version| format!("  - urls:\n    - {chart}-{version}.tgz\n    version: 1.0.{version}\n");
+        let chart = |chart| {
+            let versions: Vec<_> = (0..200).map(|number| version(chart, number)).collect();
+            format!("  chart{chart}:\n{}", versions.concat())
+        };
+        let index = format!("entries:\n{}", (0..500).map(chart).collect::<Vec<_>>().concat());
+        assert!(parse_values(&index).is_err(), "it has more than is read as a whole");
+        assert_eq!(find("x", index.as_bytes(), "chart499", "1.0.199").unwrap().url, "499-199.tgz");
     }
 }
