@@ -224,7 +224,7 @@ async fn render(arguments: RenderArguments) -> anyhow::Result<ExitCode> {
         }
     };
     let rendered =
-        reconcile::render_offline(&charts, store, &arguments.capabilities(), &surroundings()).await;
+        reconcile::render_offline(&charts, store, &arguments.capabilities()?, &surroundings()).await;
     let rendered = rendered.map_err(|error| match error {
         RenderFailure::Chart(error) => with_line(error, RenderError::snippet),
         error => error.into(),

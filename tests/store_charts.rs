@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use storekeeper::names::StoreId;
 use storekeeper::store::{
-    ChartSource, FileContent, Freeze, Limits, Renderer, RepositoryTree, Snapshot, Store, read,
+    ChartSource, FileContent, Freeze, Limits, Problem, Renderer, RepositoryTree, Snapshot, Store, read,
 };
 
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -44,7 +44,12 @@ fn acme(snapshot: &Snapshot) -> &Store {
 
 fn problems(snapshot: &Snapshot) -> String {
     let entry = &snapshot.stores[&"acme".parse::<StoreId>().unwrap()];
-    entry.problems().iter().map(|problem| format!("{problem}\n")).collect()
+    lines(entry.problems())
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    lines.join("\n") + "\n"
 }
 
 /// What is wrong with a fleet file with these lines in `spec.charts`.
@@ -180,7 +185,7 @@ fn a_bad_chart_concerns_its_own_stores_alone() {
     );
     let other = repository(charts, "", "", &[]).unwrap();
     assert_eq!(acme(&other).chart.name, "medusa-store");
-    let said: String = other.problems.iter().map(|problem| format!("{problem}\n")).collect();
+    let said = lines(&other.problems);
     let unknown = problems(&repository(charts, "", "  chart: pgae\n", &[]).unwrap());
     insta::assert_snapshot!([problems(&snapshot), problems(&linked.unwrap()), said, unknown].join("---\n"));
 }

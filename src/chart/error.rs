@@ -114,7 +114,7 @@ impl ChartError {
     /// Returns the template's line that cannot be parsed, if that is what is wrong.
     pub fn snippet(&self) -> Option<&Snippet> {
         match self {
-            Self::Template(error) => error.snippet.as_ref(),
+            Self::Template(error) => error.snippet.as_deref(),
             _ => None,
         }
     }
@@ -124,7 +124,7 @@ impl RenderError {
     /// Returns the template's line that stopped the rendering, if a template did.
     pub fn snippet(&self) -> Option<&Snippet> {
         match self {
-            Self::Template(error) => error.snippet.as_ref(),
+            Self::Template(error) => error.snippet.as_deref(),
             _ => None,
         }
     }
@@ -161,7 +161,7 @@ pub struct TemplateError {
     /// What happened, naming the function or field.
     pub message: String,
     /// The line of the template, to be shown below the message.
-    pub snippet: Option<Snippet>,
+    pub snippet: Option<Box<Snippet>>,
     /// The calls that led there, the nearest first.
     pub included_from: Vec<Place>,
 }

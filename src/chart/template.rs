@@ -48,7 +48,7 @@ impl Source {
 
     fn error_at(&self, place: Place, message: String) -> TemplateError {
         let line = self.text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
-        let snippet = Snippet::new(line, place.column);
+        let snippet = Snippet::new(line, place.column).map(Box::new);
         TemplateError { place, message, snippet, included_from: Vec::new() }
     }
 

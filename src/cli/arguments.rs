@@ -193,7 +193,7 @@ pub(super) struct RenderArguments {
     #[arg(default_value = ".")]
     pub(super) folder: PathBuf,
     /// The version of Kubernetes that charts see, such as 1.33.4; without it the newest that is known.
-    #[arg(long, value_parser = parse_kube_version)]
+    #[arg(long)]
     kube_version: Option<String>,
     /// API versions, and kinds such as `monitoring.coreos.com/v1/ServiceMonitor`, that charts see besides those of
     /// Kubernetes itself.
@@ -205,23 +205,10 @@ pub(super) struct RenderArguments {
 
 impl RenderArguments {
     /// Returns what charts see of a cluster.
-    pub(super) fn capabilities(&self) -> Capabilities {
-        let Capabilities { kube_version, api_versions } = Capabilities::default();
-        let kube_version = self.kube_version.as_ref().map_or(kube_version, |version| format!("v{version}"));
-        let api_versions = api_versions.iter().chain(&self.api_versions).cloned();
-        Capabilities::new(&kube_version, api_versions)
-    }
-}
-
-/// Reads `1.33`, `1.33.4` or `v1.33.4-k3s1`.
-fn parse_kube_version(text: &str) -> Result<String, String> {
-    let version = text.trim_start_matches('v');
-    let numbers: Vec<_> = version.split(['-', '+']).next().unwrap_or_default().split('.').collect();
-    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    match (numbers.len(), numbers.iter().all(is_number)) {
-        (2, true) => Ok(version.replacen(&numbers.join("."), &format!("{}.0", numbers.join(".")), 1)),
-        (3, true) => Ok(version.to_owned()),
-        _ => Err("write a version such as 1.33.4".to_owned()),
+    pub(super) fn capabilities(&self) -> anyhow::Result<Capabilities> {
+        let api_versions = self.api_versions.iter().cloned();
+        Capabilities::without_cluster(self.kube_version.as_deref(), api_versions)
+            .context("understand --kube-version")
     }
 }
 

@@ -42,6 +42,9 @@ pub(super) struct ChartArguments {
     /// The `known_hosts` file that the keys of these ssh servers are checked against.
     #[arg(long, env = "STOREKEEPER_CHART_KNOWN_HOSTS_FILE")]
     chart_known_hosts_file: Option<PathBuf>,
+    /// OpenPGP public keys, ASCII-armoured: with them a packed chart needs a provenance file that one of them has signed.
+    #[arg(long, env = "STOREKEEPER_CHART_KEYRING_FILE")]
+    chart_keyring_file: Option<PathBuf>,
     /// The folder for fetched charts, at most 512 MiB; it may be lost at any time. Without it, `charts` in the state folder,
     /// or storekeeper's folder among the user's caches.
     #[arg(long, env = "STOREKEEPER_CHART_CACHE_FOLDER")]
@@ -55,8 +58,7 @@ impl ChartArguments {
     /// Loads the built-in chart and prepares for others.
     pub(super) fn charts(&self, state_folder: Option<&Path>) -> anyhow::Result<ChartCache> {
         let built_in = Arc::new(self.built_in()?);
-        let helm =
-            self.helm.as_ref().map(|path| HelmBinary::new(HelmSettings::new(path, &std::env::temp_dir())));
+        let helm = self.helm.as_ref().map(|path| helm(path, state_folder)).transpose()?;
         let places =
             ChartPlaces { folders: !self.no_chart_folders, fetcher: Some(self.fetcher(state_folder)?), helm };
         Ok(ChartCache::new(built_in, places))
@@ -83,6 +85,7 @@ impl ChartArguments {
         settings.allowed.clone_from(&self.chart_sources);
         settings.credentials_file.clone_from(&self.chart_credentials_file);
         settings.ca_file.clone_from(&self.chart_ca_file);
+        settings.keyring_file.clone_from(&self.chart_keyring_file);
         if let (Some(key), Some(known_hosts)) = (&self.chart_ssh_key_file, &self.chart_known_hosts_file) {
             settings.git_ssh = Some(Auth::SshKey {
                 private_key: key.clone(),
@@ -92,6 +95,20 @@ impl ChartArguments {
         }
         ChartFetcher::new(settings, Arc::new(super::seconds_now)).context("prepare for charts from elsewhere")
     }
+}
+
+/// Prepares for runs of the helm program. What a daemon that was killed left of its runs goes.
+fn helm(path: &Path, state_folder: Option<&Path>) -> anyhow::Result<HelmBinary> {
+    let Some(state) = state_folder else {
+        return Ok(HelmBinary::new(HelmSettings::new(path, &std::env::temp_dir())));
+    };
+    let folder = state.join("helm");
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir_all(&folder),
+    }
+    .with_context(|| format!("empty the folder {}", folder.display()))?;
+    Ok(HelmBinary::new(HelmSettings::new(path, &folder)))
 }
 
 /// Where programs of this user keep what they can make anew.

@@ -108,7 +108,7 @@ pub async fn manifests(
 ) -> Result<Vec<Manifest>, RunError> {
     let Rendered { objects, crds } = render::render(context, store, observed, look_ups).await?;
     let resolve = |version: &str, kind: &str| context.cluster.resolve(version, kind);
-    let defined: Vec<_> = crds.iter().flat_map(|crd| manifest::defined(&crd.file, &crd.value)).collect();
+    let defined: Vec<_> = crds.iter().filter_map(|crd| manifest::defined(&crd.file, &crd.value)).collect();
     let is_unknown = |defined: &manifest::Defined| resolve(&defined.api_version, &defined.kind).is_none();
     if manifest::has_unknown_kind(&objects, &resolve) || defined.iter().any(is_unknown) {
         context.cluster.rediscover().await?;
