@@ -30,7 +30,8 @@ fn repository(world: &World) -> (Host, String) {
     helm(&["repo", "index", "."]);
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
     let archive = read("webpage-0.1.0.tgz");
-    let digest = Sha256::digest(&archive).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest =
+        Sha256::digest(&archive).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let files = [("/index.yaml".to_owned(), read("index.yaml")), ("/webpage-0.1.0.tgz".to_owned(), archive)];
     (Host::of(BTreeMap::from(files)), digest)
 }

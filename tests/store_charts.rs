@@ -48,8 +48,7 @@ fn problems(snapshot: &Snapshot) -> String {
 }
 
 fn lines(problems: &[Problem]) -> String {
-    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    lines.join("\n") + "\n"
+    problems.iter().fold(String::new(), |lines, problem| format!("{lines}{problem}\n"))
 }
 
 /// What is wrong with a fleet file with these lines in `spec.charts`.

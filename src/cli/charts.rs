@@ -79,7 +79,7 @@ impl ChartArguments {
         let cache = match (&self.chart_cache_folder, state_folder) {
             (Some(folder), _) => folder.clone(),
             (None, Some(state)) => state.join("charts"),
-            (None, None) => user_caches().join("storekeeper").join("charts"),
+            (None, None) => user_caches().join(env!("CARGO_PKG_NAME")).join("charts"),
         };
         let mut settings = ChartFetchSettings::new(&cache);
         settings.allowed.clone_from(&self.chart_sources);
