@@ -5,17 +5,20 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::case::{Case, Document, NAMESPACE, Output, RELEASE};
 
-/// A chart that turns the documents in its folder `documents/` into one line of JSON each.
+/// A chart that turns the documents in its folder `documents/` into one line of JSON each. What a document holds is
+/// encoded: as it is, it might hold characters that no YAML may.
 const READER_CHART: [(&str, &str); 2] = [
     ("Chart.yaml", "apiVersion: v2\nname: reader\nversion: 1.0.0\n"),
     (
         "templates/all.yaml",
         "{{- range $path, $_ := .Files.Glob \"documents/*\" }}\n---\n\
-         {{ dict \"index\" (base $path | atoi) \"value\" ($.Files.Get $path | fromYaml) | toJson }}\n{{- end }}\n",
+         {{ dict \"index\" (base $path | atoi) \"value\" ($.Files.Get $path | fromYaml | toJson | b64enc) | toJson }}\n{{- end }}\n",
     ),
 ];
 
@@ -133,7 +136,9 @@ impl Helm {
             let parsed: Value = serde_json::from_str(line).map_err(|error| format!("read JSON: {error}"))?;
             let index = parsed["index"].as_u64().and_then(|index| usize::try_from(index).ok());
             let index = index.ok_or("a document has lost its place")?;
-            read.push((index, parsed["value"].clone()));
+            let value = BASE64_STANDARD.decode(parsed["value"].as_str().unwrap_or_default());
+            let value = serde_json::from_slice::<Value>(&value.map_err(|error| error.to_string())?);
+            read.push((index, value.map_err(|error| format!("read JSON: {error}"))?));
         }
         read.sort_by_key(|(index, _)| *index);
         let full = read.into_iter().filter(|(_, value)| value.as_object().is_none_or(|map| !map.is_empty()));
