@@ -1,10 +1,13 @@
 //! Chains of fields such as `.Values.a.b`, and what is said where one of them is nil.
 
+use std::rc::Rc;
+
 use gotmpl::parse::SmolStr;
 
 use super::error::Failure;
 use super::objects::Member;
 use super::value::{MapCell, Value};
+use super::yaml;
 
 /// Follows a chain of fields. A nil receiver gives nil without complaint, a nil further in is an error: so does
 /// Go, and charts rely on both. `called` is how the template calls the receiver; empty for the dot.
@@ -15,7 +18,10 @@ pub(crate) fn fields_of(receiver: &Value, fields: &[SmolStr], called: &str) -> R
     let mut value = receiver.clone();
     for (position, field) in fields.iter().enumerate() {
         value = match &value {
-            Value::Map(map) => map.get(field).unwrap_or(Value::Nil),
+            Value::Map(map) => match fields[..position].last() {
+                Some(before) if before == "Values" => of_values(map, field)?,
+                _ => map.get(field).unwrap_or(Value::Nil),
+            },
             Value::Nil => return Err(not_set(receiver, called, &fields[..position], field)),
             Value::Object(object) => match object.member(field, &[]) {
                 Member::Found(value) => value,
@@ -28,6 +34,15 @@ pub(crate) fn fields_of(receiver: &Value, fields: &[SmolStr], called: &str) -> R
         };
     }
     Ok(value)
+}
+
+/// `.Values` is a map with methods in Helm; those without arguments come here.
+fn of_values(map: &Rc<MapCell>, field: &str) -> Result<Value, Failure> {
+    Ok(match field {
+        "AsMap" => Value::Map(map.clone()),
+        "YAML" => Value::from(yaml::to_text(&Value::Map(map.clone()).to_json()?)),
+        _ => map.get(field).unwrap_or(Value::Nil),
+    })
 }
 
 /// Says what is nil, and where a value is to be set: a subchart's values are below its name.

@@ -22,7 +22,7 @@ use crate::chart::value::{Element, Value};
 
 /// How many steps it counts as to make a key: with all steps that a render may take, keys of any kind take ten seconds
 /// or so.
-const RSA_2048_STEPS: u64 = 100_000;
+const RSA_2048_STEPS: u64 = 50_000;
 const RSA_4096_STEPS: u64 = 500_000;
 const DSA_STEPS: u64 = 500_000;
 const SMALL_KEY_STEPS: u64 = 10_000;
