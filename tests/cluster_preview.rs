@@ -585,6 +585,39 @@ fn a_chart_that_runs_what_values_say_is_planned_without_any_secret() {
 }
 
 #[test]
+fn a_chart_that_a_change_brings_along_is_planned_without_any_secret() {
+    let world = World::new();
+    let chart = |text: &str| {
+        let template = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata: {{text: {text}}}\n---\n\
+            apiVersion: v1\nkind: Secret\nmetadata: {{name: password}}\nstringData: {{password: canary}}\n"
+        );
+        world.repository.write("charts/page/Chart.yaml", "apiVersion: v2\nname: page\nversion: 1.0.0\n");
+        world.repository.write("charts/page/templates/all.yaml", &template);
+    };
+    chart("plain");
+    world.write_fleet("charts: {page: {folder: charts/page}}\n  chart: page");
+    world.repository.write("values/none.yaml", "{}\n");
+    let fleet = std::fs::read_to_string(world.repository.checkout.join("storekeeper.yaml")).unwrap();
+    world.repository.write("storekeeper.yaml", &fleet.replace("chart:values-local.yaml", "values/none.yaml"));
+    let daemon = world.start_daemon();
+    world.write_store("acme", "acme");
+    world.repository.push("acme");
+    world.until_state(&daemon, "acme", "READY");
+    let proxy = ApiProxy::start(&world.cluster.kubeconfig, world.folder.path(), 1);
+    let planner = Planner::on(&world, built_in(), &proxy.kubeconfig);
+    let base = planner.snapshot(&world);
+    chart(r#"{{ dig "data" "password" "none" (lookup "v1" "Secret" .Release.Namespace "password") }}"#);
+    proxy.forget();
+    let plan = planner.plan(Some(&base), &planner.snapshot(&world));
+    assert!(says(&plan.warnings, "chart `page` is not the one in force"), "{:?}", plan.warnings);
+    let acme = lines(store(&plan, &world, "acme"));
+    assert!(acme.contains(&"data.text: plain > none".to_owned()), "{acme:?}");
+    let of_secrets = proxy.count(|call| call.path.contains("/secrets"));
+    assert_eq!(of_secrets, 0, "{:?}", proxy.seen());
+}
+
+#[test]
 fn one_changed_store_of_a_thousand_costs_its_own_requests_and_no_others() {
     let (world, _daemon) = World::with_ready(&["acme"]);
     let proxy = ApiProxy::start(&world.cluster.kubeconfig, world.folder.path(), 1);
