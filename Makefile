@@ -28,7 +28,7 @@ export SIZES ?= 10 100 1000
 export OUT ?=
 export IDLE_MINUTES ?= 10
 export PARTS ?=
-# of make parity: a folder with charts, instead of the project's; what `helm template` takes, API versions with commas;
+# of make parity: a folder with charts, instead of the project's, and of make bench, to time them; what `helm template` takes, API versions with commas;
 # how many seeds for made-up values
 export CHARTS ?=
 export KUBE_VERSION ?=
@@ -52,6 +52,7 @@ help: ## list the commands
 	@echo 'make chaos KILLS=20 SEED=7  fewer kills, another run; the same seed repeats commits, faults and kill points'
 	@echo 'make test T=word        only the test files whose names contain the word'
 	@echo 'make bench SIZES="10 100" OUT=FILE  some sizes, and where the figures go; IDLE_MINUTES=1 PARTS="edit drift"'
+	@echo 'make bench SIZES= PARTS="render charts" CHARTS=DIR  how fast any charts render, without a cluster'
 	@echo 'make parity CHARTS=DIR KUBE_VERSION=1.34.0 API_VERSIONS=a/v1,b/v1  any charts, for another cluster'
 	@echo 'make ... CLUSTER=current  use the cluster of the current kubeconfig context (asks first)'
 

@@ -15,6 +15,7 @@ mod hosts;
 mod known;
 mod path;
 mod pause;
+mod places;
 mod problem;
 pub mod schema;
 mod shop;
@@ -37,6 +38,7 @@ pub use self::chart::{ChartFolder, ChartSource, Charts, FieldPaths, Renderer, St
 pub use self::known::{KnownFiles, read};
 pub use self::path::{VALUES_FOLDER, is_chart_file, wants};
 pub use self::pause::Pause;
+pub use self::places::Places;
 pub use self::problem::Problem;
 pub use self::value_path::ValuePath;
 pub use self::window::{ChangeWindow, Opening};
@@ -201,6 +203,8 @@ pub struct Store {
     pub file: String,
     /// The chart that it is rendered with, and what the fleet sets for all stores of that chart.
     pub chart: Arc<StoreChart>,
+    /// Where its file sets values of the chart.
+    places: Places,
     digest: String,
 }
 
@@ -210,6 +214,14 @@ impl Store {
     /// `image.*`). The chart's own defaults lie below all of them; a null stays in here because it deletes such a default.
     pub fn merged(&self) -> Map<String, Value> {
         values::for_store(self)
+    }
+
+    /// Returns the file, line and column (`stores/acme.yaml:7:12`) that a value of the chart comes from, or what it lies in;
+    /// none when it is the chart's own default. `path` is a path of values, such as `workers[0].name`.
+    pub fn place_of(&self, path: &str) -> Option<String> {
+        let own = std::iter::once((self.file.as_str(), &self.places));
+        let below = self.chart.places.iter().rev().map(|(file, places)| (file.as_str(), places));
+        places::find(path, &own.chain(below))
     }
 
     /// Returns the fingerprint of everything that decides what is rendered: id, chart and merged values.

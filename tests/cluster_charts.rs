@@ -106,6 +106,11 @@ fn a_change_of_the_chart_changes_its_stores_and_no_others() {
     world.repository.write("charts/webpage/templates/more.yaml", "{{ if }}");
     world.repository.push("a template that can't be read");
     world.until_failed(&daemon, "page", &["load chart `webpage` (charts/webpage)", "templates/more.yaml:1:"]);
+    world.repository.remove("charts/webpage/templates/more.yaml");
+    let file = std::fs::read_to_string(world.repository.checkout.join(world.file("page"))).unwrap();
+    world.repository.write(&world.file("page"), &format!("{file}  values: {{text: [a, list]}}\n"));
+    world.repository.push("a value that the schema refuses");
+    world.until_failed(&daemon, "page", &["`text`", &format!("({}:8:12)", world.file("page"))]);
     world.repository.remove("charts/webpage/Chart.yaml");
     world.repository.push("no chart at all");
     world.until_failed(&daemon, "page", &["its chart `webpage` can't be used", "charts/webpage/Chart.yaml"]);

@@ -227,3 +227,21 @@ fn the_digest_of_a_store_changes_with_its_chart() {
     assert_ne!(folder, digest("    page: {folder: charts/page, renderer: helm}\n", &[]));
     assert_eq!(digest("", &[]), digest("    page: {}\n", &[]), "the same chart under another name");
 }
+
+#[test]
+fn a_value_has_a_place_in_the_file_that_sets_it() {
+    let charts = "    page:\n      folder: charts/page\n      values: {a: {b: 1}, list: [{c: 1}]}\n      valueFiles: [values/page.yaml]\n";
+    let store = "  host: a.example.com\n  chart: page\n  values:\n    a:\n      d: 2\n";
+    let more = [("values/page.yaml", "# one\na: {e: 3}\n")];
+    let snapshot = repository(charts, "", store, &more).unwrap();
+    let place = |path: &str| acme(&snapshot).place_of(path).unwrap_or_else(|| "nowhere".to_owned());
+    assert_eq!(place("a.d"), "stores/acme.yaml:10:7");
+    assert_eq!(place("a.d.deeper[0]"), "stores/acme.yaml:10:7");
+    assert_eq!(place("a.e"), "values/page.yaml:2:5");
+    assert_eq!(place("a.b"), "storekeeper.yaml:8:20");
+    assert_eq!(place("list[0].c"), "storekeeper.yaml:8:35");
+    assert_eq!(place("a.unknown"), "stores/acme.yaml:9:5");
+    assert_eq!(place("store.host"), "stores/acme.yaml:6:9");
+    assert_eq!(place("store.displayName"), "stores/acme.yaml:5:16");
+    assert_eq!(place("of.the.chart"), "nowhere");
+}

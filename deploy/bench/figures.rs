@@ -25,7 +25,7 @@ impl Goal {
 }
 
 /// The goals, by where their figure lies in the file. In `cold_install` they hold for each size.
-const GOALS: [(&str, Goal, &str); 19] = [
+const GOALS: [(&str, Goal, &str); 21] = [
     ("cold_install/ratio", Goal::AtMost(1.10), "time over the floor's"),
     ("cold_install/cpu_ratio", Goal::AtMost(1.3), "daemon and server CPU over the floor's"),
     ("cold_install/daemon_peak_rss_mib", Goal::Memory, "peak memory of the daemon, MiB"),
@@ -43,6 +43,12 @@ const GOALS: [(&str, Goal, &str); 19] = [
     ("forge/push_to_status_p99_ms", Goal::AtMost(2000.0), "push to the plan's status, 99th percentile, ms"),
     ("render/ms_per_store", Goal::AtMost(1.0), "rendering a store, ms"),
     ("render/ratio_to_helm", Goal::AtLeast(50.0), "times faster than helm template"),
+    ("charts/kube_prometheus_stack_ms", Goal::AtMost(20.0), "rendering kube-prometheus-stack, ms"),
+    (
+        "charts/least_ratio_to_helm",
+        Goal::AtLeast(50.0),
+        "times faster than helm template, the least of all charts",
+    ),
     ("diff_10000_ms", Goal::AtMost(100.0), "one changed file of 10,000, ms after the fetch"),
     ("converged/daemon_peak_rss_mib", Goal::Memory, "peak memory with 10,000 converged stores, MiB"),
     (
@@ -110,6 +116,7 @@ pub fn table(figures: &Value) -> String {
         "forge",
         "chart_change",
         "render",
+        "charts",
         "many",
     ] {
         if let Value::Object(fields) = &figures[part] {

@@ -86,15 +86,18 @@ struct RunArguments {
     /// A folder for clusters, repositories and logs.
     #[arg(long)]
     folder: PathBuf,
-    /// Numbers of stores; what is not a cold install is measured at the largest.
-    #[arg(long, value_delimiter = ' ', default_value = "10 100 1000")]
+    /// Numbers of stores; what is not a cold install is measured at the largest. Without any, nothing that needs a cluster is.
+    #[arg(long, value_delimiter = ' ')]
     sizes: Vec<usize>,
     #[arg(long, default_value_t = 10.0)]
     idle_minutes: f64,
-    /// Only these parts of idle, edit, drift, removal, converged, restart, forge, `chart_change`, render, web and many; all without
+    /// Only these parts of idle, edit, drift, removal, converged, restart, forge, `chart_change`, render, charts, web and many; all without
     /// any.
     #[arg(long, value_delimiter = ' ')]
     parts: Vec<String>,
+    /// A folder of charts, each in a folder of its own, that are rendered with their defaults.
+    #[arg(long)]
+    charts: Option<PathBuf>,
     /// The file for the figures.
     #[arg(long)]
     out: PathBuf,
@@ -118,6 +121,9 @@ fn run(arguments: &RunArguments) -> ExitCode {
         let (chart, example) = ("charts/medusa-store".as_ref(), "stores.example".as_ref());
         render::measure(&arguments.helm, &arguments.folder, chart, example)
     });
+    if let Some(charts) = &arguments.charts {
+        report.part("charts", || render::measure_charts(&arguments.helm, charts));
+    }
     report.part("web", web::measure);
     let mut sizes = arguments.sizes.clone();
     sizes.sort_unstable();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use storekeeper::chart::Chart;
+use storekeeper::chart::{Capabilities, Chart, Release, RenderLimits, RenderRequest};
 use storekeeper::reconcile::{Surroundings, render_now};
 use storekeeper::store::{FileContent, RepositoryTree, Revision, Store};
 
@@ -18,6 +18,10 @@ use super::statistics::median;
 /// How many stores are rendered, and how often helm is run.
 const RENDERINGS: usize = 300;
 const HELM_RUNS: usize = 15;
+
+/// The same for each of many charts.
+const CHART_RENDERINGS: usize = 20;
+const CHART_HELM_RUNS: usize = 3;
 
 /// Renders stores of the example with the chart of real stores.
 pub fn measure(helm: &Path, folder: &Path, chart: &Path, example: &Path) -> Value {
@@ -50,6 +54,76 @@ pub fn measure(helm: &Path, folder: &Path, chart: &Path, example: &Path) -> Valu
     })
 }
 
+/// Renders each chart of a folder with its defaults, loaded once, against whole runs of `helm template`. What either
+/// refuses is left out, and counted.
+pub fn measure_charts(helm: &Path, folder: &Path) -> Value {
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.join("Chart.yaml").is_file());
+    paths.sort();
+    let (mut all, mut refused) = (Vec::new(), 0);
+    for path in &paths {
+        match measure_chart(helm, path) {
+            Some(figures) => all.push(figures),
+            None => refused += 1,
+        }
+    }
+    let number = |figures: &Value, field: &str| figures[field].as_f64().unwrap();
+    let by =
+        |field: &'static str| move |a: &&Value, b: &&Value| number(a, field).total_cmp(&number(b, field));
+    let (slowest, least) = (all.iter().max_by(by("ms")), all.iter().min_by(by("ratio_to_helm")));
+    let stack = all.iter().find(|figures| figures["chart"] == "kube-prometheus-stack");
+    json!({
+        "charts": all.len(), "refused": refused,
+        "kube_prometheus_stack_ms": stack.map(|figures| figures["ms"].clone()),
+        "slowest": slowest.map(|figures| figures["chart"].clone()),
+        "slowest_ms": slowest.map(|figures| figures["ms"].clone()),
+        "least_ratio": least.map(|figures| figures["chart"].clone()),
+        "least_ratio_to_helm": least.map(|figures| figures["ratio_to_helm"].clone()),
+        "all": all,
+    })
+}
+
+fn measure_chart(helm: &Path, path: &Path) -> Option<Value> {
+    let chart = Chart::load(files(path)).ok()?;
+    let (values, surroundings) = (serde_json::Map::new(), surroundings());
+    let release =
+        Release { name: "rel".to_owned(), namespace: "space".to_owned(), is_upgrade: false, revision: 1 };
+    let capabilities = Capabilities::default();
+    let once = || {
+        let begun = Instant::now();
+        let rendering = chart.render(&RenderRequest {
+            release: release.clone(),
+            values: &values,
+            capabilities: &capabilities,
+            lookup: &|_| json!({}),
+            entropy: &*surroundings.entropy,
+            now: (surroundings.clock)(),
+            limits: RenderLimits::default(),
+        });
+        Some((begun.elapsed().as_secs_f64() * 1000.0, rendering.ok()?.objects.len()))
+    };
+    let (_, objects) = once()?;
+    let ours: Vec<_> = (0..CHART_RENDERINGS).filter_map(|_| Some(once()?.0)).collect();
+    let helms: Vec<_> = (0..CHART_HELM_RUNS).filter_map(|_| template(helm, path)).collect();
+    if helms.is_empty() {
+        return None;
+    }
+    let (ms, helm_ms) = (median(&ours), median(&helms));
+    Some(json!({
+        "chart": chart.name(), "version": chart.version(), "objects": objects, "ms": rounded(ms),
+        "helm_ms": rounded(helm_ms), "ratio_to_helm": rounded(helm_ms / ms),
+    }))
+}
+
+/// Times one run of `helm template`; nothing if it refuses.
+fn template(helm: &Path, chart: &Path) -> Option<f64> {
+    let mut command = Command::new(helm);
+    command.args(["template", "rel"]).arg(chart).args(["--namespace", "space"]);
+    let begun = Instant::now();
+    let output = command.output().unwrap();
+    output.status.success().then(|| begun.elapsed().as_secs_f64() * 1000.0)
+}
+
 fn helm_once(helm: &Path, folder: &Path, chart: &Path, store: &Store) -> f64 {
     let values = folder.join(format!("{}-values.json", store.id));
     fs::write(&values, serde_json::to_vec(&store.merged()).unwrap()).unwrap();
@@ -65,9 +139,13 @@ fn helm_once(helm: &Path, folder: &Path, chart: &Path, store: &Store) -> f64 {
 
 /// Loads a chart from its folder.
 pub fn load(folder: &Path) -> Chart {
+    Chart::load(files(folder)).unwrap()
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     collect(folder, "", &mut files);
-    Chart::load(files).unwrap()
+    files
 }
 
 fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {

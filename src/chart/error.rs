@@ -101,12 +101,15 @@ pub struct SchemaViolation {
     pub path: String,
     /// What the schema wants.
     pub message: String,
+    /// The file, line and column that the value comes from, where the caller knows it.
+    pub place: Option<String>,
 }
 
 impl fmt::Display for SchemaViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() { "(root)" } else { &self.path };
-        write!(f, "`{path}`: {}", self.message)
+        write!(f, "`{path}`: {}", self.message)?;
+        self.place.as_ref().map_or(Ok(()), |place| write!(f, " ({place})"))
     }
 }
 

@@ -32,6 +32,7 @@ impl Schema {
             path: values_path(prefix, error.instance_path().as_str()),
             // Without the value itself: it may be a password.
             message: error.masked().to_string(),
+            place: None,
         };
         self.0.iter_errors(values).map(violation).collect()
     }

@@ -386,8 +386,17 @@ fn with_chart(
         entropy: &*surroundings.entropy,
         now: (surroundings.clock)(),
         limits: RenderLimits::default(),
-    })?;
-    Ok(Rendered::of(rendering))
+    });
+    rendering.map(Rendered::of).map_err(|error| placed(error, store))
+}
+
+/// Says where the values stand that a schema refuses.
+fn placed(error: RenderError, store: &Store) -> RenderError {
+    let RenderError::Schema(mut violations) = error else { return error };
+    for violation in &mut violations {
+        violation.place = store.place_of(&violation.path);
+    }
+    RenderError::Schema(violations)
 }
 
 fn release(store: &StoreId, is_upgrade: bool) -> Release {

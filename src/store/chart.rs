@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::Problem;
 use super::value_path::ValuePath;
+use super::{Places, Problem};
 use crate::manifest::Fingerprint;
 use crate::names::BUILT_IN_CHART;
 
@@ -165,13 +165,15 @@ pub struct StoreChart {
     pub fields: FieldPaths,
     /// The values that the fleet sets for all stores of this chart, its layers merged.
     pub base: Arc<Map<String, Value>>,
+    /// The files that set these values, the weakest first, with where they do.
+    pub places: Vec<(String, Places)>,
 }
 
 impl StoreChart {
     /// Returns what a store's fingerprint has to hold of its chart beside the values; empty for the built-in chart as it
     /// usually is.
     pub(super) fn identity(&self) -> String {
-        let Self { name: _, source, renderer, fields: _, base: _ } = self;
+        let Self { name: _, source, renderer, fields: _, base: _, places: _ } = self;
         match renderer {
             Renderer::Native => source.identity(),
             Renderer::Helm => format!("helm:{}", source.identity()),
@@ -202,6 +204,7 @@ impl Charts {
             renderer: Renderer::Native,
             fields: FieldPaths::usual(),
             base: Arc::new(base),
+            places: Vec::new(),
         };
         let all = BTreeMap::from([(BUILT_IN_CHART.to_owned(), Ok(Arc::new(chart)))]);
         Self { default: BUILT_IN_CHART.to_owned(), all }

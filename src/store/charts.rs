@@ -11,13 +11,13 @@ use super::fields::{Reader, Section};
 use super::file::{
     CHART_FOLDER, CHART_NAME, COMMIT, DIGEST, GIT_PATH, GIT_URL, NAME, OCI_REFERENCE, REPOSITORY_URL, VERSION,
 };
-use super::fleet::{Layers, ValueFileLine, value_files};
+use super::fleet::{Layers, Merged, ValueFileLine, value_files};
 use super::problem::quote;
 use super::shop::{owned_by_each_store, refuse_owned, shape};
 use super::value_path::ValuePath;
 use super::yaml::{Kind, Node, Position};
-use super::{FileContent, Problem};
-use crate::names::BUILT_IN_CHART;
+use super::{FileContent, Places, Problem};
+use crate::names::{BUILT_IN_CHART, FLEET_FILE};
 
 /// The most charts that a fleet file may name, and the longest name.
 const CHARTS_MAX: usize = 50;
@@ -35,7 +35,10 @@ pub(super) struct ChartDraft {
     renderer: Renderer,
     fields: FieldPaths,
     values: Map<String, Value>,
+    places: Places,
     value_files: Vec<ValueFileLine>,
+    /// What the fleet file sets for all stores, if this is its chart.
+    fleet: Option<(Map<String, Value>, Places, Vec<ValueFileLine>)>,
 }
 
 enum SourceDraft {
@@ -53,7 +56,9 @@ impl ChartDraft {
             renderer: Renderer::default(),
             fields: FieldPaths::usual(),
             values: Map::new(),
+            places: Places::default(),
             value_files: Vec::new(),
+            fleet: None,
         }
     }
 
@@ -78,14 +83,18 @@ impl ChartDraft {
     }
 
     /// Puts the layers of values that are the fleet's over its own.
-    pub(super) fn add(&mut self, values: &Map<String, Value>, value_files: &[ValueFileLine]) {
-        self.value_files.extend(value_files.iter().cloned());
-        super::values::merge(&mut self.values, values);
+    pub(super) fn add(
+        &mut self,
+        values: Map<String, Value>,
+        places: Places,
+        value_files: Vec<ValueFileLine>,
+    ) {
+        self.fleet = Some((values, places, value_files));
     }
 
     /// Reads its files: the outer failure is the fleet's, the inner one its own stores'.
     fn finish(self, layers: &Layers<'_, '_>) -> Result<Result<StoreChart, Problem>, Vec<Problem>> {
-        let Self { name, source, renderer, fields, values, value_files } = self;
+        let Self { name, source, renderer, fields, values, places, value_files, fleet } = self;
         let source = match source {
             SourceDraft::Known(source) => source,
             SourceDraft::Folder(folder, at) => match folder_of(&folder, layers.files) {
@@ -96,8 +105,15 @@ impl ChartDraft {
                 }
             },
         };
-        let base = layers.merged(values, &value_files, &source, &fields)?;
-        Ok(Ok(StoreChart { name, source, renderer, fields, base: Arc::new(base) }))
+        let mut merged = Merged::default();
+        merged.add(FLEET_FILE, &values, places);
+        layers.add(&mut merged, &value_files, &source, &fields)?;
+        if let Some((values, places, value_files)) = fleet {
+            merged.add(FLEET_FILE, &values, places);
+            layers.add(&mut merged, &value_files, &source, &fields)?;
+        }
+        let Merged { values, places } = merged;
+        Ok(Ok(StoreChart { name, source, renderer, fields, base: Arc::new(values), places }))
     }
 }
 
@@ -184,16 +200,19 @@ fn read(reader: &mut Reader<'_>, node: &Node, name: &str) -> Option<ChartDraft> 
     let is_built_in = matches!(source, SourceDraft::Known(ChartSource::BuiltIn));
     let values = section.get("values").and_then(|node| {
         refuse_owned(reader, node, &path("values"), &owned_by_each_store(&fields, is_built_in));
-        reader.values(node, &path("values"))
+        Some((reader.values(node, &path("values"))?, Places::of(node)))
     });
+    let (values, places) = values.unwrap_or_default();
     let value_files = section.get("valueFiles").map(|node| value_files(reader, node, &path("valueFiles")));
     Some(ChartDraft {
         name: name.to_owned(),
         source,
         renderer: renderer.flatten().unwrap_or_default(),
         fields,
-        values: values.unwrap_or_default(),
+        values,
+        places,
         value_files: value_files.unwrap_or_default(),
+        fleet: None,
     })
 }
 

@@ -14,8 +14,8 @@ use super::problem::quote;
 use super::shop::{chart_name, header, host, owned_by_each_store, refuse_owned, rollback, shape};
 use super::yaml::{Node, Position, Source};
 use super::{
-    ChangeWindow, DeletionBudget, FileContent, Fleet, Freeze, Limits, Pause, Problem, Rollback, ValueFile,
-    pause, values, window,
+    ChangeWindow, DeletionBudget, FileContent, Fleet, Freeze, Limits, Pause, Places, Problem, Rollback,
+    ValueFile, pause, values, window,
 };
 use crate::names::{BUILT_IN_CHART, FLEET_FILE, Host, STORE_ID_MAX, StoreId};
 
@@ -36,6 +36,7 @@ pub(super) struct Draft {
     charts: Vec<ChartDraft>,
     value_files: Vec<ValueFileLine>,
     values: Map<String, Value>,
+    places: Places,
     deletion_budget: DeletionBudget,
     deletion_grace_seconds: u32,
     rollback: Rollback,
@@ -78,6 +79,7 @@ impl Draft {
             mut charts,
             value_files,
             values,
+            places,
             deletion_budget,
             deletion_grace_seconds,
             rollback,
@@ -89,7 +91,7 @@ impl Draft {
         let source =
             Source::new(FLEET_FILE, content, limits).map_err(|problem| Freeze::Fleet(vec![problem]))?;
         if let Some(chart) = charts.iter_mut().find(|chart| chart.name() == default_chart) {
-            chart.add(&values, &value_files);
+            chart.add(values.clone(), places, value_files.clone());
         }
         let layers = Layers { source, files, chart_file, limits };
         let charts = charts::finish(default_chart, charts, &layers).map_err(Freeze::Fleet)?;
@@ -119,24 +121,43 @@ pub(super) struct Layers<'a, 'chart> {
     limits: &'a Limits,
 }
 
+/// What one file sets, and where it does.
+type Layer = (Map<String, Value>, Places);
+
+/// Layers of values, merged.
+#[derive(Default)]
+pub(super) struct Merged {
+    pub values: Map<String, Value>,
+    /// The files of the layers, the weakest first, with where they set what.
+    pub places: Vec<(String, Places)>,
+}
+
+impl Merged {
+    /// Puts a layer over those that are there.
+    pub(super) fn add(&mut self, file: &str, values: &Map<String, Value>, places: Places) {
+        values::merge(&mut self.values, values);
+        self.places.push((file.to_owned(), places));
+    }
+}
+
 impl Layers<'_, '_> {
-    /// Merges value files over values.
-    pub(super) fn merged(
+    /// Puts value files over the layers that are there.
+    pub(super) fn add(
         &self,
-        mut values: Map<String, Value>,
+        merged: &mut Merged,
         value_files: &[ValueFileLine],
         chart: &ChartSource,
         fields: &FieldPaths,
-    ) -> Result<Map<String, Value>, Vec<Problem>> {
+    ) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         for (value_file, at) in value_files {
             match self.layer(value_file, chart, fields) {
-                Ok(Some(layer)) => values::merge(&mut values, &layer),
+                Ok(Some((layer, places))) => merged.add(&value_file.to_string(), &layer, places),
                 Ok(None) => problems.push(self.source.problem(*at, &absent(value_file, chart))),
                 Err(more) => problems.extend(more),
             }
         }
-        if problems.is_empty() { Ok(values) } else { Err(problems) }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// Reads one value file; nothing when there is no such file.
@@ -145,7 +166,7 @@ impl Layers<'_, '_> {
         value_file: &ValueFile,
         chart: &ChartSource,
         fields: &FieldPaths,
-    ) -> Result<Option<Map<String, Value>>, Vec<Problem>> {
+    ) -> Result<Option<Layer>, Vec<Problem>> {
         let name = value_file.to_string();
         let (source, owned) = match value_file {
             ValueFile::Repository(path) => {
@@ -162,7 +183,7 @@ impl Layers<'_, '_> {
         let mut reader = Reader::new(source, FLEET_FIELDS, self.limits);
         let layer = reader.document(self.limits).and_then(|root| {
             refuse_owned(&mut reader, &root, "", &owned);
-            reader.values(&root, "")
+            Some((reader.values(&root, "")?, Places::of(&root)))
         });
         match layer {
             Some(layer) if reader.is_clean() => Ok(Some(layer)),
@@ -196,8 +217,9 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
     let owned = default.map(|chart| owned_by_each_store(chart.fields(), chart.is_built_in()));
     let values = spec.get("values").and_then(|node| {
         refuse_owned(reader, node, "spec.values", &owned.unwrap_or_default());
-        reader.values(node, "spec.values")
+        Some((reader.values(node, "spec.values")?, Places::of(node)))
     });
+    let (values, places) = values.unwrap_or_default();
     let value_files = spec.get("valueFiles").map(|node| value_files(reader, node, "spec.valueFiles"));
     let deletion_budget = spec.get("deletionBudget").map(|node| deletion_budget(reader, node));
     let grace = spec
@@ -211,7 +233,8 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
         domain: domain?,
         default_chart: default_chart?,
         charts,
-        values: values.unwrap_or_default(),
+        values,
+        places,
         value_files: value_files.unwrap_or_default(),
         deletion_budget: deletion_budget.unwrap_or_default(),
         deletion_grace_seconds: grace.unwrap_or(Fleet::DEFAULT_GRACE_SECONDS),

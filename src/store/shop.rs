@@ -14,7 +14,7 @@ use super::pause;
 use super::problem::{is_unprintable, quote};
 use super::value_path::{Found, ValuePath};
 use super::yaml::{Node, Position, Source};
-use super::{FileContent, Fleet, Image, Limits, Pause, Problem, Rollback, Store, values};
+use super::{FileContent, Fleet, Image, Limits, Pause, Places, Problem, Rollback, Store, values};
 use crate::names::{API_VERSION, Host, StoreId};
 
 /// The longest display name in characters.
@@ -134,6 +134,7 @@ struct Parts {
     chart_name: Option<String>,
     chart: Option<Arc<StoreChart>>,
     values: Map<String, Value>,
+    places: Places,
     protect: bool,
     pause: Option<Pause>,
 }
@@ -150,6 +151,7 @@ impl Parts {
             chart_name,
             chart,
             values,
+            places,
             protect,
             pause,
         } = self;
@@ -157,8 +159,20 @@ impl Parts {
         let display_name = display_name.unwrap_or_else(|| id.to_string());
         let (file, digest) = (source.file.to_owned(), String::new());
         let (chart, rollback) = (chart?, own_rollback.unwrap_or(fleet.rollback));
-        let mut store =
-            Store { id, display_name, host, image, values, protect, rollback, pause, file, chart, digest };
+        let mut store = Store {
+            id,
+            display_name,
+            host,
+            image,
+            values,
+            protect,
+            rollback,
+            pause,
+            file,
+            chart,
+            places,
+            digest,
+        };
         store.digest = values::digest(&store);
         Some(Draft {
             store: Arc::new(store),
@@ -219,6 +233,7 @@ fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, fleet: &Fleet) -> O
         chart_name: None,
         chart: None,
         values: Map::new(),
+        places: Places::default(),
         protect: false,
         pause: None,
     };
@@ -308,11 +323,30 @@ fn read_spec(reader: &mut Reader<'_>, spec: &Section<'_>, parts: &mut Parts) {
             refuse_owned(reader, node, "spec.values", &owned_by_store(&chart.fields));
         }
         parts.values = reader.values(node, "spec.values").unwrap_or_default();
+        parts.places = Places::of(node);
     }
     if let Some(node) = spec.get("protect") {
         parts.protect = reader.truth(node, "spec.protect").unwrap_or_default();
     }
+    note_fields(spec, parts);
     parts.pause = spec.get("pause").and_then(|node| pause::read(reader, node, "spec.pause"));
+}
+
+/// Notes where the fields stand that are values of the chart too.
+fn note_fields(spec: &Section<'_>, parts: &mut Parts) {
+    let Some(chart) = &parts.chart else { return };
+    let image = |field: &str| spec.get("image").and_then(|image| lookup(image, field));
+    let FieldPaths { name, display_name, host, image_repository, image_tag, image_digest } = &chart.fields;
+    parts.places.extend(name.as_ref().map(|path| (path, parts.name_at)));
+    for (path, node) in [
+        (display_name, spec.get("displayName")),
+        (host, spec.get("host")),
+        (image_repository, image("repository")),
+        (image_tag, spec.get("version").or_else(|| image("tag"))),
+        (image_digest, image("digest")),
+    ] {
+        parts.places.extend(path.as_ref().zip(node.map(|node| node.at)));
+    }
 }
 
 /// Refuses fields for which the chart has no place: they would do nothing.

@@ -34,6 +34,7 @@ pub(super) fn for_store(store: &Store) -> Map<String, Value> {
         pause: _,
         file: _,
         chart,
+        places: _,
         digest: _,
     } = store;
     let mut merged = Map::clone(&chart.base);

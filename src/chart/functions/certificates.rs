@@ -432,11 +432,11 @@ mod tests {
 
     #[test]
     fn no_template_makes_keys_for_minutes() {
-        let limits = RenderLimits { steps: 150_000, ..RenderLimits::default() };
+        let limits = RenderLimits { steps: 90_000, ..RenderLimits::default() };
         for made in ["genPrivateKey \"rsa\"", "genPrivateKey \"dsa\"", "list (genCA \"a\" 1) (genCA \"a\" 1)"]
         {
             let error = render_within(&limits, &format!("{{{{ {made} }}}}"), &json!({})).unwrap_err();
-            assert!(error.contains("more than 150000 steps"), "{error}");
+            assert!(error.contains("more than 90000 steps"), "{error}");
         }
     }
 
