@@ -229,7 +229,9 @@ async fn render(arguments: RenderArguments) -> anyhow::Result<ExitCode> {
         RenderFailure::Chart(error) => with_line(error, RenderError::snippet),
         error => error.into(),
     })?;
-    output::print_objects(&rendered.objects)?;
+    let hooks = rendered.hooks.iter().map(|hook| (hook.template.clone(), hook.value.clone()));
+    let all: Vec<_> = rendered.objects.into_iter().chain(hooks).collect();
+    output::print_objects(&all)?;
     Ok(ExitCode::SUCCESS)
 }
 

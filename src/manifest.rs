@@ -54,6 +54,18 @@ pub struct Manifest {
     pub fingerprint: Fingerprint,
 }
 
+impl Manifest {
+    /// Adds an annotation.
+    #[must_use]
+    pub fn annotated(self, name: &str, value: &str) -> Self {
+        let mut body = Arc::unwrap_or_clone(self.body);
+        if let Some(root) = body.as_object_mut() {
+            entry_map(entry_map(root, "metadata"), "annotations").insert(name.to_owned(), value.into());
+        }
+        Self { fingerprint: Fingerprint::of(&body), body: Arc::new(body), ..self }
+    }
+}
+
 /// Whose objects they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
@@ -152,6 +164,12 @@ pub enum ManifestError {
         /// The second template.
         template: String,
     },
+    /// A hook renders an object that is rendered besides.
+    #[error("{object} is rendered by a hook and a second time: give one of them another name")]
+    HookTwice {
+        /// Kind and name.
+        object: String,
+    },
 }
 
 /// A kind that a chart brings the definition of.
@@ -184,14 +202,21 @@ pub fn defined(file: &str, body: &Value) -> Option<Defined> {
 }
 
 /// Whether some rendered object is of a kind that the cluster does not serve, as far as is known.
-pub fn has_unknown_kind(
-    rendered: &[(String, Value)],
+pub fn has_unknown_kind<'a>(
+    mut rendered: impl Iterator<Item = &'a Value>,
     resolve: &dyn Fn(&str, &str) -> Option<Resource>,
 ) -> bool {
-    rendered.iter().any(|(_, body)| {
+    rendered.any(|body| {
         let text = |field: &str| body.get(field).and_then(Value::as_str);
         text("apiVersion").zip(text("kind")).is_some_and(|(version, kind)| resolve(version, kind).is_none())
     })
+}
+
+/// Returns which object a rendered one is, and the version of its API; none if it is no object.
+pub fn key_of(body: &Value) -> Option<(ObjectKey, &str)> {
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
+    let (group, version) = text("/apiVersion")?.rsplit_once('/').unwrap_or(("", text("/apiVersion")?));
+    Some((ObjectKey::new(group, text("/kind")?, text("/metadata/name")?), version))
 }
 
 /// Turns rendered objects (template path and JSON) into manifests: checks that each lies in the store's
@@ -479,7 +504,7 @@ mod tests {
     #[test]
     fn an_unknown_kind_and_a_repeated_object_are_named() {
         let widget = object("example.com/v1", "Widget", &json!({"name": "w"}));
-        assert!(has_unknown_kind(&[("t.yaml".to_owned(), widget.clone())], &resolve));
+        assert!(has_unknown_kind(std::iter::once(&widget), &resolve));
         assert!(prepare_bodies(vec![widget]).unwrap_err().to_string().contains("no kind Widget"));
         let secret = object("v1", "Secret", &json!({"name": "a"}));
         let twice = prepare_bodies(vec![secret.clone(), secret]).unwrap_err();

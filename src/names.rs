@@ -115,6 +115,9 @@ pub const FINAL_BACKUP_NAME: &str = "final-backup";
 /// nothing of ours.
 pub const ANNOTATION_RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 
+/// On an object that a chart's hook made: for which version of the store and which event.
+pub const ANNOTATION_HOOK_RUN: &str = "storekeeper.dev/hook-run";
+
 /// Says which part of a store an object is, in Kubernetes' recommended label: it tells the step on the way to READY.
 pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
 

@@ -6,6 +6,7 @@
 mod admission;
 mod backup;
 mod hold;
+mod hooks;
 mod immutable;
 pub mod inspection;
 mod inventory;
@@ -16,7 +17,7 @@ mod remaining;
 mod removals;
 mod rollback;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,11 +34,12 @@ pub use crate::report::moment;
 pub use admission::{Admission, Cap, Caps, Crowd, Waiting, admit};
 pub use backup::{BackupStep, final_backup, wants_final_backup};
 pub use hold::{Hold, HoldKind, hold, is_overridden};
+pub use hooks::{HookAct, HookLine, HookRecord, HookRun, HookState, HookStep, Hooks, Moment, run_id};
 pub use immutable::{Treatment, immutable_field, no_room, refused_size, stand_in, treatment};
 pub use inventory::{Held, Inventory, InventoryEntry, LastGood, rendering};
 pub use leaving::{spared_jobs, unfinished_job};
 pub use quota::{Load, shortages};
-pub use record::{Applied, achieved, partly_achieved};
+pub use record::{Applied, achieved, partly_achieved, recorded_hooks};
 pub use remaining::{Remaining, remaining};
 pub use removals::{
     Fate, Gone, PROTECTED, Recent, RemovalRules, Removals, Removed, Room, idle_approvals, is_marked_to_stay,
@@ -45,6 +47,7 @@ pub use removals::{
 };
 pub use rollback::{ended_well, failed_jobs, may_roll_back};
 
+use hooks::Progress;
 use leaving::{Leaving, leaving};
 
 /// What the cluster holds of one store, from the watch caches. A copy shares everything large with the cache.
@@ -153,6 +156,8 @@ pub struct ObservedObject {
     pub keep: bool,
     /// For a workload whether it runs as it should; none for kinds that are ready once applied.
     pub workload: Option<Box<Workload>>,
+    /// The [`run_id`] of the hooks that made it.
+    pub hook_run: Option<Box<Fingerprint>>,
 }
 
 impl ObservedObject {
@@ -184,6 +189,22 @@ pub struct DesiredStore<'a> {
     pub held: Option<&'a Held>,
     /// Its objects in the order of applying.
     pub manifests: &'a [Manifest],
+    /// Its chart's hooks, if it has any.
+    pub hooks: Option<&'a Hooks>,
+}
+
+impl DesiredStore<'_> {
+    /// Whether an object of this name is rendered, as a hook too.
+    fn has(&self, key: &ObjectKey) -> bool {
+        self.manifests.iter().any(|manifest| manifest.key == *key)
+            || self.hooks.is_some_and(|hooks| hooks.has(key))
+    }
+
+    /// Whether an object is of this version: what hooks made for another one is not.
+    fn is_wanted(&self, key: &ObjectKey, object: &ObservedObject) -> bool {
+        self.manifests.iter().any(|manifest| manifest.key == *key)
+            || self.hooks.is_some_and(|hooks| hooks.made(key, object))
+    }
 }
 
 /// The labels and annotations of a store's namespace.
@@ -317,6 +338,8 @@ pub enum Step {
         /// Which.
         key: ObjectKey,
     },
+    /// Moves a hook on. What comes after it waits for its end.
+    Hook(HookStep),
 }
 
 /// Why an object is applied.
@@ -330,6 +353,13 @@ pub enum Cause {
     Changed,
     /// Somebody else changed fields of ours.
     Drifted,
+}
+
+impl Step {
+    /// Whether nothing is done now.
+    pub fn is_later(&self) -> bool {
+        matches!(self, Self::PruneLater { .. } | Self::Hook(HookStep { act: HookAct::Later, .. }))
+    }
 }
 
 impl fmt::Display for Step {
@@ -349,6 +379,7 @@ impl fmt::Display for Step {
             },
             Self::Prune { key, .. } => write!(f, "- {key}"),
             Self::PruneLater { key } => write!(f, "- {key} (when the rest runs)"),
+            Self::Hook(hook) => write!(f, "{hook}"),
         }
     }
 }
@@ -389,29 +420,69 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     }
     let applies = applies(desired, observed);
     let Leaving { stopped, pruned, kept } = leaving(desired, observed);
+    let Progress { record: hooks, before, after } = hook_progress(desired, observed);
     let good = observed.inventory.as_ref().and_then(|inventory| inventory.good.as_ref());
     let raises_doubt = record::good(desired, observed).as_ref() != good;
-    if raises_doubt || needs_intent(&applies, stopped.iter().chain(pruned.iter().flatten()), observed) {
-        let intent = intent(desired, observed);
-        // After a run that failed, all of it stands there already.
-        if observed.inventory.as_deref() != Some(&intent) {
-            waves.push(vec![Step::RecordIntent(intent)]);
-        }
-    }
+    let begins_hooks = !before.is_empty() && !is_version_of_hooks(hooks.as_ref(), observed);
+    let goes = stopped.iter().chain(pruned.iter().flatten());
+    let record = if raises_doubt || begins_hooks || needs_intent(&applies, goes, observed) {
+        Some(intent(desired, observed))
+    } else {
+        hook_news(hooks.as_ref(), before.iter().chain(&after).flatten(), observed)
+    };
+    // After a run that failed, all of it stands there already.
+    let news = record.filter(|record| observed.inventory.as_deref() != Some(record));
+    waves.extend(news.map(|record| vec![Step::RecordIntent(record)]));
     waves.extend(Some(stopped).filter(|wave| !wave.is_empty()));
+    waves.extend(before);
     waves.extend(applies);
     waves.extend(pruned);
-    if waves.is_empty() && is_recorded_whole(desired, observed) {
+    let (later, after): (Vec<_>, Vec<_>) =
+        after.into_iter().partition(|wave| wave.iter().all(Step::is_later));
+    waves.extend(after);
+    if waves.is_empty() && is_recorded_whole(desired, hooks.as_ref(), observed) {
         return StorePlan::Converged;
     }
     waves.extend(Some(kept).filter(|wave| !wave.is_empty()));
+    waves.extend(later);
     StorePlan::Sync(waves)
 }
 
+/// Decides about the chart's hooks.
+fn hook_progress(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Progress {
+    let Some(hooks) = desired.hooks else { return Progress::default() };
+    let is_busy = unfinished_job(|key, object| desired.is_wanted(key, object), observed).is_some();
+    hooks::progress(hooks, observed, leaving::has_come_up(desired, observed), is_busy)
+}
+
+/// Whether the hooks that the inventory names are those of this version.
+fn is_version_of_hooks(record: Option<&HookRecord>, observed: &ObservedStore) -> bool {
+    let known = observed.inventory.as_ref().and_then(|inventory| inventory.hooks.as_deref());
+    known.map(|known| known.wish) == record.map(|record| record.wish)
+}
+
+/// Returns what is to be recorded of hooks before these steps: of what a delete policy takes away nothing else tells that it
+/// has run.
+fn hook_news<'a>(
+    record: Option<&HookRecord>,
+    mut steps: impl Iterator<Item = &'a Step>,
+    observed: &ObservedStore,
+) -> Option<Inventory> {
+    let old = observed.inventory.as_deref()?;
+    let hooks = record.cloned().map(Box::new);
+    let goes = steps.any(|step| matches!(step, Step::Prune { .. }));
+    (goes && old.hooks != hooks).then(|| Inventory { hooks, ..old.clone() })
+}
+
 /// Whether the inventory says all that it will say after a run without steps.
-fn is_recorded_whole(desired: &DesiredStore<'_>, observed: &ObservedStore) -> bool {
+fn is_recorded_whole(
+    desired: &DesiredStore<'_>,
+    hooks: Option<&HookRecord>,
+    observed: &ObservedStore,
+) -> bool {
     observed.inventory.as_ref().is_some_and(|inventory| {
         inventory.inputs.as_ref() == Some(desired.inputs)
+            && inventory.hooks.as_deref() == hooks
             && (inventory.leaving.is_empty() || !leaving::has_come_up(desired, observed))
     })
 }
@@ -478,8 +549,7 @@ pub fn is_converged(
 }
 
 fn applies(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Vec<Vec<Step>> {
-    let is_wanted = |key: &ObjectKey| desired.manifests.iter().any(|manifest| manifest.key == *key);
-    let job_at_work = unfinished_job(is_wanted, observed).is_some();
+    let job_at_work = unfinished_job(|key, object| desired.is_wanted(key, object), observed).is_some();
     let mut waves: BTreeMap<usize, Vec<Step>> = BTreeMap::new();
     for manifest in desired.manifests {
         let key = &manifest.key;
@@ -537,10 +607,10 @@ pub fn intent(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Inventory
             })
         })
         .collect();
-    let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
-    let leaving = old.all().filter(|entry| !wanted.contains(&entry.key)).cloned().collect();
+    let leaving = old.all().filter(|entry| !desired.has(&entry.key)).cloned().collect();
+    let hooks = hook_progress(desired, observed).record.map(Box::new);
     // The commit stays the one that was applied last: of this one nothing is yet.
-    Inventory { inputs: None, good, objects, leaving, ..old }
+    Inventory { inputs: None, good, objects, leaving, hooks, ..old }
 }
 
 #[cfg(test)]
@@ -548,6 +618,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::chart::HookEvent;
     use crate::manifest::{self, Resource};
     use crate::names::{SourceId, StoreId};
 
@@ -590,8 +661,16 @@ mod tests {
     fn plan(manifests: &[Manifest], inputs: &Fingerprint, observed: &ObservedStore) -> StorePlan {
         let (store_id, source, host) = (id("acme"), source(), host());
         let owner = Owner { store: &store_id, source: &source };
-        let desired =
-            DesiredStore { owner, host: &host, protect: false, inputs, revision: "r", held: None, manifests };
+        let desired = DesiredStore {
+            owner,
+            host: &host,
+            protect: false,
+            inputs,
+            revision: "r",
+            held: None,
+            manifests,
+            hooks: None,
+        };
         store(&desired, observed)
     }
 
@@ -630,6 +709,7 @@ mod tests {
                 deleting: false,
                 keep: false,
                 workload: None,
+                hook_run: None,
             };
             (manifest.key.clone(), object)
         });
@@ -726,6 +806,35 @@ mod tests {
         assert!(!is_fast(&observed, &inputs("2")), "git wants something else");
     }
 
+    #[test]
+    fn what_hooks_left_keeps_no_store_busy_and_one_that_is_due_does() {
+        let wanted = manifests(&[("Secret", "key", "")]);
+        let record = |line: &str| {
+            let text = json!({"wish": inputs("w"), "moment": "upgrade", "runs": [line]});
+            serde_json::from_value::<HookRecord>(text).unwrap()
+        };
+        let with = |line: &str| {
+            let mut observed = after(&wanted, &inputs("1"));
+            let mut job = objects(&mut observed)[&wanted[0].key].clone();
+            job.hook_run = Some(Box::new(run_id(&inputs("w"), HookEvent::PostUpgrade)));
+            objects(&mut observed).insert(ObjectKey::new("batch", "Job", "tell"), job);
+            let inventory = observed.inventory.as_deref().cloned().unwrap();
+            let hooks = Some(Box::new(record(line)));
+            observed.inventory = Some(Arc::new(Inventory { hooks, ..inventory }));
+            observed
+        };
+        assert!(is_fast(&with("post-upgrade done batch/v1 Job tell - -"), &inputs("1")));
+        assert!(
+            is_fast(&with("post-upgrade failed batch/v1 Job tell - -"), &inputs("1")),
+            "it is there still"
+        );
+        assert!(!is_fast(&with("post-upgrade todo batch/v1 Job tell - -"), &inputs("1")));
+        let mut gone = with("post-upgrade failed batch/v1 Job tell - -");
+        objects(&mut gone).retain(|key, _| key.kind != "Job");
+        assert!(!is_fast(&gone, &inputs("1")), "somebody wants it to run again");
+        assert!(!is_fast(&with("post-upgrade done batch/v1 Job other - -"), &inputs("1")), "nobody knows it");
+    }
+
     fn intent_of(plan: &StorePlan) -> Option<&Inventory> {
         let StorePlan::Sync(waves) = plan else { panic!("{plan:?}") };
         waves.iter().flatten().find_map(|step| match step {
@@ -757,7 +866,7 @@ mod tests {
         let intent = intent_of(&first).unwrap();
         let fields = Some(inputs("fields of a"));
         let applied = Applied::from([(wanted[0].key.clone(), fields)]);
-        let partly = partly_achieved(intent, &wanted, &applied, &[]);
+        let partly = partly_achieved(intent, &wanted, &applied, &[], None);
         assert_eq!(partly.inputs, None, "it does not look converged");
         let claims: Vec<_> = partly.objects.iter().map(|entry| entry.manifest.is_some()).collect();
         assert_eq!(claims, [true, false, false]);
@@ -923,8 +1032,9 @@ mod tests {
                 revision: "r",
                 held: None,
                 manifests,
+                hooks: None,
             };
-            let recorded = achieved(&desired, None, &observed, &Applied::new(), &[old[0].key.clone()]);
+            let recorded = achieved(&desired, None, &observed, &Applied::new(), &[old[0].key.clone()], &[]);
             assert_eq!(doubt(&recorded).as_deref(), Some("Job/migrate-1"));
             assert!(recorded.leaving.is_empty(), "what was deleted is not named any more");
             let desired = DesiredStore { held: Some(&held), ..desired };
@@ -965,12 +1075,13 @@ mod tests {
             revision: "r",
             held: None,
             manifests: &wanted,
+            hooks: None,
         };
         for readiness in [Readiness::Progressing("0 of 1".into()), Readiness::Failed("deadline".into())] {
             let observed = run(readiness);
             assert!(is_fast(&observed, &two));
             assert!(matches!(plan(&wanted, &two, &observed), StorePlan::Converged));
-            let recorded = achieved(&desired, None, &observed, &Applied::new(), &[]);
+            let recorded = achieved(&desired, None, &observed, &Applied::new(), &[], &[]);
             assert_eq!(Some(&recorded), observed.inventory.as_deref(), "nothing is written");
         }
         let mut observed = run(Readiness::Current);
@@ -978,7 +1089,7 @@ mod tests {
         assert_eq!(lines(&plan(&wanted, &two, &observed)), ["- StatefulSet/cache"], "it drops no claim");
         objects(&mut observed).retain(|key, _| key.name == "web");
         assert!(!is_fast(&observed, &two), "cut off before the record");
-        let recorded = achieved(&desired, None, &observed, &Applied::new(), &[]);
+        let recorded = achieved(&desired, None, &observed, &Applied::new(), &[], &[]);
         assert!(recorded.leaving.is_empty());
     }
 

@@ -22,7 +22,7 @@ use futures::FutureExt;
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::manifest::{Fingerprint, Manifest, ManifestError, ObjectKey, Owner};
+use crate::manifest::{Fingerprint, ManifestError, ObjectKey, Owner};
 use crate::names::{INVENTORY_NAME, SourceId, StoreId};
 use crate::plan::{self, Hold, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
@@ -39,7 +39,8 @@ pub use past::{Past, PastError};
 pub use prepare::{Planned, inputs, manifests, plan_store};
 pub use remove::{Leaving, LeavingMemory, Permit};
 pub use render::{
-    Answers, Entropy, LookUps, RenderFailure, Rendered, Surroundings, render_now, render_offline,
+    Answers, Entropy, LookUps, RenderFailure, Rendered, RenderedHook, Surroundings, render_now,
+    render_offline,
 };
 
 /// What every run needs.
@@ -376,7 +377,7 @@ async fn sync(
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let planned = plan_store(context, store, revision, &LookUps::Cluster).await?;
-    let Planned { plan, observed, inputs, manifests, probe, aim } = planned;
+    let Planned { plan, observed, inputs, manifests, hooks, probe, aim } = planned;
     let wanted = Wanted { store, held: aim.held.as_ref(), untouched: false };
     let waves = match plan {
         StorePlan::Converged => return conclude(context, wanted, Done::Nothing, memory).await,
@@ -397,14 +398,20 @@ async fn sync(
     let acted = act::carry_out(&context.cluster, owner, &observed, waves, tally).await;
     // What was observed before is not what is recorded now, once an intent was.
     let recorded = acted.intent.as_ref().or(observed.inventory.as_deref());
-    let desired = aim.desired(owner, &inputs, &manifests);
-    if acted.failed.is_some() || !acted.replaced.is_empty() {
+    let desired = aim.desired(owner, &inputs, &manifests, hooks.as_ref());
+    if acted.failed.is_some() || !acted.replaced.is_empty() || acted.awaits {
         // A new store has no record before its first change.
         let recorded = recorded.cloned().unwrap_or_else(|| plan::intent(&desired, &observed));
-        remember(context, owner, &recorded, &manifests, &acted).await;
+        let hooks = plan::recorded_hooks(&desired, &observed, &acted.hooks);
+        let partly = plan::partly_achieved(&recorded, &manifests, &acted.applied, &acted.pruned, hooks);
+        remember(context, owner, &recorded, &partly).await;
+        if acted.awaits && acted.failed.is_none() {
+            let done = if tally.steps == 0 { Done::Nothing } else { Done::Applied };
+            return conclude(context, wanted, done, memory).await;
+        }
         return unfinished(acted);
     }
-    let inventory = plan::achieved(&desired, probe, &observed, &acted.applied, &acted.pruned);
+    let inventory = plan::achieved(&desired, probe, &observed, &acted.applied, &acted.pruned, &acted.hooks);
     if recorded != Some(&inventory) {
         let inventory = note_ready(context, owner, memory, inventory);
         context.cluster.record(owner, &inventory).await?;
@@ -423,18 +430,11 @@ fn lost_inventory(observed: &ObservedStore) -> Option<Healed> {
 
 /// Writes down what a run achieved that did not reach its end, so that the next one leaves it alone. When that fails too,
 /// the next one does a little more than it must.
-async fn remember(
-    context: &Context,
-    owner: Owner<'_>,
-    recorded: &Inventory,
-    manifests: &[Manifest],
-    acted: &Acted,
-) {
-    let partly = plan::partly_achieved(recorded, manifests, &acted.applied, &acted.pruned);
-    if partly != *recorded
-        && let Err(error) = context.cluster.record(owner, &partly).await
+async fn remember(context: &Context, owner: Owner<'_>, recorded: &Inventory, partly: &Inventory) {
+    if partly != recorded
+        && let Err(error) = context.cluster.record(owner, partly).await
     {
-        tracing::warn!(store.id = %owner.store, %error, "failed to write down what a failed run achieved");
+        tracing::warn!(store.id = %owner.store, %error, "failed to write down what an unfinished run achieved");
     }
 }
 

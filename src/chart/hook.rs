@@ -87,7 +87,8 @@ impl HookEvent {
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
+    /// Finds the event of a word of the annotation.
+    pub fn parse(word: &str) -> Option<Self> {
         // Helm 2's word is still understood.
         let word = if word == "test-success" { "test" } else { word };
         Self::ALL.into_iter().find(|event| event.as_str() == word)

@@ -93,11 +93,32 @@ impl Cluster {
     /// Applies a Secret only if there is none: what it holds may be random, and a request of a run that was cut off may
     /// land when the next one has made other values and a database uses them.
     async fn make_secret(&self, manifest: &Manifest, namespace: &str) -> Result<Seen, ClusterError> {
+        match self.make(manifest, namespace).await? {
+            Ok(made) => Ok(made),
+            // One that lacks a label of ours is not seen. The chart looked it up, so it keeps its values.
+            Err(_) => self.send(manifest, namespace, &manifest.body).await,
+        }
+    }
+
+    /// Makes an object that must not be there yet.
+    pub async fn create(&self, manifest: &Manifest, namespace: &str) -> Result<(), ClusterError> {
+        let made = self.make(manifest, namespace).await??;
+        self.index.put(Origin::Answer, &feed_of(manifest), &made);
+        Ok(())
+    }
+
+    /// Applies an object if there is none. One of ours that was not seen is noted, for the next run; of one that its watch
+    /// does not show the refusal is returned.
+    async fn make(
+        &self,
+        manifest: &Manifest,
+        namespace: &str,
+    ) -> Result<Result<Seen, ClusterError>, ClusterError> {
         let mut body = (*manifest.body).clone();
         body["metadata"]["resourceVersion"] = NEVER.into();
         let conflict = match self.send(manifest, namespace, &body).await {
             Err(error) if error.is_conflict() => error,
-            answer => return answer,
+            answer => return answer.map(Ok),
         };
         let found = self.read_metadata(manifest, namespace).await?;
         if is_selected(&found, &self.source) {
@@ -105,8 +126,7 @@ impl Cluster {
             self.index.put(Origin::Watch, &feed_of(manifest), &found);
             return Err(conflict);
         }
-        // One that lacks a label of ours is not seen. The chart looked it up, so it keeps its values.
-        self.send(manifest, namespace, &manifest.body).await
+        Ok(Err(conflict))
     }
 
     /// Reads the metadata of an object afresh, whatever its labels.

@@ -424,6 +424,7 @@ fn differs(known: &ObservedObject, news: &ObservedObject) -> bool {
         deleting,
         keep,
         workload,
+        hook_run,
     } = news;
     known.uid != *uid
         || known.owned_fields != *owned_fields
@@ -431,6 +432,7 @@ fn differs(known: &ObservedObject, news: &ObservedObject) -> bool {
         || known.deleting != *deleting
         || known.keep != *keep
         || known.workload != *workload
+        || known.hook_run != *hook_run
 }
 
 /// Whether an object changed and nobody is to be seen who did it. The times of field managers have whole seconds: a
@@ -484,6 +486,7 @@ fn observed_object(feed: &Feed, seen: &Seen) -> ObservedObject {
         deleting: meta.deletion_timestamp.is_some(),
         keep: meta.is_kept(),
         workload: workload_of(feed, seen).map(Box::new),
+        hook_run: meta.hook_run().map(Box::new),
     }
 }
 
@@ -501,7 +504,11 @@ fn workload_of(feed: &Feed, seen: &Seen) -> Option<Workload> {
     let made = seen.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
     let judged = workload(&serde_json::json!({
         "kind": kind,
-        "metadata": { "generation": seen.metadata.generation, "labels": seen.metadata.labels },
+        "metadata": {
+            "generation": seen.metadata.generation,
+            "labels": seen.metadata.labels,
+            "annotations": seen.metadata.annotations,
+        },
         "spec": seen.spec,
         "status": status,
     }))?;

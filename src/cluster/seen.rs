@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::manifest::Fingerprint;
-use crate::names::{ANNOTATION_RESOURCE_POLICY, FIELD_MANAGER};
+use crate::names::{ANNOTATION_HOOK_RUN, ANNOTATION_RESOURCE_POLICY, FIELD_MANAGER};
 
 /// Parts of a specification that nobody here asks for, the large ones.
 const SKIPPED_SPEC: [&str; 4] = ["template", "volumeClaimTemplates", "selector", "rules"];
@@ -70,6 +70,11 @@ impl SeenMeta {
     /// Kubernetes 1.35, true before).
     pub(super) fn version(&self) -> u64 {
         self.resource_version.parse().unwrap_or(u64::MAX)
+    }
+
+    /// Returns which run of a chart's hooks made the object.
+    pub(super) fn hook_run(&self) -> Option<Fingerprint> {
+        self.annotations.get(ANNOTATION_HOOK_RUN)?.parse().ok()
     }
 
     /// Whether the object stays when it is no longer rendered, in Helm's own words.

@@ -169,6 +169,7 @@ mod tests {
             deleting: false,
             keep: false,
             workload: None,
+            hook_run: None,
         }
     }
 

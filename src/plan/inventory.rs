@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::HookRecord;
 use crate::manifest::{Fingerprint, ObjectKey};
 use crate::report::ProbeTarget;
 
@@ -38,6 +39,8 @@ pub struct Inventory {
     pub objects: Vec<InventoryEntry>,
     /// Objects that are no longer rendered, ours until pruned.
     pub leaving: Vec<InventoryEntry>,
+    /// How far the chart's hooks are, if it has any.
+    pub hooks: Option<Box<HookRecord>>,
 }
 
 /// What a store was READY with. Its values are not kept: they are read from git at its commit.
@@ -105,7 +108,14 @@ impl Inventory {
 
     /// Returns everything that is ours, rendered or not.
     pub fn all(&self) -> impl Iterator<Item = &InventoryEntry> {
-        self.objects.iter().chain(&self.leaving)
+        let hooks = self.hooks.iter().flat_map(|hooks| hooks.entries());
+        self.objects.iter().chain(&self.leaving).chain(hooks)
+    }
+
+    /// Whether an object of this name is rendered, as a hook too.
+    pub fn is_rendered(&self, key: &ObjectKey) -> bool {
+        let mut hooks = self.hooks.iter().flat_map(|hooks| hooks.entries());
+        self.objects.iter().any(|entry| entry.key == *key) || hooks.any(|entry| entry.key == *key)
     }
 
     /// Finds an object's entry.
@@ -148,15 +158,41 @@ struct Written {
     objects: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     leaving: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hooks: Option<Box<HookRecord>>,
 }
 
 impl From<Inventory> for Written {
     fn from(inventory: Inventory) -> Self {
-        let Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving } =
-            inventory;
+        let Inventory {
+            inputs,
+            revision,
+            url,
+            probe,
+            image,
+            good,
+            held,
+            final_backup,
+            objects,
+            leaving,
+            hooks,
+        } = inventory;
         let write = |entries: Vec<InventoryEntry>| entries.iter().map(write_entry).collect();
         let (objects, leaving) = (write(objects), write(leaving));
-        Self { form: FORM, inputs, revision, url, probe, image, good, held, final_backup, objects, leaving }
+        Self {
+            form: FORM,
+            inputs,
+            revision,
+            url,
+            probe,
+            image,
+            good,
+            held,
+            final_backup,
+            objects,
+            leaving,
+            hooks,
+        }
     }
 }
 
@@ -164,8 +200,20 @@ impl TryFrom<Written> for Inventory {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { form, inputs, revision, url, probe, image, good, held, final_backup, objects, leaving } =
-            written;
+        let Written {
+            form,
+            inputs,
+            revision,
+            url,
+            probe,
+            image,
+            good,
+            held,
+            final_backup,
+            objects,
+            leaving,
+            hooks,
+        } = written;
         if form != FORM {
             return Err(format!("it has form {form}, this release knows form {FORM}"));
         }
@@ -173,18 +221,18 @@ impl TryFrom<Written> for Inventory {
             |line: String| read_entry(&line).ok_or_else(|| format!("`{line}` is no object of an inventory"));
         let objects = objects.into_iter().map(read).collect::<Result<_, _>>()?;
         let leaving = leaving.into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving })
+        Ok(Self { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving, hooks })
     }
 }
 
-fn write_entry(entry: &InventoryEntry) -> String {
+pub(super) fn write_entry(entry: &InventoryEntry) -> String {
     let InventoryEntry { key, version, manifest, fields } = entry;
     let word = |fingerprint: &Option<Fingerprint>| fingerprint.map_or(NONE.to_owned(), |it| it.to_string());
     let api_version = crate::manifest::api_version(&key.group, version);
     format!("{api_version} {} {} {} {}", key.kind, key.name, word(manifest), word(fields))
 }
 
-fn read_entry(line: &str) -> Option<InventoryEntry> {
+pub(super) fn read_entry(line: &str) -> Option<InventoryEntry> {
     let mut words = line.split(' ');
     let mut word = || words.next();
     let (api_version, kind, name, manifest, fields) = (word()?, word()?, word()?, word()?, word()?);
@@ -226,6 +274,7 @@ mod tests {
                 entry("apps", "Deployment", "web", None),
             ],
             leaving: Vec::new(),
+            hooks: None,
         }
     }
 

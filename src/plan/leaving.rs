@@ -8,7 +8,7 @@ use crate::names::FINAL_BACKUP_NAME;
 use crate::report::{self, Readiness};
 
 /// Kinds whose controllers make pods, and Jobs: what has to come up.
-const WORKLOADS: [&str; 3] = ["Deployment", "Job", "StatefulSet"];
+const WORKLOADS: [&str; 5] = ["DaemonSet", "Deployment", "Job", "Pod", "StatefulSet"];
 
 /// Goes at once: it would go on setting the replicas that are git's from now on.
 const AT_ONCE: &str = "HorizontalPodAutoscaler";
@@ -28,9 +28,15 @@ pub(super) struct Leaving {
 /// what it says itself, so a lost inventory loses no prune. Labels alone are no proof: controllers copy them.
 pub(super) fn leaving(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Leaving {
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
+    // A hook that is at work for another version is stopped; otherwise its own policy says when it goes.
+    let is_hook = |key: &ObjectKey, object: &ObservedObject| {
+        let hooks = desired.hooks.filter(|hooks| hooks.has(key));
+        hooks.is_some_and(|hooks| hooks.made(key, object) || !has_not_succeeded(key, object))
+    };
     let unwanted = observed.objects.iter().filter(|(key, object)| {
         let is_spared = is_spared(key, object, observed.inventory.as_deref(), Some(desired.inputs));
-        !wanted.contains(key) && is_ours(key, object, observed) && !is_spared && !object.deleting
+        let is_rendered = wanted.contains(key) || is_hook(key, object);
+        !is_rendered && is_ours(key, object, observed) && !is_spared && !object.deleting
     });
     let has_come_up = has_come_up(desired, observed);
     let mut leaving = Leaving { stopped: Vec::new(), pruned: Vec::new(), kept: Vec::new() };
@@ -60,15 +66,14 @@ pub(super) fn entries(
     let Some(old) = observed.inventory.as_deref().filter(|_| !has_come_up(desired, observed)) else {
         return Vec::new();
     };
-    let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
     let is_there = |key: &ObjectKey| observed.objects.get(key).is_some_and(|object| !object.deleting);
-    let stays = |key: &ObjectKey| !wanted.contains(key) && !pruned.contains(key) && is_there(key);
+    let stays = |key: &ObjectKey| !desired.has(key) && !pruned.contains(key) && is_there(key);
     old.all().filter(|entry| stays(&entry.key)).cloned().collect()
 }
 
 /// Finds a Job of an earlier version that may still be at work: until it has ended, no other one is begun.
 pub fn unfinished_job(
-    is_wanted: impl Fn(&ObjectKey) -> bool,
+    is_wanted: impl Fn(&ObjectKey, &ObservedObject) -> bool,
     observed: &ObservedStore,
 ) -> Option<&ObjectKey> {
     unwanted_jobs(is_wanted, observed).find(|(_, job)| is_unfinished(job)).map(|(key, _)| key)
@@ -83,7 +88,7 @@ pub(super) fn doubtful_job<'a>(
     if desired.held.is_some() {
         return None;
     }
-    let is_wanted = |key: &ObjectKey| desired.manifests.iter().any(|manifest| manifest.key == *key);
+    let is_wanted = |key: &ObjectKey, object: &ObservedObject| desired.is_wanted(key, object);
     let mut jobs = unwanted_jobs(is_wanted, observed).filter(|(key, _)| key.name != FINAL_BACKUP_NAME);
     jobs.find(|(key, job)| has_not_succeeded(key, job)).map(|(key, _)| key)
 }
@@ -91,7 +96,7 @@ pub(super) fn doubtful_job<'a>(
 /// Finds the Jobs that this version's run spares, because the version before has to be READY again should this one fail:
 /// they go when this one is READY.
 pub fn spared_jobs(
-    is_wanted: impl Fn(&ObjectKey) -> bool,
+    is_wanted: impl Fn(&ObjectKey, &ObservedObject) -> bool,
     observed: &ObservedStore,
 ) -> impl Iterator<Item = &ObjectKey> {
     let jobs = unwanted_jobs(is_wanted, observed);
@@ -103,31 +108,35 @@ pub fn spared_jobs(
 
 /// Finds the Jobs of ours that are not rendered.
 fn unwanted_jobs(
-    is_wanted: impl Fn(&ObjectKey) -> bool,
+    is_wanted: impl Fn(&ObjectKey, &ObservedObject) -> bool,
     observed: &ObservedStore,
 ) -> impl Iterator<Item = (&ObjectKey, &ObservedObject)> {
     let jobs = observed.objects.iter().filter(|(key, _)| key.kind == "Job");
-    jobs.filter(move |(key, job)| !is_wanted(key) && is_ours(key, job, observed))
+    jobs.filter(move |(key, job)| !is_wanted(key, job) && is_ours(key, job, observed))
 }
 
 /// Whether there is something of ours that is not rendered and whose time has come: it was kept for a version that has
 /// come up since, or a run that a crash cut off left it, and a later one did not see it yet.
 pub(super) fn is_due(inventory: &Inventory, observed: &ObservedStore) -> bool {
+    let hooks = inventory.hooks.as_deref();
+    let has_come_up = || inventory.objects.iter().all(|entry| is_up(&entry.key, observed));
+    if hooks.is_some_and(|hooks| hooks.is_due(observed)) && has_come_up() {
+        return true;
+    }
     // Whoever asks has found each line's object: with as many objects, there is no further one.
     if inventory.leaving.is_empty() && observed.objects.len() <= inventory.objects.len() {
         return false;
     }
-    let is_wanted = |key: &ObjectKey| inventory.objects.iter().any(|entry| entry.key == *key);
+    let is_wanted = |key: &ObjectKey, _: &ObservedObject| inventory.is_rendered(key);
     let stray = |(key, object): (&ObjectKey, &ObservedObject)| {
         let is_spared = || is_spared(key, object, Some(inventory), inventory.inputs.as_ref());
-        object.owned_fields.is_some() && !object.deleting && !is_wanted(key) && !is_spared()
+        object.owned_fields.is_some() && !object.deleting && !is_wanted(key, object) && !is_spared()
     };
     let mut jobs = unwanted_jobs(is_wanted, observed);
     if jobs.any(|(key, job)| !job.deleting && has_not_succeeded(key, job)) {
         return true;
     }
-    let has_come_up = inventory.objects.iter().all(|entry| is_up(&entry.key, observed));
-    has_come_up && (!inventory.leaving.is_empty() || observed.objects.iter().any(stray))
+    has_come_up() && (!inventory.leaving.is_empty() || observed.objects.iter().any(stray))
 }
 
 /// Whether everything that is rendered is applied and runs.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DesiredStore, Inventory, InventoryEntry, LastGood, ObservedStore, leaving, rendering, wants_final_backup,
+    DesiredStore, HookRecord, Inventory, InventoryEntry, LastGood, ObservedStore, leaving, rendering,
+    wants_final_backup,
 };
+use crate::chart::HookEvent;
 use crate::manifest::{self, Fingerprint, Manifest, ObjectKey};
 use crate::report::ProbeTarget;
 
@@ -18,6 +20,7 @@ pub fn achieved(
     observed: &ObservedStore,
     applied: &Applied,
     pruned: &[ObjectKey],
+    hooks_done: &[(HookEvent, ObjectKey)],
 ) -> Inventory {
     let old = observed.inventory.as_deref();
     let objects: Vec<_> = desired
@@ -64,7 +67,17 @@ pub fn achieved(
     let asks = |it: &&Manifest| it.key.kind == "CronJob" && wants_final_backup(&it.body);
     let final_backup = desired.manifests.iter().find(asks).map(|it| it.key.name.clone());
     let leaving = leaving::entries(desired, observed, pruned);
-    Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving }
+    let hooks = recorded_hooks(desired, observed, hooks_done);
+    Inventory { inputs, revision, url, probe, image, good, held, final_backup, objects, leaving, hooks }
+}
+
+/// How far the hooks are after a run that made these objects of them.
+pub fn recorded_hooks(
+    desired: &DesiredStore<'_>,
+    observed: &ObservedStore,
+    done: &[(HookEvent, ObjectKey)],
+) -> Option<Box<HookRecord>> {
+    super::hooks::mark(super::hook_progress(desired, observed).record, done)
 }
 
 /// Returns what the store was READY with last, in doubt when a Job goes that may have changed what it needs.
@@ -79,13 +92,16 @@ pub(super) fn good(desired: &DesiredStore<'_>, observed: &ObservedStore) -> Opti
 /// What the namespace holds after a run that did not reach its end: what was recorded before it, without what was deleted
 /// and with claims about what was applied and confirmed. The next try then leaves that alone. Nothing is claimed of the rest, and no inputs are
 /// named: the store is not as git wants it.
+///
+/// `hooks` is how far the chart's hooks are by now.
 pub fn partly_achieved(
     before: &Inventory,
     manifests: &[Manifest],
     applied: &Applied,
     pruned: &[ObjectKey],
+    hooks: Option<Box<HookRecord>>,
 ) -> Inventory {
-    let mut inventory = before.clone();
+    let mut inventory = Inventory { hooks, ..before.clone() };
     inventory.leaving.retain(|entry| !pruned.contains(&entry.key));
     for entry in &mut inventory.objects {
         let manifest = manifests.iter().find(|manifest| manifest.key == entry.key);

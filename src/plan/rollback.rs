@@ -29,6 +29,9 @@ pub fn may_roll_back(
              the new version in git, or go back in git if the older one is known to work with it"
         ));
     }
+    if let Some(key) = inventory.hooks.as_ref().and_then(|hooks| hooks.has_worked()) {
+        return Err(has_run(key));
+    }
     for (key, object) in newer_jobs(&before, inventory, observed) {
         job_allows(key, object)?;
     }
@@ -62,7 +65,10 @@ fn newer_jobs<'a>(
     let is_older = move |job: &ObservedObject| made(job).is_some_and(|made| Some(made) < newest);
     jobs().filter(move |(key, job)| {
         let is_ours = job.owned_fields.is_some() || inventory.get(key).is_some();
-        is_ours && !before.contains_key(key) && key.name != FINAL_BACKUP_NAME && !is_older(job)
+        // A hook of the version before has run for that.
+        let is_newer =
+            job.hook_run.is_none() || inventory.hooks.as_ref().is_some_and(|hooks| hooks.made(job));
+        is_ours && is_newer && !before.contains_key(key) && key.name != FINAL_BACKUP_NAME && !is_older(job)
     })
 }
 
@@ -88,16 +94,20 @@ pub fn ended_well(pods: &[Value]) -> Option<&str> {
     found.and_then(|container| container["name"].as_str())
 }
 
+fn has_run(key: &ObjectKey) -> String {
+    format!(
+        "{key} has run, so the database may have moved on: mend the new version in git, or go back in git if the older \
+         one is known to work with it"
+    )
+}
+
 fn holds_data(key: &ObjectKey) -> bool {
     matches!(key.kind.as_str(), "StatefulSet" | "PersistentVolumeClaim")
 }
 
 fn job_allows(key: &ObjectKey, object: &ObservedObject) -> Result<(), String> {
     match object.readiness() {
-        Some(Readiness::Current) => Err(format!(
-            "{key} has run, so the database may have moved on: mend the new version in git, or go back in git if the \
-             older one is known to work with it"
-        )),
+        Some(Readiness::Current) => Err(has_run(key)),
         Some(Readiness::Progressing(_)) => Err(format!("{key} has not ended yet")),
         Some(Readiness::Failed(_)) | None => Ok(()),
     }
@@ -148,6 +158,7 @@ mod tests {
             deleting: false,
             keep: false,
             workload: Some(Box::new(Workload { step: Step::Migration, readiness, made: None })),
+            hook_run: None,
         };
         let objects = Arc::new(BTreeMap::from([(job.key.clone(), object)]));
         ObservedStore { objects, ..ObservedStore::default() }

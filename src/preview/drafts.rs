@@ -4,7 +4,9 @@ use super::curtain::Curtain;
 use super::fields::{Difference, differences};
 use crate::manifest::{Manifest, ObjectKey};
 use crate::names::ANNOTATION_PAUSED_UNTIL;
-use crate::plan::{self, Cause, NamespaceSpec, ObservedNamespace, ObservedStore, Step};
+use crate::plan::{
+    self, Cause, HookAct, NamespaceSpec, ObservedNamespace, ObservedObject, ObservedStore, Step,
+};
 use crate::reconcile::Planned;
 use crate::report::{FieldChange, ObjectAction, ObjectChange};
 
@@ -66,7 +68,7 @@ pub(super) fn drafts(planned: &Planned, waves: &[Vec<Step>]) -> Vec<Draft> {
 
 /// Jobs of the version before, which stay until this one is READY.
 fn former_jobs(planned: &Planned, drafts: &[Draft]) -> Vec<Draft> {
-    let is_wanted = |key: &ObjectKey| planned.manifests.iter().any(|manifest| manifest.key == *key);
+    let is_wanted = |key: &ObjectKey, object: &ObservedObject| planned.has(key, object);
     let spared = plan::spared_jobs(is_wanted, &planned.observed);
     let spared = spared.filter(|key| !drafts.iter().any(|draft| draft.key == **key));
     let later = spared.map(|key| {
@@ -107,6 +109,20 @@ fn draft(step: &Step, observed: &ObservedStore) -> Option<Draft> {
             draft.note("when the rest runs");
             draft
         }
+        Step::Hook(hook) => {
+            let mut draft = Draft::new(hook.manifest.key.clone(), ObjectAction::Add);
+            let event = hook.event.as_str();
+            draft.note(match hook.act {
+                HookAct::Make | HookAct::Clear => format!("{event} hook"),
+                HookAct::Await => format!("{event} hook, under way"),
+                HookAct::Later => format!("{event} hook, when the rest runs"),
+                HookAct::Stay => format!("{event} hook, which has failed"),
+                HookAct::Obstructed => {
+                    format!("{event} hook, which its own object of before stands in the way of")
+                }
+            });
+            draft
+        }
     })
 }
 
@@ -130,7 +146,7 @@ fn marks(spec: &NamespaceSpec, observed: &ObservedNamespace) -> Vec<FieldChange>
 /// Jobs that no run begins yet, because one of an earlier version is at work.
 fn later_jobs(planned: &Planned, drafts: &[Draft]) -> Vec<Draft> {
     let observed = &planned.observed;
-    let is_wanted = |key: &ObjectKey| planned.manifests.iter().any(|manifest| manifest.key == *key);
+    let is_wanted = |key: &ObjectKey, object: &ObservedObject| planned.has(key, object);
     let Some(before) = plan::unfinished_job(is_wanted, observed) else { return Vec::new() };
     let is_open = |manifest: &&Manifest| {
         let key = &manifest.key;

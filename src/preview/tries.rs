@@ -169,6 +169,7 @@ async fn refused(
         Err(StepError::Immutable { object: _, field, words, advice }) => {
             Verdict::Refused(format!("`{field}` can't be changed in place ({words}); {advice}"))
         }
+        Err(error @ StepError::Obstructed(_)) => Verdict::Refused(error.to_string()),
     })
 }
 

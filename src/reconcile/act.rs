@@ -5,9 +5,10 @@ use std::fmt;
 use futures::StreamExt;
 
 use super::{Healed, Tally};
+use crate::chart::HookEvent;
 use crate::cluster::{Cluster, ClusterError};
 use crate::manifest::{Manifest, ObjectKey, Owner, Uid};
-use crate::plan::{self, Applied, Cause, Inventory, ObservedStore, Step, Treatment};
+use crate::plan::{self, Applied, Cause, HookAct, HookStep, Inventory, ObservedStore, Step, Treatment};
 
 /// How many requests of one store may be under way at once.
 const STEPS_AT_ONCE: usize = 8;
@@ -26,6 +27,10 @@ pub(super) struct Acted {
     pub(super) intent: Option<Inventory>,
     /// Objects that were deleted so that they can be made anew, each with why.
     pub(super) replaced: Vec<String>,
+    /// Hooks that are done with having been made.
+    pub(super) hooks: Vec<(HookEvent, ObjectKey)>,
+    /// Whether a hook is to end before the rest is begun.
+    pub(super) awaits: bool,
     /// What did not succeed.
     pub(super) failed: Option<StepsFailed>,
 }
@@ -48,13 +53,22 @@ pub enum StepError {
         /// What a person can do.
         advice: String,
     },
+    /// A hook can't be run.
+    #[error(
+        "run hook {0}: an object of this name is there from before, and its annotation helm.sh/hook-delete-policy does not \
+         name before-hook-creation; delete the object, or have the chart name that policy"
+    )]
+    Obstructed(
+        /// Kind and name.
+        String,
+    ),
 }
 
 impl StepError {
     /// Whether later waves wait for it. A change that can't be made leaves an object as it was, which works as it did:
     /// the rest of the store goes on.
     fn stops(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+        matches!(self, Self::Cluster(_) | Self::Obstructed(_))
     }
 }
 
@@ -118,8 +132,12 @@ pub(super) async fn carry_out(
 ) -> Acted {
     let (mut acted, mut failures, mut untried) = (Acted::default(), Vec::new(), Vec::new());
     for wave in waves {
-        if wave.iter().all(|step| matches!(step, Step::PruneLater { .. })) {
+        if wave.iter().all(Step::is_later) {
             continue;
+        }
+        if acted.awaits || wave.iter().any(awaits) {
+            acted.awaits = true;
+            break;
         }
         let prunes = wave.iter().any(|step| matches!(step, Step::Prune { .. }));
         if failures.iter().any(StepError::stops) || prunes && !failures.is_empty() {
@@ -150,7 +168,7 @@ pub(super) async fn carry_out(
 
 impl Acted {
     fn add(&mut self, taken: Taken, tally: &mut Tally) {
-        let Taken { created, healed, applied, pruned, intent, replaced } = taken;
+        let Taken { created, healed, applied, pruned, intent, replaced, hook, awaits } = taken;
         tally.steps += 1;
         tally.healed.extend(healed);
         tally.created |= created;
@@ -158,7 +176,14 @@ impl Acted {
         self.pruned.extend(pruned);
         self.intent = intent.or(self.intent.take());
         self.replaced.extend(replaced);
+        self.hooks.extend(hook);
+        self.awaits |= awaits;
     }
+}
+
+/// Whether there is nothing to do but to wait.
+fn awaits(step: &Step) -> bool {
+    matches!(step, Step::Hook(HookStep { act: HookAct::Await | HookAct::Stay, .. }))
 }
 
 /// Names what a step is about, for those who wait for it.
@@ -168,6 +193,7 @@ fn subject(step: &Step) -> Option<String> {
             Some(format!("Namespace/{}", spec.name))
         }
         Step::RecordIntent(_) | Step::PruneLater { .. } => None,
+        Step::Hook(hook) => Some(format!("hook {}", hook.manifest.key)),
         Step::Apply { manifest, .. } => Some(manifest.key.to_string()),
         Step::Prune { key, .. } => Some(format!("the removal of {key}")),
     }
@@ -182,6 +208,8 @@ struct Taken {
     pruned: Option<ObjectKey>,
     intent: Option<Inventory>,
     replaced: Option<String>,
+    hook: Option<(HookEvent, ObjectKey)>,
+    awaits: bool,
 }
 
 async fn take(
@@ -227,8 +255,35 @@ async fn take(
             taken.pruned = Some(key).filter(|_| went);
         }
         Step::PruneLater { .. } => {}
+        Step::Hook(hook) => run_hook(cluster, &namespace, observed, hook, &mut taken).await?,
     }
     Ok(taken)
+}
+
+/// Moves a hook on.
+async fn run_hook(
+    cluster: &Cluster,
+    namespace: &str,
+    observed: &ObservedStore,
+    hook: HookStep,
+    taken: &mut Taken,
+) -> Result<(), StepError> {
+    taken.awaits = hook.is_waited_for() || hook.act != HookAct::Make;
+    let HookStep { event, manifest, act } = hook;
+    match act {
+        HookAct::Make => {
+            cluster.create(&manifest, namespace).await?;
+            taken.hook = Some((event, manifest.key)).filter(|_| !taken.awaits);
+        }
+        HookAct::Clear => {
+            if let Some(object) = observed.objects.get(&manifest.key) {
+                cluster.prune(&manifest.key, namespace, &object.uid, None).await?;
+            }
+        }
+        HookAct::Obstructed => return Err(StepError::Obstructed(manifest.key.to_string())),
+        HookAct::Await | HookAct::Stay | HookAct::Later => {}
+    }
+    Ok(())
 }
 
 /// An object that has to be made anew, because a field of it can't be changed in place.

@@ -1,12 +1,13 @@
 //! The end of a run: what state the store is in, and what to learn of it before the next one.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::rollback::{self, Way};
 use super::{Conclusion, Context, Done, Leaving, Memory, RunError};
 use crate::manifest::{Fingerprint, ObjectKey, Owner};
-use crate::plan::{self, Held, Inventory, ObservedStore};
+use crate::plan::{self, Held, HookLine, HookRecord, HookState, Inventory, ObservedObject, ObservedStore};
 use crate::report::{
     Evidence, ProbeTarget, Probed, Readiness, Step, StoreState, Symptom, Verdict, Version, Workload,
     failed_rollout, judge, silent_rollout,
@@ -165,11 +166,12 @@ async fn explained(
 fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms: &[Symptom]) -> Verdict {
     let inventory = observed.inventory.as_deref();
     let incomplete = inventory.and_then(|inventory| incomplete(inventory, observed));
+    let workloads = workloads(observed);
     judge(&Evidence {
         before: memory.state,
         was_ready: inventory.is_some_and(Inventory::was_ready),
         incomplete,
-        workloads: workloads(observed).map(|(key, workload)| (key.to_string(), workload)).collect(),
+        workloads: workloads.iter().map(|(key, workload)| (key.to_string(), &**workload)).collect(),
         probed: &probed(memory, inventory),
         waited: memory.waited,
         timeouts: &context.timeouts,
@@ -180,13 +182,16 @@ fn judged(context: &Context, observed: &ObservedStore, memory: &Memory, symptoms
 /// Says what is missing of what the inventory names, or is there and goes. What goes because it is no longer rendered, and
 /// what holds it, is nothing that the store waits for.
 fn incomplete(inventory: &Inventory, observed: &ObservedStore) -> Option<String> {
+    if inventory.hooks.as_deref().is_some_and(HookRecord::is_before) {
+        return None;
+    }
     let keys = || inventory.objects.iter().map(|entry| &entry.key);
     let going = keys().find(|key| observed.objects.get(key).is_some_and(|object| object.deleting));
     if let Some(key) = going {
         return Some(format!("waiting for the deletion of {key} to end"));
     }
     let missing = keys().find(|key| !observed.objects.contains_key(key))?;
-    let is_wanted = |key: &ObjectKey| keys().any(|known| known == key);
+    let is_wanted = |key: &ObjectKey, _: &ObservedObject| inventory.is_rendered(key);
     let job = plan::unfinished_job(is_wanted, observed).filter(|_| missing.kind == "Job");
     Some(match job {
         Some(job) => format!("{missing} waits for {job}, of the version before, to end"),
@@ -194,19 +199,63 @@ fn incomplete(inventory: &Inventory, observed: &ObservedStore) -> Option<String>
     })
 }
 
-/// What of the inventory has to run.
-fn workloads(observed: &ObservedStore) -> impl Iterator<Item = (&ObjectKey, &Workload)> {
-    let entries = observed.inventory.iter().flat_map(|inventory| &inventory.objects);
-    entries.filter_map(|entry| Some((&entry.key, observed.objects.get(&entry.key)?.workload.as_deref()?)))
+/// What of the inventory has to run. Before a version is applied that is its first hooks; the last ones begin when all the
+/// rest runs.
+fn workloads(observed: &ObservedStore) -> Vec<(&ObjectKey, Cow<'_, Workload>)> {
+    let Some(inventory) = observed.inventory.as_deref() else { return Vec::new() };
+    let hooks = inventory.hooks.as_deref();
+    let mut found = Vec::new();
+    if !hooks.is_some_and(HookRecord::is_before) {
+        let entries = inventory.objects.iter();
+        found.extend(entries.filter_map(|entry| {
+            Some((&entry.key, Cow::Borrowed(observed.objects.get(&entry.key)?.workload.as_deref()?)))
+        }));
+    }
+    let runs =
+        |workload: &Workload| workload.step >= Step::Ingress || workload.readiness == Readiness::Current;
+    if found.iter().all(|(_, workload)| runs(workload))
+        && let Some((hooks, line)) = hooks.and_then(|hooks| Some((hooks, hooks.pending()?)))
+    {
+        found.push((&line.entry.key, Cow::Owned(hook_workload(hooks, line, observed))));
+    }
+    found
+}
+
+/// How far a hook is that is waited for.
+fn hook_workload(hooks: &HookRecord, line: &HookLine, observed: &ObservedStore) -> Workload {
+    let object = observed.objects.get(&line.entry.key);
+    let made = object.filter(|object| hooks.made(object));
+    let event = line.event.as_str();
+    let said = made.and_then(|object| object.workload.as_ref()).map(|workload| &workload.readiness);
+    let readiness = match (line.state, said) {
+        (HookState::Cleared, _) => {
+            let reason = hooks.reason.as_deref().unwrap_or("it failed");
+            Readiness::Failed(format!(
+                "the {event} hook failed and was deleted, as its chart wants: {reason}; it runs again with the next change in git"
+            ))
+        }
+        (_, Some(Readiness::Failed(reason))) => {
+            Readiness::Failed(format!("the {event} hook failed: {reason}; what comes after it waits"))
+        }
+        (_, Some(Readiness::Progressing(reason))) => {
+            Readiness::Progressing(format!("{event} hook: {reason}"))
+        }
+        _ if made.is_none() && object.is_some() => {
+            Readiness::Progressing(format!("{event} hook: the one of before is still there"))
+        }
+        _ => Readiness::Progressing(format!("{event} hook: it is about to begin or to be counted")),
+    };
+    Workload { step: Step::Migration, readiness, made: None }
 }
 
 /// Whether pods and events may tell why a step is not done. Where nothing of it has to run, they are all there is.
 fn is_worth_a_look(observed: &ObservedStore, step: Step) -> bool {
     let mut waited_for = workloads(observed)
+        .into_iter()
         .map(|(_, workload)| workload)
         .filter(|workload| workload.step == step && workload.readiness != Readiness::Current)
         .peekable();
-    waited_for.peek().is_none() || waited_for.any(Workload::is_worth_a_look)
+    waited_for.peek().is_none() || waited_for.any(|workload| workload.is_worth_a_look())
 }
 
 /// What is known of the shop with what is applied now.
@@ -231,7 +280,7 @@ async fn look_closer(
 ) -> Vec<Symptom> {
     let waited = memory.waited.map_or(Duration::ZERO, |(_, time)| time);
     let since = (context.surroundings.clock)() - i64::try_from(waited.as_secs()).unwrap_or(0);
-    let workloads = workloads(observed).map(|(key, workload)| (key.clone(), workload.step));
+    let workloads = workloads(observed).into_iter().map(|(key, workload)| (key.clone(), workload.step));
     let found = context.cluster.symptoms(owner.store, &workloads.collect(), since).await;
     found.unwrap_or_else(|error| {
         tracing::warn!(store.id = %owner.store, %error, "failed to ask why the store waits");

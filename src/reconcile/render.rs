@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use super::prepare::version;
 use super::{ChartCache, ChartUnavailable, Context};
 use crate::chart::{
-    Capabilities, Chart, Crd, HookEvent, LookupQuery, Release, RenderError, RenderLimits, RenderRequest,
-    Rendering, Snippet,
+    Capabilities, Chart, Crd, Hook, LookupQuery, Release, RenderError, RenderLimits, RenderRequest,
+    RenderedObject, Rendering, Snippet,
 };
 use crate::cluster::{Cluster, ClusterError, Mask};
 use crate::helm::{HelmBinary, HelmError, HelmRequest};
 use crate::manifest::ObjectKey;
 use crate::names::{INVENTORY_NAME, StoreId};
-use crate::plan::ObservedStore;
+use crate::plan::{Moment, ObservedStore};
 use crate::store::{Renderer, Store};
 
 /// How many different objects a chart may look up in one rendering. Each is a request.
@@ -132,21 +133,34 @@ fn capabilities(cluster: &Cluster) -> Capabilities {
 pub struct Rendered {
     /// The objects, each with the template that wrote it.
     pub objects: Vec<(String, Value)>,
+    /// What the chart's hooks make.
+    pub hooks: Vec<RenderedHook>,
     /// What has to be known to the cluster before them.
     pub crds: Vec<Crd>,
 }
 
+/// A hook of a chart.
+#[derive(Debug, Clone)]
+pub struct RenderedHook {
+    /// The template that wrote it.
+    pub template: String,
+    /// Its object.
+    pub value: Value,
+    /// When it runs and goes.
+    pub hook: Hook,
+}
+
 impl Rendered {
-    /// Leaves out what belongs to moments that a store does not have: nobody asks for a chart's tests, and its namespace
-    /// goes as a whole.
     fn of(rendering: Rendering) -> Self {
-        const OURS: [HookEvent; 4] =
-            [HookEvent::PreInstall, HookEvent::PostInstall, HookEvent::PreUpgrade, HookEvent::PostUpgrade];
-        let Rendering { objects, crds, notes: _ } = rendering;
-        let objects = objects.into_iter().filter(|object| {
-            object.hook.as_ref().is_none_or(|hook| hook.events.iter().any(|event| OURS.contains(event)))
-        });
-        Self { objects: objects.map(|object| (object.template, object.value)).collect(), crds }
+        let Rendering { objects: all, crds, notes: _ } = rendering;
+        let (mut objects, mut hooks) = (Vec::new(), Vec::new());
+        for RenderedObject { template, value, hook, keep: _ } in all {
+            match hook {
+                None => objects.push((template, value)),
+                Some(hook) => hooks.push(RenderedHook { template, value, hook }),
+            }
+        }
+        Self { objects, hooks, crds }
     }
 }
 
@@ -164,7 +178,8 @@ pub(super) async fn render(
         surroundings: context.surroundings.clone(),
         capabilities: capabilities(&context.cluster),
         has_namespace: observed.namespace.is_some(),
-        is_upgrade: observed.inventory.is_some(),
+        is_upgrade: Moment::of(observed.inventory.as_deref(), &version(store, &context.charts), false)
+            != Moment::Install,
     };
     let namespace = &namespace;
     let look_up = move |query: LookupQuery| async move {

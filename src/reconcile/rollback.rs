@@ -6,7 +6,7 @@ use super::Context;
 use super::prepare::{inputs, manifests};
 use super::render::LookUps;
 use crate::manifest::{Fingerprint, Manifest, Owner};
-use crate::plan::{self, DesiredStore, Held, Inventory, LastGood, ObservedStore};
+use crate::plan::{self, DesiredStore, Held, Hooks, Inventory, LastGood, ObservedStore};
 use crate::report::{Version, rolled_back};
 use crate::store::{Rollback, Store};
 
@@ -39,10 +39,11 @@ impl Aim {
         owner: Owner<'a>,
         inputs: &'a Fingerprint,
         manifests: &'a [Manifest],
+        hooks: Option<&'a Hooks>,
     ) -> DesiredStore<'a> {
         let Self { store, revision, held, protect } = self;
         let (host, protect, held) = (&store.host, *protect, held.as_ref());
-        DesiredStore { owner, host, protect, inputs, revision, held, manifests }
+        DesiredStore { owner, host, protect, inputs, revision, held, manifests, hooks }
     }
 
     /// Says that what ran before can't be had, if so: these objects are others.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Step;
-use crate::names::LABEL_COMPONENT;
+use crate::names::{ANNOTATION_HOOK_RUN, LABEL_COMPONENT};
 
 /// Whether a workload runs as it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Workload {
 }
 
 /// Kinds that [`workload`] judges: their status has to be watched.
-pub const WORKLOAD_KINDS: [&str; 4] = ["Deployment", "StatefulSet", "Job", "Ingress"];
+pub const WORKLOAD_KINDS: [&str; 6] = ["DaemonSet", "Deployment", "StatefulSet", "Pod", "Job", "Ingress"];
 
 /// Judges an object by its status; none for kinds that are ready once applied.
 ///
@@ -52,6 +52,8 @@ pub fn workload(object: &Value) -> Option<Workload> {
     let judge = match kind {
         "Deployment" => deployment_readiness,
         "StatefulSet" => stateful_set_readiness,
+        "DaemonSet" => daemon_set_readiness,
+        "Pod" => pod_readiness,
         "Job" => job_readiness,
         "Ingress" => ingress_readiness,
         _ => return None,
@@ -60,7 +62,7 @@ pub fn workload(object: &Value) -> Option<Workload> {
     let component = labels.and_then(|labels| labels.get(LABEL_COMPONENT)).and_then(Value::as_str);
     let step = component.and_then(Step::of_component).unwrap_or(Step::of_kind(kind));
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
-    let observes = matches!(kind, "Deployment" | "StatefulSet");
+    let observes = matches!(kind, "DaemonSet" | "Deployment" | "StatefulSet");
     let seen = number("/status/observedGeneration").unwrap_or(0);
     let readiness = if observes && seen < number("/metadata/generation").unwrap_or(0) {
         Readiness::Progressing(UNSEEN.to_owned())
@@ -104,6 +106,37 @@ fn stateful_set_readiness(object: &Value) -> Readiness {
         Readiness::Progressing(format!("{updated} of {wanted} replicas updated"))
     } else {
         Readiness::Current
+    }
+}
+
+fn daemon_set_readiness(object: &Value) -> Readiness {
+    let number = |pointer: &str| count(object, pointer).unwrap_or(0);
+    let wanted = number("/status/desiredNumberScheduled");
+    let (updated, available) = (number("/status/updatedNumberScheduled"), number("/status/numberAvailable"));
+    if updated < wanted {
+        Readiness::Progressing(format!("{updated} of {wanted} pods updated"))
+    } else if available < wanted {
+        Readiness::Progressing(format!("{available} of {wanted} pods available"))
+    } else {
+        Readiness::Current
+    }
+}
+
+/// A pod that a hook made has to end; any other one has to run.
+fn pod_readiness(object: &Value) -> Readiness {
+    let annotations = object.pointer("/metadata/annotations");
+    let is_hook = annotations.is_some_and(|annotations| annotations.get(ANNOTATION_HOOK_RUN).is_some());
+    let word = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    match word("/status/phase") {
+        "Succeeded" => Readiness::Current,
+        "Failed" => {
+            let why = ["/status/reason", "/status/message"].map(word).join(" ");
+            let why = if why.trim().is_empty() { String::new() } else { format!(" ({})", why.trim()) };
+            Readiness::Failed(format!("it has failed{why}; delete the Pod to have it run again"))
+        }
+        _ if is_hook => Readiness::Progressing("has not ended yet".to_owned()),
+        _ if condition(object, "Ready", "True").is_some() => Readiness::Current,
+        _ => Readiness::Progressing("is not ready".to_owned()),
     }
 }
 
@@ -211,6 +244,37 @@ mod tests {
                 "BackoffLimitExceeded: m; delete the Job to have it run again".to_owned()
             ))
         );
+    }
+
+    #[test]
+    fn a_pod_has_to_run_but_one_that_a_hook_made_has_to_end() {
+        let pod = |annotations: &Value, status: Value| {
+            judged(&json!({"kind": "Pod", "metadata": {"annotations": annotations}, "status": status}))
+        };
+        let (plain, hook) = (json!({}), json!({ANNOTATION_HOOK_RUN: "x"}));
+        let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        assert_eq!(pod(&plain, ready.clone()), Some(Readiness::Current));
+        assert!(is_progressing(pod(&hook, ready).as_ref()));
+        assert_eq!(pod(&hook, json!({"phase": "Succeeded"})), Some(Readiness::Current));
+        assert!(is_progressing(pod(&plain, json!({"phase": "Pending"})).as_ref()));
+        let failed =
+            pod(&hook, json!({"phase": "Failed", "reason": "Evicted", "message": "no room"})).unwrap();
+        let words = "it has failed (Evicted no room); delete the Pod to have it run again";
+        assert_eq!(failed, Readiness::Failed(words.to_owned()));
+    }
+
+    #[test]
+    fn a_daemon_set_is_current_when_its_newest_version_is_available_on_every_node() {
+        let set = |updated: i64, available: i64| {
+            let status = json!({
+                "observedGeneration": 1, "desiredNumberScheduled": 2, "updatedNumberScheduled": updated,
+                "numberAvailable": available,
+            });
+            judged(&json!({"kind": "DaemonSet", "metadata": {"generation": 1}, "status": status}))
+        };
+        assert_eq!(set(2, 2), Some(Readiness::Current));
+        assert_eq!(set(1, 2), Some(Readiness::Progressing("1 of 2 pods updated".to_owned())));
+        assert_eq!(set(2, 1), Some(Readiness::Progressing("1 of 2 pods available".to_owned())));
     }
 
     #[test]
