@@ -1,6 +1,5 @@
 //! Which subcharts take part: conditions, tags, aliases and imported values.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -10,19 +9,20 @@ use super::load::ChartNode;
 use super::metadata::{import_paths, list, scalar_text};
 use super::values;
 
-/// Returns the chart with only those subcharts that the values enable, under the names that aliases give them,
-/// and with the values imported from them among its defaults.
-pub(crate) fn enabled<'a>(
-    chart: &'a ChartNode,
-    values: &Map<String, Value>,
-) -> Result<Cow<'a, ChartNode>, RenderError> {
-    if chart.dependencies.is_empty() {
-        return Ok(Cow::Borrowed(chart));
-    }
+/// Returns the chart with only those subcharts that the values enable, under the names that aliases give them.
+pub(crate) fn enabled(chart: &ChartNode, values: &Map<String, Value>) -> Result<ChartNode, RenderError> {
     let mut chart = chart.clone();
-    select(&mut chart, values, "")?;
-    import_values(&mut chart)?;
-    Ok(Cow::Owned(chart))
+    if !chart.dependencies.is_empty() {
+        select(&mut chart, values, "")?;
+    }
+    Ok(chart)
+}
+
+/// Names the charts that take part, and what each lists of those it needs: two choices with the same outline are the same.
+pub(crate) fn outline(chart: &ChartNode) -> String {
+    let listed: Vec<_> = Requirement::all(chart).into_iter().map(|entry| entry.name).collect();
+    let below: Vec<_> = chart.dependencies.iter().map(outline).collect();
+    format!("{:?}{listed:?}({})", chart.name(), below.join(","))
 }
 
 /// One entry of `dependencies` in Chart.yaml.
@@ -127,7 +127,10 @@ fn select(chart: &mut ChartNode, values: &Map<String, Value>, path: &str) -> Res
 ///
 /// A parent that lists dependencies gets all their defaults into its own, even if it imports nothing, as in Helm. That
 /// is seen where a user's null deletes a global: the subchart still has the parent's default.
-fn import_values(chart: &mut ChartNode) -> Result<(), RenderError> {
+pub(crate) fn import_values(chart: &mut ChartNode) -> Result<(), RenderError> {
+    if chart.dependencies.is_empty() && list(&chart.metadata, "dependencies").is_empty() {
+        return Ok(());
+    }
     for subchart in &mut chart.dependencies {
         import_values(subchart)?;
     }

@@ -12,6 +12,7 @@ use super::fields::{fields_of, no_field};
 use super::format;
 use super::functions::{self, Runtime};
 use super::items::Items;
+use super::lines::next_byte;
 use super::objects::Member;
 use super::quoted;
 use super::template::{self, Parsed, Template, Templates};
@@ -19,7 +20,8 @@ use super::value::Value;
 
 /// What a body printed for a missing value. Helm strips it from every file and every `tpl` result.
 const NO_VALUE: &str = "<no value>";
-/// What most files and most included templates write, in bytes: room made at once instead of bit by bit.
+/// What most small files and most included templates write, in bytes: room made at once instead of bit by bit. Large files
+/// write about what they hold.
 const FILE_SIZE: usize = 4096;
 const INCLUDE_SIZE: usize = 256;
 /// How many variables most templates have at once.
@@ -123,7 +125,7 @@ impl<'a> Machine<'a> {
         let Some(template) = scope.find(name) else {
             return Err(Failure::new(format!("template `{name}` is not defined")));
         };
-        let mut output = Vec::with_capacity(FILE_SIZE);
+        let mut output = Vec::with_capacity(template.source.size().max(FILE_SIZE));
         self.run(scope, template, dot, &mut output)?;
         Ok(strip_no_value(output))
     }
@@ -557,7 +559,7 @@ fn strip_no_value(output: Vec<u8>) -> Vec<u8> {
     let mut kept = 0;
     let mut at = 0;
     // Markers are rare: whatever has none is returned as it is.
-    while let Some(found) = output[at..].iter().position(|byte| *byte == b'<').map(|found| at + found) {
+    while let Some(found) = next_byte(&output, b'<', at) {
         if output[found..].starts_with(marker) {
             stripped.extend_from_slice(&output[kept..found]);
             kept = found + marker.len();

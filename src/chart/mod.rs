@@ -49,6 +49,7 @@ mod metadata;
 mod objects;
 mod quoted;
 mod render;
+mod reuse;
 mod schema;
 mod template;
 mod value;
@@ -82,6 +83,7 @@ pub struct Chart {
     version: String,
     app_version: String,
     digest: String,
+    reuse: reuse::Reuse,
 }
 
 impl Chart {
@@ -106,7 +108,15 @@ impl Chart {
         let (version, app_version) = (root.text("version").to_owned(), root.text("appVersion").to_owned());
         let digest = load::digest(&files);
         unpacked.retain(|path, _| !files.contains_key(path));
-        Ok(Self { root, files: Arc::new(files), unpacked, version, app_version, digest })
+        Ok(Self {
+            root,
+            files: Arc::new(files),
+            unpacked,
+            version,
+            app_version,
+            digest,
+            reuse: reuse::Reuse::default(),
+        })
     }
 
     /// Returns the chart's name.
@@ -153,7 +163,7 @@ impl Chart {
 
     /// Renders the chart.
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendering, RenderError> {
-        render::render(&self.root, request)
+        render::render(&self.root, &self.reuse, request)
     }
 }
 

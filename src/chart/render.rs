@@ -9,7 +9,6 @@ use serde_json::{Map, Value as Json};
 
 use super::budget::{Budget, RenderLimits};
 use super::capabilities::Capabilities;
-use super::dependencies;
 use super::documents;
 use super::error::{Failure, Place, RenderError, SchemaViolation, TemplateError};
 use super::exec::{Machine, Scope};
@@ -18,6 +17,7 @@ use super::hook::{Hook, Role};
 use super::load::ChartNode;
 use super::metadata;
 use super::objects::Object;
+use super::reuse::{Patterns, Reuse};
 use super::template::{self, Templates};
 use super::value::{MapCell, Value};
 use super::values;
@@ -91,11 +91,16 @@ pub struct Crd {
 }
 
 /// Renders a chart.
-pub(crate) fn render(root: &ChartNode, request: &RenderRequest<'_>) -> Result<Rendering, RenderError> {
+pub(crate) fn render(
+    root: &ChartNode,
+    reuse: &Reuse,
+    request: &RenderRequest<'_>,
+) -> Result<Rendering, RenderError> {
     check_kube_version(root, request.capabilities)?;
-    let chart = dependencies::enabled(root, request.values)?;
-    let coalesced = Json::Object(values::coalesce(&chart, request.values.clone())?);
-    let violations = violations(&chart, &coalesced, "")?;
+    let prepared = reuse.prepared(root, request.values)?;
+    let chart = &prepared.chart;
+    let coalesced = Json::Object(values::coalesce(chart, request.values.clone())?);
+    let violations = violations(chart, &coalesced, "")?;
     if !violations.is_empty() {
         return Err(RenderError::Schema(violations));
     }
@@ -104,11 +109,12 @@ pub(crate) fn render(root: &ChartNode, request: &RenderRequest<'_>) -> Result<Re
         release: release_value(&request.release),
         capabilities: request.capabilities.for_templates(),
     };
-    plan.add(&chart, None, &Value::from_json(&coalesced), &shared);
-    let templates = plan.order()?;
-    let outputs = run(&plan, &templates, request)?;
+    plan.add(chart, None, &Value::from_json(&coalesced), &shared);
+    plan.order();
+    let templates = prepared.templates.as_ref().map_err(Clone::clone)?;
+    let outputs = run(&plan, templates, request, &reuse.patterns)?;
     let mut rendering = collect(outputs, &format!("{}/templates/{NOTES}", chart.name()))?;
-    crds(&chart, None, &mut rendering.crds)?;
+    crds(chart, None, &mut rendering.crds)?;
     Ok(rendering)
 }
 
@@ -157,26 +163,61 @@ fn release_value(release: &Release) -> Value {
     ])
 }
 
+/// Collects the templates of all charts that take part: a later one replaces an earlier one, so parents beat subcharts.
+pub(crate) fn templates(chart: &ChartNode) -> Result<Templates, TemplateError> {
+    let mut files = Vec::new();
+    parsed_files(chart, None, &mut files);
+    files.sort_by_cached_key(|(path, _)| place(path));
+    let mut templates: Templates = HashMap::new();
+    for (path, parsed) in files {
+        let parsed = parsed.as_ref().map_err(Clone::clone)?;
+        for (name, define) in &parsed.defines {
+            template::insert(&mut templates, name.clone(), define.clone());
+        }
+        template::insert(&mut templates, path, parsed.main.clone());
+    }
+    Ok(templates)
+}
+
+type ParsedFile<'c> = (String, &'c Result<template::Parsed, TemplateError>);
+
+fn parsed_files<'c>(chart: &'c ChartNode, parent_path: Option<&str>, files: &mut Vec<ParsedFile<'c>>) {
+    let path = full_path(chart, parent_path);
+    for subchart in &chart.dependencies {
+        parsed_files(subchart, Some(&path), files);
+    }
+    files.extend(own_files(chart).map(|(file, parsed)| (format!("{path}/{file}"), parsed)));
+}
+
+/// The files of a chart that count: of a library only partials.
+fn own_files(chart: &ChartNode) -> impl Iterator<Item = &(String, Result<template::Parsed, TemplateError>)> {
+    chart.content.templates.iter().filter(|(file, _)| !chart.is_library() || is_partial(file))
+}
+
+/// Helm's order of files: the deepest path first, and each depth backwards.
+fn place(path: &str) -> Reverse<(usize, String)> {
+    Reverse((path.bytes().filter(|byte| *byte == b'/').count(), path.to_owned()))
+}
+
 /// One file to render.
-struct File<'c> {
+struct File {
     path: String,
     base_path: String,
-    parsed: &'c Result<template::Parsed, TemplateError>,
     context: Rc<MapCell>,
 }
 
-/// All files of all charts that take part.
+/// All files of all charts that take part, without partials.
 #[derive(Default)]
-struct Plan<'c> {
-    files: Vec<File<'c>>,
+struct Plan {
+    files: Vec<File>,
 }
 
-impl<'c> Plan<'c> {
+impl Plan {
     /// Adds a chart and its subcharts, and returns the chart's context. There is one context for all templates
     /// of a chart, and a subchart's values are the parent's own table: `set` is seen across them.
     fn add(
         &mut self,
-        chart: &'c ChartNode,
+        chart: &ChartNode,
         parent_path: Option<&str>,
         values: &Value,
         shared: &Shared,
@@ -205,36 +246,16 @@ impl<'c> Plan<'c> {
         ];
         let context: Rc<MapCell> =
             Rc::new(entries.into_iter().map(|(key, value)| (Rc::from(key), value)).collect());
-        for (file, parsed) in &chart.content.templates {
-            if chart.is_library() && !is_partial(file) {
-                continue;
-            }
-            self.files.push(File {
-                path: format!("{path}/{file}"),
-                base_path: format!("{path}/templates"),
-                parsed,
-                context: context.clone(),
-            });
-        }
+        self.files.extend(own_files(chart).filter(|(file, _)| !is_partial(file)).map(|(file, _)| File {
+            path: format!("{path}/{file}"),
+            base_path: format!("{path}/templates"),
+            context: context.clone(),
+        }));
         Value::Map(context)
     }
 
-    /// Sorts the files in Helm's order, the deepest path first and each depth backwards, and collects their
-    /// templates: a later one replaces an earlier one, so parents beat subcharts.
-    fn order(&mut self) -> Result<Templates, RenderError> {
-        self.files.sort_by_cached_key(|file| {
-            let depth = file.path.bytes().filter(|byte| *byte == b'/').count();
-            Reverse((depth, file.path.clone()))
-        });
-        let mut templates: Templates = HashMap::new();
-        for file in &self.files {
-            let parsed = file.parsed.as_ref().map_err(Clone::clone)?;
-            for (name, define) in &parsed.defines {
-                template::insert(&mut templates, name.clone(), define.clone());
-            }
-            template::insert(&mut templates, file.path.clone(), parsed.main.clone());
-        }
-        Ok(templates)
+    fn order(&mut self) {
+        self.files.sort_by_cached_key(|file| place(&file.path));
     }
 }
 
@@ -242,18 +263,20 @@ fn is_partial(path: &str) -> bool {
     path.rsplit('/').next().unwrap_or(path).starts_with('_')
 }
 
-/// Executes every file that is no partial; returns path and output.
+/// Executes every file; returns path and output.
 fn run(
-    plan: &Plan<'_>,
+    plan: &Plan,
     templates: &Templates,
     request: &RenderRequest<'_>,
+    patterns: &Patterns,
 ) -> Result<Vec<(String, Vec<u8>)>, RenderError> {
     let mut machine = Machine::new(Runtime {
         budget: Budget::new(&request.limits),
         now: request.now,
         entropy: request.entropy,
         lookup: request.lookup,
-        patterns: HashMap::new(),
+        patterns,
+        compiled: HashMap::new(),
         changed_maps: Vec::new(),
     });
     let result = run_files(&mut machine, plan, templates, request.limits.output_bytes);
@@ -266,14 +289,14 @@ fn run(
 
 fn run_files(
     machine: &mut Machine<'_>,
-    plan: &Plan<'_>,
+    plan: &Plan,
     templates: &Templates,
     limit: usize,
 ) -> Result<Vec<(String, Vec<u8>)>, RenderError> {
     let scope = Scope::root(templates);
     let mut outputs = Vec::new();
     let mut written = 0;
-    for file in plan.files.iter().filter(|file| !is_partial(&file.path)) {
+    for file in &plan.files {
         let about =
             Value::map([("Name", Value::string(&file.path)), ("BasePath", Value::string(&file.base_path))]);
         file.context.insert("Template", about);

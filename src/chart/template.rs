@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use gotmpl::TemplateError as ParseError;
-use gotmpl::parse::{BranchNode, CommandNode, DefineNode, Expr, ListNode, Node, Parser, PipeNode, Pos};
+use gotmpl::parse::{
+    BranchNode, CommandNode, DefineNode, Expr, ListNode, Node, Parser, PipeNode, Pos, TextNode,
+};
 
 use super::error::{Place, Snippet, TemplateError};
 use super::functions;
@@ -52,6 +54,11 @@ impl Source {
         TemplateError { place, message, snippet, included_from: Vec::new() }
     }
 
+    /// How long the text is, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len()
+    }
+
     /// The text from a node on.
     pub(crate) fn text_from(&self, position: Pos) -> &str {
         self.text.get(position.offset..).unwrap_or_default()
@@ -71,16 +78,18 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(name: &str, text: &str) -> Result<Parsed, TemplateError> {
     let (prepared, opening) = prepare(name, text)?;
     let source = Arc::new(Source { name: name.to_owned(), text: prepared });
-    let (body, defines) = Parser::new(&source.text, "{{", "}}")
+    let (mut body, defines) = Parser::new(&source.text, "{{", "}}")
         .and_then(Parser::parse)
         .map_err(|error| parse_error(&source, error))?;
     if let Some(opening) = opening {
         return Err(source.error(opening, "the action is not closed by {{ end }}"));
     }
     Checker::new(&source).check(&body)?;
+    join_texts(&mut body);
     let mut templates = Templates::new();
-    for define in defines {
+    for mut define in defines {
         Checker::new(&source).check(&define.body)?;
+        join_texts(&mut define.body);
         add(&mut templates, define, &source);
     }
     Ok(Parsed { main: Arc::new(Template { source, body }), defines: templates })
@@ -114,6 +123,60 @@ pub(crate) fn is_comment(node: &Node) -> bool {
         }
         _ => false,
     }
+}
+
+/// Makes one text of neighbouring texts and of actions that only print one: charts write `{{ "{{" }}` thousands of times
+/// where what they render has braces of its own.
+fn join_texts(list: &mut ListNode) {
+    let mut joined: Vec<Node> = Vec::with_capacity(list.nodes.len());
+    let mut run: Vec<TextNode> = Vec::new();
+    for mut node in std::mem::take(&mut list.nodes) {
+        if let Some(text) = printed(&node) {
+            run.push(text);
+            continue;
+        }
+        joined.extend(one_text(&mut run));
+        match &mut node {
+            Node::List(list) => join_texts(list),
+            Node::If(branch) | Node::With(branch) | Node::Range(branch) => {
+                join_texts(&mut branch.body);
+                branch.else_body.iter_mut().for_each(join_texts);
+            }
+            _ => {}
+        }
+        joined.push(node);
+    }
+    joined.extend(one_text(&mut run));
+    list.nodes = joined;
+}
+
+/// Returns the text that a node prints whatever the values are. Space in an action counts as more than space where Go asks
+/// whether a template is empty, and bytes that are no characters are read anew when they are printed: these stay actions.
+fn printed(node: &Node) -> Option<TextNode> {
+    match node {
+        Node::Text(text) => Some(TextNode { pos: text.pos, text: Arc::clone(&text.text) }),
+        Node::Action(action) if action.pipe.decl.is_empty() => match action.pipe.commands.as_slice() {
+            [CommandNode { args, .. }] => match args.as_slice() {
+                [Expr::String(_, text)] if text.is_ascii() && !text.trim().is_empty() => {
+                    Some(TextNode { pos: action.pos, text: Arc::clone(text) })
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Joins texts, if there are any.
+fn one_text(run: &mut Vec<TextNode>) -> Option<Node> {
+    let first = run.first()?;
+    let (pos, text) = match run.as_slice() {
+        [only] => (only.pos, Arc::clone(&only.text)),
+        all => (first.pos, all.iter().map(|part| &*part.text).collect::<String>().into()),
+    };
+    run.clear();
+    Some(Node::Text(TextNode { pos, text }))
 }
 
 fn parse_error(source: &Source, error: ParseError) -> TemplateError {
@@ -395,6 +458,18 @@ mod tests {
             failure(&format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000))).contains("depth")
         );
         assert!(failure(&"{{ if 1 }}".repeat(50_000)).contains("depth"));
+    }
+
+    #[test]
+    fn what_prints_the_same_each_time_is_one_text() {
+        let nodes = |text: &str| parse("x", text).unwrap().main.body.nodes.len();
+        assert_eq!(nodes("a {{ `{{` }} b {{ \"}}\" }}{{/* c */}} d"), 3, "a comment stays a node");
+        assert_eq!(nodes("a{{ if .x }}b{{ \"c\" }}d{{ end }}e"), 3);
+        assert_eq!(nodes("a{{ $x := \"b\" }}c"), 3);
+        assert_eq!(nodes("a{{ \" \" }}{{ \"é\" }}b"), 4, "what is space or no ASCII stays an action");
+        let parsed = parse("x", "{{ if .x }}b{{ \"c\" }}{{ end }}").unwrap();
+        let Node::If(branch) = &parsed.main.body.nodes[0] else { panic!("no if") };
+        assert_eq!(branch.body.nodes.len(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use super::budget::Budget;
 use super::error::Failure;
+use super::reuse::Patterns;
 use super::value::{List, MapCell, Value};
 
 mod builtin;
@@ -57,8 +58,10 @@ pub(crate) struct Runtime<'a> {
     pub(crate) now: i64,
     pub(crate) entropy: &'a dyn Fn(&mut [u8]),
     pub(crate) lookup: &'a dyn Fn(&LookupQuery) -> serde_json::Value,
-    /// Compiled patterns: charts match the same few patterns again and again.
-    pub(crate) patterns: HashMap<Rc<str>, regex::Regex>,
+    /// Compiled patterns, of this chart's earlier renderings too.
+    pub(crate) patterns: &'a Patterns,
+    /// Those of this rendering.
+    pub(crate) compiled: HashMap<Rc<str>, regex::Regex>,
     /// Maps that got a collection put into them. Only these can be part of a cycle; the renderer empties them
     /// at its end, because reference counting alone would never free one.
     pub(crate) changed_maps: Vec<Rc<MapCell>>,

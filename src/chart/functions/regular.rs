@@ -37,12 +37,12 @@ fn pattern(runtime: &mut Runtime<'_>, values: &[Value]) -> Result<Regex, Failure
     // A search takes time in proportion to pattern times text.
     let searched = values.get(1).map_or(0, Value::shallow_size);
     runtime.budget.read(searched.saturating_mul(pattern.len() / 8 + 1))?;
-    if let Some(compiled) = runtime.patterns.get(pattern) {
+    if let Some(compiled) = runtime.compiled.get(pattern) {
         return Ok(compiled.clone());
     }
     runtime.budget.steps(1_000)?;
-    let compiled = compile(pattern).map_err(Failure::new)?;
-    runtime.patterns.insert(Rc::from(pattern), compiled.clone());
+    let compiled = runtime.patterns.get(pattern, compile).map_err(Failure::new)?;
+    runtime.compiled.insert(Rc::from(pattern), compiled.clone());
     Ok(compiled)
 }
 

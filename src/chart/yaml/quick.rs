@@ -1,20 +1,19 @@
 //! Reads the part of YAML that charts mostly write, ten times as fast as the full parser.
 //!
-//! It knows block maps and lists, plain and quoted scalars on one line, literal blocks, empty `{}` and `[]`, and lists
-//! of words in brackets. At anything else (an anchor, a tag, a folded or multi-line scalar, a tab, a mistake) it
-//! gives up, and the full parser reads the whole text instead: so every error, every bound and every rare form is
+//! It knows block maps and lists, plain and quoted scalars, literal blocks, empty `{}` and `[]`, and lists of words in
+//! brackets. At anything else (an anchor, a tag, a folded block, a tab, a mistake) it gives up, and the full parser reads the whole text instead: so every error, every bound and every rare form is
 //! that parser's alone. What this one does accept must come to the very same value and count of nodes; the tests
 //! compare the two on everything that the charts render to and on thousands of made-up texts.
 
 use serde_json::{Map, Value};
 
-use super::read::key_name;
+use super::read::{NODES_MAX, key_name};
 use super::scalar;
 use crate::chart::lines::next_break;
 
-/// Longer texts are left to the full parser, which counts nodes and bytes as it goes. A text this short can't hold as
-/// many as are allowed.
-const TEXT_MAX: usize = 200_000;
+/// Longer texts are left to the full parser, which counts bytes as it goes. A text this short can't hold as many as are
+/// allowed.
+const TEXT_MAX: usize = 16 << 20;
 /// Deeper nests are left to the full parser; it allows 100.
 const DEPTH_MAX: usize = 60;
 /// Longer keys are left to the full parser; YAML allows 1024 characters.
@@ -34,12 +33,15 @@ pub(super) fn read(text: &str) -> Option<(Value, usize)> {
         return None;
     }
     let value = reader.block()?;
-    reader.is_done.then_some((value, reader.nodes))
+    (reader.is_done && reader.nodes <= NODES_MAX).then_some((value, reader.nodes))
 }
 
 /// Tells whether a text holds no tab, carriage return, control character, byte order mark or rare line break.
 fn has_common_characters(text: &str) -> bool {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+    // In pieces, each looked at as a whole: that is what the compiler makes vectors of.
+    let is_ascii =
+        |piece: &[u8]| piece.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~' | b'\n'));
+    if text.as_bytes().chunks(256).all(is_ascii) {
         return true;
     }
     text.chars().all(|character| match character {
@@ -107,7 +109,7 @@ impl Quick<'_> {
     fn block(&mut self) -> Option<Value> {
         self.depth += 1;
         self.nodes += 1;
-        if self.depth > DEPTH_MAX {
+        if self.depth > DEPTH_MAX || self.nodes > NODES_MAX {
             return None;
         }
         let value = if self.is_item() { self.list()? } else { self.map()? };
@@ -150,7 +152,11 @@ impl Quick<'_> {
         self.at += space;
         if self.at >= self.end {
             self.advance();
-            return if !self.is_done && self.column > column { self.block() } else { Some(self.empty()) };
+            return if !self.is_done && self.column > column {
+                self.below(column)
+            } else {
+                Some(self.empty())
+            };
         }
         if self.is_item() || self.key_length().is_some() {
             // Deeper than the dash by what lies between them: later lines of it stand below its first.
@@ -171,7 +177,16 @@ impl Quick<'_> {
             return Some(self.empty());
         }
         // A list may stand below its key without being indented.
-        if self.column > column || self.is_item() { self.block() } else { Some(self.empty()) }
+        match self.column > column {
+            true => self.below(column),
+            false if self.is_item() => self.block(),
+            false => Some(self.empty()),
+        }
+    }
+
+    /// Reads what stands in lines of its own, deeper than that column.
+    fn below(&mut self, column: usize) -> Option<Value> {
+        if self.is_item() || self.key_length().is_some() { self.block() } else { self.scalar(column) }
     }
 
     /// Nothing where a value may be is null, and counts as a node.
@@ -211,15 +226,22 @@ impl Quick<'_> {
 
     /// Reads a scalar, or a collection in brackets, that begins in this line and lies below that column.
     fn scalar(&mut self, column: usize) -> Option<Value> {
+        let first = self.byte(self.at);
+        if let b'[' | b'{' = first {
+            let value = self.flow()?;
+            return self.finished(value);
+        }
         self.nodes += 1;
-        let rest = &self.text[self.at..self.end];
-        let (value, length) = match rest.as_bytes().first()? {
-            b'|' => return self.literal(column),
-            b'[' => self.words(rest)?,
-            b'{' => (rest.starts_with("{}").then(|| Value::Object(Map::new()))?, 2),
-            _ => one_line(rest)?,
-        };
-        let after = &rest[length..];
+        match first {
+            b'|' => self.literal(column),
+            b'"' | b'\'' => self.quoted(column),
+            _ => self.plain(column),
+        }
+    }
+
+    /// Goes on behind a value. Nothing but a comment may follow in its line.
+    fn finished(&mut self, value: Value) -> Option<Value> {
+        let after = &self.text[self.at..self.end];
         let behind = after.trim_start_matches(' ');
         let is_comment = behind.starts_with('#') && after.starts_with(' ');
         if !behind.is_empty() && !is_comment {
@@ -229,28 +251,154 @@ impl Quick<'_> {
         Some(value)
     }
 
-    /// Reads `[a, -b, "c"]`.
-    fn words(&mut self, text: &str) -> Option<(Value, usize)> {
-        let close = text.find(']')?;
-        let inner = &text[1..close];
-        let mut items = Vec::new();
-        if inner.is_empty() {
-            return Some((Value::Array(items), close + 1));
+    /// Finds the next line of a scalar: how many blank lines are before it, and where it begins. None at the end of the
+    /// text, and when the line does not lie below that column.
+    fn continuation(&self, mut next: usize, column: usize) -> Option<(usize, usize)> {
+        let mut blanks = 0;
+        while next < self.text.len() {
+            let spaces = self.spaces(next);
+            let begin = next + spaces;
+            if self.byte(begin) != b'\n' {
+                return (spaces > column).then_some((blanks, begin));
+            }
+            blanks += 1;
+            next = begin + 1;
         }
-        for word in inner.split(',') {
-            let word = word.trim_matches(' ');
-            let bare = word
-                .strip_prefix('"')
-                .map_or(Some(word), |rest| rest.strip_suffix('"').filter(|bare| !bare.is_empty()))?;
-            let is_common =
-                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b'=');
-            if !bare.bytes().all(is_common) || !bare.trim_start_matches('-').starts_with(is_first) {
+        None
+    }
+
+    /// Reads a plain scalar, in all its lines.
+    fn plain(&mut self, column: usize) -> Option<Value> {
+        let first = &self.text[self.at..self.end];
+        let length = plain_length(first)?;
+        let content = &first[..length];
+        if !content.trim_start_matches('-').starts_with(is_first) || content == "<<" {
+            return None;
+        }
+        self.at += length;
+        let is_whole = first.as_bytes()[length..].iter().all(|byte| *byte == b' ');
+        let mut found = self.continuation(self.next, column).filter(|_| is_whole);
+        if found.is_none() {
+            let value = scalar::resolve(content);
+            return self.finished(value);
+        }
+        let mut content = content.to_owned();
+        while let Some((blanks, begin)) = found {
+            let end = self.line_end(begin);
+            let line = &self.text[begin..end];
+            let length = plain_length(line)?;
+            // A comment would end the scalar.
+            if line.starts_with('#') || line.as_bytes()[length..].iter().any(|byte| *byte != b' ') {
                 return None;
             }
-            items.push(if bare.len() == word.len() { scalar::resolve(bare) } else { Value::from(bare) });
-            self.nodes += 1;
+            fold(&mut content, blanks);
+            content.push_str(&line[..length]);
+            self.next = end + 1;
+            found = self.continuation(self.next, column);
         }
-        Some((Value::Array(items), close + 1))
+        self.advance();
+        Some(scalar::resolve(&content))
+    }
+
+    /// Reads a quoted scalar, in all its lines.
+    fn quoted(&mut self, column: usize) -> Option<Value> {
+        let quote = self.byte(self.at);
+        let mut content = String::new();
+        let mut at = self.at + 1;
+        let mut taken = at;
+        loop {
+            if at >= self.end {
+                let (blanks, begin) = self.continuation(self.next, column)?;
+                content.push_str(self.text[taken..self.end].trim_end_matches(' '));
+                fold(&mut content, blanks);
+                (at, taken, self.end) = (begin, begin, self.line_end(begin));
+                self.next = self.end + 1;
+                continue;
+            }
+            let byte = self.byte(at);
+            if byte == quote {
+                content.push_str(&self.text[taken..at]);
+                // Two single quotes stand for one.
+                if quote == b'"' || at + 1 >= self.end || self.byte(at + 1) != quote {
+                    self.at = at + 1;
+                    return self.finished(Value::String(content));
+                }
+                taken = at + 1;
+                at += 2;
+            } else if byte == b'\\' && quote == b'"' {
+                content.push_str(&self.text[taken..at]);
+                if at + 1 == self.end {
+                    // The line goes on in the next one, without what lies between.
+                    let (blanks, begin) = self.continuation(self.next, column)?;
+                    content.extend(std::iter::repeat_n('\n', blanks));
+                    (at, taken, self.end) = (begin, begin, self.line_end(begin));
+                    self.next = self.end + 1;
+                    continue;
+                }
+                content.push(escaped(self.byte(at + 1))?);
+                at += 2;
+                taken = at;
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Reads a collection in brackets that ends in the line where it begins.
+    fn flow(&mut self) -> Option<Value> {
+        self.depth += 1;
+        self.nodes += 1;
+        if self.depth > DEPTH_MAX {
+            return None;
+        }
+        let is_list = self.byte(self.at) == b'[';
+        let close = if is_list { b']' } else { b'}' };
+        let (mut items, mut entries) = (Vec::new(), Map::new());
+        self.at += 1;
+        loop {
+            self.at += self.spaces(self.at);
+            // A comma in front of the end is rare.
+            if self.byte(self.at) == close && items.is_empty() && entries.is_empty() {
+                break;
+            }
+            if is_list {
+                items.push(self.flow_item()?);
+            } else {
+                let (name, value) = self.flow_entry()?;
+                entries.insert(name, value);
+            }
+            self.at += self.spaces(self.at);
+            match self.byte(self.at) {
+                b',' => self.at += 1,
+                byte if byte == close => break,
+                _ => return None,
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        Some(if is_list { Value::Array(items) } else { Value::Object(entries) })
+    }
+
+    /// Reads `key: value` in brackets.
+    fn flow_entry(&mut self) -> Option<(String, Value)> {
+        let name = self.key()?;
+        self.at += self.spaces(self.at);
+        Some((name, self.flow_item()?))
+    }
+
+    fn flow_item(&mut self) -> Option<Value> {
+        let rest = &self.text[self.at..self.end];
+        if rest.starts_with(['[', '{']) {
+            return self.flow();
+        }
+        self.nodes += 1;
+        let (value, length) = match rest.as_bytes().first()? {
+            b'"' => double_quoted(rest)?,
+            b'\'' => single_quoted(rest)?,
+            _ => flow_word(rest)?,
+        };
+        self.at += length;
+        Some(value)
     }
 
     /// Reads a literal block, from its `|`.
@@ -298,15 +446,7 @@ impl Quick<'_> {
     }
 }
 
-/// Reads a quoted or plain scalar; returns its length in the text too.
-fn one_line(text: &str) -> Option<(Value, usize)> {
-    match text.as_bytes().first()? {
-        b'"' => double_quoted(text),
-        b'\'' => single_quoted(text),
-        _ => plain(text),
-    }
-}
-
+/// Reads a scalar in quotes that ends in this line; returns its length in the text too.
 fn double_quoted(text: &str) -> Option<(Value, usize)> {
     let bytes = text.as_bytes();
     let mut content = String::new();
@@ -319,13 +459,7 @@ fn double_quoted(text: &str) -> Option<(Value, usize)> {
             }
             b'\\' => {
                 content.push_str(&text[taken..at]);
-                content.push(match bytes.get(at + 1)? {
-                    b'n' => '\n',
-                    b't' => '\t',
-                    b'"' => '"',
-                    b'\\' => '\\',
-                    _ => return None,
-                });
+                content.push(escaped(*bytes.get(at + 1)?)?);
                 at += 2;
                 taken = at;
             }
@@ -336,25 +470,70 @@ fn double_quoted(text: &str) -> Option<(Value, usize)> {
 
 fn single_quoted(text: &str) -> Option<(Value, usize)> {
     let length = text[1..].find('\'')?;
-    // Two quotes stand for one: rare.
+    // Two quotes stand for one: rare in brackets.
     if text[length + 2..].starts_with('\'') {
         return None;
     }
     Some((Value::from(&text[1..=length]), length + 2))
 }
 
-fn plain(text: &str) -> Option<(Value, usize)> {
-    let text = text.split_once(" #").map_or(text, |(before, _)| before).trim_end_matches(' ');
-    let is_plain = text.is_ascii()
-        && text.trim_start_matches('-').starts_with(is_first)
-        && !text.ends_with(':')
-        && !text.contains(": ");
-    is_plain.then(|| (scalar::resolve(text), text.len()))
+/// Reads a plain scalar in brackets.
+fn flow_word(text: &str) -> Option<(Value, usize)> {
+    let is_common =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b'=' | b'~');
+    let length = text.bytes().take_while(is_common).count();
+    let word = &text[..length];
+    word.trim_start_matches('-').starts_with(is_first).then(|| (scalar::resolve(word), length))
+}
+
+/// Returns what a backslash and this letter stand for, if that is common.
+fn escaped(letter: u8) -> Option<char> {
+    Some(match letter {
+        b'n' => '\n',
+        b't' => '\t',
+        b' ' => ' ',
+        b'"' => '"',
+        b'\\' => '\\',
+        _ => return None,
+    })
+}
+
+/// Joins lines of a scalar: a line break is a space, unless lines are blank.
+fn fold(content: &mut String, blanks: usize) {
+    match blanks {
+        0 => content.push(' '),
+        _ => content.extend(std::iter::repeat_n('\n', blanks)),
+    }
+}
+
+/// Finds how long the part of a line is that belongs to a plain scalar: up to a comment, without space at the end. None
+/// if it is more than a scalar.
+fn plain_length(line: &str) -> Option<usize> {
+    let bytes = line.as_bytes();
+    let mut length = bytes.len();
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b':' if matches!(bytes.get(at + 1), None | Some(b' ')) => return None,
+            b'#' if at > 0 && bytes[at - 1] == b' ' => {
+                length = at;
+                break;
+            }
+            _ => {}
+        }
+    }
+    while length > 0 && bytes[length - 1] == b' ' {
+        length -= 1;
+    }
+    Some(length)
 }
 
 /// Tells whether a plain scalar that begins so is no other form of YAML.
 fn is_first(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '/' | '.' | '_' | '+' | '$' | '(' | '~' | '=')
+    character.is_alphanumeric()
+        || matches!(
+            character,
+            '/' | '.' | ':' | '_' | '+' | '$' | '(' | ')' | '~' | '=' | '^' | '\\' | ';' | '<'
+        )
 }
 
 #[cfg(test)]
@@ -412,6 +591,17 @@ mod tests {
             "a: [] \nb: {} # c\n",
             "a: b:c\n",
             "a: 1 \n\n\n",
+            "a: x\n  y\n",
+            "a: x \n\n\n   y z \n  w:v\n\nb: 1\n",
+            "a:\n  x\n - y\n  * z\nb:\n  {}\n",
+            "- x\n  y\n-\n  z: w\n   v\n",
+            "a: \"x\n  y\"\n",
+            "a: ' x \n\n   it''s #1: '\nb: '''' # c\n",
+            "a: \"x \\n \n\n  \\\"y\\\" \"\n",
+            "a: {b: 1, \"c d\": [x, 'y z', {}], e: -f}\nb: [[], [\"\", \"*\"], { a: ~ }] # c\n",
+            "- [a-b, 1,2]\n- { x: y }\n",
+            "a: \"x \\\n  y\\\n\n \\ z\"\nb: :80\n",
+            "a: ^[a-z]+$\nb: <none>\nc: é\nd: ;\n",
         ] {
             assert!(agrees(text), "{text:?} is not accepted");
         }
@@ -429,13 +619,25 @@ mod tests {
             "a: >\n  x\n",
             "a: |+\n  x\n\n",
             "a: |2\n   x\n",
-            "a: x\n  y\n",
-            "a: \"x\n  y\"\n",
             "a:\tb\n",
             "a: b\r\n",
-            "a: {b: 1}\n",
-            "a: [b, [c]]\n",
+            "a: x\n  # c\n  y\n",
+            "a: x # c\n  y\n",
+            "a: x\n  y: z\n",
+            "a: x\n  y:\n",
+            "a: \"x\ny\"\n",
+            "a: 'x\n",
+            "a: <<\n",
             "a: [b,]\n",
+            "a: [b\n  ]\n",
+            "a: [b c]\n",
+            "a: [b: c]\n",
+            "a: {b}\n",
+            "a: {b: }\n",
+            "a: {b:1}\n",
+            "a: [*]\n",
+            "a: {b: 1}}\n",
+            "a: [b}\n",
             "a: b: c\n",
             "a: b:\n",
             "a: 1\n b: 2\n",
@@ -449,7 +651,6 @@ mod tests {
             "~: 1\n",
             "? a\n: b\n",
             "<<: {}\n",
-            "a: 'it''s'\n",
             "a: \"\\x41\"\n",
             "a: \"x\" y\n",
             "a: |\n  x",
@@ -469,6 +670,7 @@ mod tests {
         assert!(read(&"- ".repeat(DEPTH_MAX + 1)).is_none());
         assert!(read(&format!("{}: 1\n", "k".repeat(KEY_MAX + 1))).is_none());
         assert!(read(&format!("a: {}\n", "x".repeat(TEXT_MAX))).is_none());
+        assert!(read(&"- a\n".repeat(NODES_MAX)).is_none());
     }
 
     /// A source of numbers that gives the same ones each time.
@@ -485,12 +687,77 @@ mod tests {
         }
     }
 
-    const PIECES: [&str; 62] = [
-        "a", "b", "key", "- ", "-", ": ", ":", "\n", "\n", "\n", "\n  ", "\n  ", "\n    ", "\n ", " ", "  ",
-        "#", " # c", "\"", "'", "\"x\"", "'y'", "|", "|-", "|+", ">", "[]", "{}", "[a, b]", "[", "]", "{",
-        "}", ",", "1", "0644", "yes", "~", "null", "<<", "&x", "*x", "!t", "? ", "---", "...", "%", "@",
-        "\\", "\\n", "/", ".", "é", "\t", "=", "a: 1", "b: |", "- c: d", "\nkey:", "\n- x", "\n  - y",
+    const PIECES: [&str; 70] = [
+        "a",
+        "b",
+        "key",
+        "- ",
+        "-",
+        ": ",
+        ":",
+        "\n",
+        "\n",
+        "\n",
+        "\n  ",
+        "\n  ",
+        "\n    ",
+        "\n ",
+        " ",
+        "  ",
+        "#",
+        " # c",
+        "\"",
+        "'",
+        "\"x\"",
+        "'y'",
+        "|",
+        "|-",
+        "|+",
+        ">",
+        "[]",
+        "{}",
+        "[a, b]",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "1",
+        "0644",
+        "yes",
+        "~",
+        "null",
+        "<<",
+        "&x",
+        "*x",
+        "!t",
+        "? ",
+        "---",
+        "...",
+        "%",
+        "@",
+        "\\",
+        "\\n",
+        "/",
+        ".",
+        "é",
+        "\t",
+        "=",
+        "a: 1",
+        "b: |",
+        "- c: d",
+        "\nkey:",
+        "\n- x",
+        "\n  - y",
         "\n\n",
+        "\"x\n  ",
+        "'y\n\n   ",
+        "''",
+        " y\n  z\n",
+        "{a: b}",
+        "[\"x\",",
+        "\\\n  ",
+        "\\ ",
     ];
 
     #[test]

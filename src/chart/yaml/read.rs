@@ -13,7 +13,7 @@ use super::{YamlError, quick, scalar};
 const DEPTH_MAX: usize = 100;
 /// How many nodes one document may hold once its aliases are expanded. The CRDs of a large public chart come
 /// to some 60,000; a "billion laughs" of aliases runs into this bound instead of into memory.
-const NODES_MAX: usize = 300_000;
+pub(super) const NODES_MAX: usize = 300_000;
 /// How many bytes of scalars one document may hold once its aliases are expanded.
 const BYTES_MAX: usize = 32 << 20;
 

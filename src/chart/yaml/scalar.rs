@@ -5,9 +5,16 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Number, Value};
 
+/// The length of `false`: no longer word means anything but itself.
+const LONGEST_WORD: usize = 5;
+
 /// Resolves a plain scalar by the rules of YAML 1.1 as go-yaml applies them: `yes` is true, `0644` is 420,
 /// `1_000` is a number; timestamps stay text.
 pub(super) fn resolve(text: &str) -> Value {
+    // Most are words, and longer than those that mean something.
+    if text.len() > LONGEST_WORD && text.as_bytes()[0].is_ascii_alphabetic() {
+        return Value::String(text.to_owned());
+    }
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => {
