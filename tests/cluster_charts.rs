@@ -62,6 +62,11 @@ fn a_store_of_another_engine_lives_like_any_other() {
     assert!(!asked.is_empty() && asked.iter().all(|path| path == "/"), "{asked:?}");
 
     let namespace = world.namespace("page");
+    // Its database was set up by a hook, whose Job is gone.
+    let inventory = world.cluster.get("v1", "ConfigMap", &namespace, "storekeeper-inventory").unwrap();
+    let inventory = inventory["data"]["inventory.json"].as_str().unwrap();
+    assert!(inventory.contains("post-install done batch/v1 Job migrate"), "{inventory}");
+    assert!(world.cluster.get("batch/v1", "Job", &namespace, "migrate").is_none());
     let password =
         |world: &World| world.cluster.get("v1", "Secret", &namespace, "postgres").unwrap()["data"].clone();
     let first = password(&world);

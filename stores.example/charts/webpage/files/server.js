@@ -13,7 +13,6 @@ pool.on("error", (error) => console.error(error.message));
 const escaped = (words) => words.replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
 
 async function count() {
-  await pool.query("create table if not exists readers (day date primary key, number bigint not null)");
   const { rows } = await pool.query(
     `with today as (insert into readers values (current_date, 1)
        on conflict (day) do update set number = readers.number + 1 returning number)

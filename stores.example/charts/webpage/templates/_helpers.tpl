@@ -32,3 +32,40 @@ resources:
     cpu: 500m
     memory: 256Mi
 {{- end -}}
+
+{{- define "webpage.image" -}}
+{{- with .Values.image -}}
+{{ ternary (printf "%s@%s" .repository .digest) (printf "%s:%s" .repository .tag) (ne .digest "") }}
+{{- end -}}
+{{- end -}}
+
+{{- define "webpage.database" -}}
+- name: PGHOST
+  value: postgres
+- name: PGUSER
+  value: page
+- name: PGDATABASE
+  value: page
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: postgres
+      key: password
+{{- end -}}
+
+{{- define "webpage.toDatabase" -}}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: kube-system
+  ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+- to:
+    - podSelector:
+        matchLabels:
+          app.kubernetes.io/component: postgres
+  ports:
+    - port: 5432
+{{- end -}}
