@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::process::Command;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use common::daemon::{Daemon, binary};
 use common::{World, until};
@@ -280,6 +282,31 @@ fn what_comes_after_a_hook_that_fails_waits_for_somebody() {
     assert_eq!(settings(&world).unwrap()["text"], "six");
     let last = push(&world, "{text: eight}");
     until_ready_at(&world, &daemon, &last);
+}
+
+#[test]
+fn killed_at_any_moment_of_a_version_it_runs_its_hooks_once() {
+    const VERSIONS: u64 = 8;
+    let world = world();
+    let labels = format!("storekeeper.dev/store={}", world.store("acme"));
+    let witness = world.cluster.witness(&[("batch/v1", "Job")], &labels);
+    let begin = Instant::now();
+    let mut daemon = world.start_daemon();
+    for version in 0..VERSIONS {
+        // What the policy takes away is known by the inventory alone.
+        let values = format!("{{text: t{version}, policy: 'before-hook-creation,hook-succeeded'}}");
+        let commit = push(&world, &values);
+        // A bit further into the work each time.
+        sleep(Duration::from_millis(200 * version));
+        daemon.kill();
+        daemon = world.start_daemon();
+        until_ready_at(&world, &daemon, &commit);
+    }
+    let runs = |name: &str| {
+        let of = witness.since(begin).into_iter().filter(|event| event.name == name);
+        of.map(|event| event.uid).collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!((runs("migrate"), runs("check"), runs("first")), (8, 8, 1));
 }
 
 #[test]

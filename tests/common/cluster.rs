@@ -156,6 +156,7 @@ impl Cluster {
                         at: Instant::now(),
                         kind: kind.clone(),
                         name: object.metadata.name.clone().unwrap_or_default(),
+                        uid: object.metadata.uid.clone().unwrap_or_default(),
                         deleting: object.metadata.deletion_timestamp.is_some(),
                         gone,
                     };
@@ -194,6 +195,7 @@ pub struct Witnessed {
     pub at: Instant,
     pub kind: String,
     pub name: String,
+    pub uid: String,
     pub deleting: bool,
     pub gone: bool,
 }
