@@ -1,5 +1,6 @@
 //! Kubernetes objects as storekeeper sees them: identity, the order of kinds, the stamp of ownership. Pure.
 
+mod allowed;
 mod identity;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use crate::names::{
     StoreId,
 };
 
+pub use allowed::{AllowedKinds, GroupKind, GroupKindError};
 pub use identity::{Fingerprint, KeyParts, NoFingerprint, ObjectKey, Uid};
 
 /// What the API server serves under a group and kind.
@@ -120,6 +122,29 @@ pub enum ManifestError {
         /// What it defines.
         Defined,
     ),
+    /// No store may have objects of this kind.
+    #[error(
+        "{object} of template {template}: {kind} is not among the kinds that a store may have; leave it out of the chart, or \
+         have the operator allow it by --chart-kinds {kind}"
+    )]
+    KindNotAllowed {
+        /// Kind and name.
+        object: String,
+        /// The template that rendered it.
+        template: String,
+        /// Group and kind.
+        kind: String,
+    },
+    /// The object would reach outside its namespace.
+    #[error("{object} of template {template} asks for {found}, which no store may have")]
+    Reaches {
+        /// Kind and name.
+        object: String,
+        /// The template that rendered it.
+        template: String,
+        /// What it asks for.
+        found: String,
+    },
     /// The object would land outside the store's namespace.
     #[error(
         "{object} of template {template} lies outside the store's namespace {namespace} ({found}); a store owns nothing outside its namespace"
@@ -220,17 +245,20 @@ pub fn key_of(body: &Value) -> Option<(ObjectKey, &str)> {
 }
 
 /// Turns rendered objects (template path and JSON) into manifests: checks that each lies in the store's
-/// namespace and serves no host but the store's, stamps the ownership labels and sorts by [`kind_order`].
+/// namespace, is of a kind that charts may render, reaches nothing outside and serves no host but the store's, stamps the
+/// ownership labels and sorts by [`kind_order`].
 pub fn prepare(
     rendered: Vec<(String, Value)>,
     owner: Owner<'_>,
     host: &Host,
+    kinds: &AllowedKinds,
     resolve: &dyn Fn(&str, &str) -> Option<Resource>,
 ) -> Result<Vec<Manifest>, ManifestError> {
     let mut seen = BTreeSet::new();
     let mut manifests = Vec::with_capacity(rendered.len());
     for (template, body) in rendered {
         let manifest = prepare_one(&template, body, owner, resolve)?;
+        check_reach(&manifest, &template, kinds)?;
         check_reserved(&manifest, &template)?;
         check_hosts(&manifest, &template, host)?;
         if !seen.insert(manifest.key.clone()) {
@@ -343,6 +371,19 @@ fn prepare_one(
     Ok(Manifest { key, resource, body: Arc::new(body), fingerprint })
 }
 
+fn check_reach(manifest: &Manifest, template: &str, kinds: &AllowedKinds) -> Result<(), ManifestError> {
+    let KeyParts { group, kind, .. } = &*manifest.key;
+    let (object, template) = (manifest.key.to_string(), template.to_owned());
+    if !kinds.allows(group, kind) {
+        let kind = if group.is_empty() { kind.clone() } else { format!("{group}/{kind}") };
+        return Err(ManifestError::KindNotAllowed { object, template, kind });
+    }
+    match allowed::reach(kind, &manifest.body) {
+        Some(found) => Err(ManifestError::Reaches { object, template, found }),
+        None => Ok(()),
+    }
+}
+
 fn check_reserved(manifest: &Manifest, template: &str) -> Result<(), ManifestError> {
     if manifest.key.kind == "ConfigMap" && manifest.key.name == INVENTORY_NAME {
         let object = manifest.key.to_string();
@@ -450,7 +491,8 @@ mod tests {
         let (store, source) = ("acme".parse().unwrap(), "main".parse().unwrap());
         let rendered = bodies.into_iter().map(|body| ("templates/t.yaml".to_owned(), body)).collect();
         let host = "a.example.com".parse().unwrap();
-        prepare(rendered, Owner { store: &store, source: &source }, &host, &resolve)
+        let kinds = AllowedKinds::with(["example.com/Unheard".parse().unwrap()]);
+        prepare(rendered, Owner { store: &store, source: &source }, &host, &kinds, &resolve)
     }
 
     fn object(api_version: &str, kind: &str, metadata: &Value) -> Value {

@@ -250,6 +250,11 @@ impl StoreId {
     pub fn namespace(&self) -> String {
         format!("{NAMESPACE_PREFIX}{}", self.0)
     }
+
+    /// Returns the store that a namespace would hold by its name.
+    pub fn of_namespace(name: &str) -> Option<Self> {
+        name.strip_prefix(NAMESPACE_PREFIX)?.parse().ok()
+    }
 }
 
 impl TryFrom<String> for StoreId {

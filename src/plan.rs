@@ -619,7 +619,7 @@ mod tests {
 
     use super::*;
     use crate::chart::HookEvent;
-    use crate::manifest::{self, Resource};
+    use crate::manifest::{self, AllowedKinds, Resource};
     use crate::names::{SourceId, StoreId};
 
     fn id(text: &str) -> StoreId {
@@ -654,8 +654,9 @@ mod tests {
             })
         };
         let (store, source) = (id("acme"), source());
-        manifest::prepare(rendered.collect(), Owner { store: &store, source: &source }, &host(), &resolve)
-            .unwrap()
+        let kinds = AllowedKinds::with(objects.iter().map(|(kind, ..)| kind.parse().unwrap()));
+        let owner = Owner { store: &store, source: &source };
+        manifest::prepare(rendered.collect(), owner, &host(), &kinds, &resolve).unwrap()
     }
 
     fn plan(manifests: &[Manifest], inputs: &Fingerprint, observed: &ObservedStore) -> StorePlan {

@@ -287,6 +287,15 @@ impl RunError {
         Self::NotOurs { namespace: owner.store.namespace(), detail }
     }
 
+    /// Whether the API server said that we may not do something.
+    fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Cluster(error) | Self::Render(RenderFailure::LookUp(error)) => error.is_forbidden(),
+            Self::Steps(failed) => failed.is_forbidden(),
+            _ => false,
+        }
+    }
+
     /// Returns how long the API server asks to wait before the next try, in seconds; 0 when it does not say.
     pub fn retry_after(&self) -> u32 {
         match self {
@@ -307,11 +316,15 @@ pub async fn run(
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let steps = AssertUnwindSafe(decide(context, id, wish, memory, tally));
-    steps.catch_unwind().await.unwrap_or_else(|panic| {
+    let ended = steps.catch_unwind().await.unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
         Err(RunError::Panicked(words.unwrap_or_else(|| "without a word".to_owned())))
-    })
+    });
+    if ended.as_ref().is_err_and(RunError::is_forbidden) {
+        context.cluster.doubt_access(id);
+    }
+    ended
 }
 
 async fn decide(
@@ -322,6 +335,7 @@ async fn decide(
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let owner = Owner { store: id, source: &context.source };
+    context.cluster.gain_access(owner).await?;
     if let Wish::Unreadable = wish {
         remove::call_off(context, owner, None).await?;
     }

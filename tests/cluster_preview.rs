@@ -46,10 +46,7 @@ impl Planner {
         let source: storekeeper::names::SourceId = world.source.parse().unwrap();
         let settings = ClusterSettings {
             kubeconfig: Some(kubeconfig.to_owned()),
-            context: None,
-            source: source.clone(),
-            requests_at_once: 64,
-            metrics: storekeeper::metrics::Metrics::new(),
+            ..ClusterSettings::new(source.clone())
         };
         let cluster = runtime.block_on(async {
             let cluster = Cluster::connect(settings, Changes::default()).await.unwrap();

@@ -27,9 +27,7 @@ fn a_namespace_that_was_made_anew_between_the_look_and_the_delete_stays() {
     let source: SourceId = world.source.parse().unwrap();
     let store: StoreId = world.store("acme").parse().unwrap();
     let kubeconfig = Some(world.cluster.kubeconfig.clone());
-    let metrics = storekeeper::metrics::Metrics::new();
-    let settings =
-        ClusterSettings { kubeconfig, context: None, source: source.clone(), requests_at_once: 8, metrics };
+    let settings = ClusterSettings { kubeconfig, ..ClusterSettings::new(source.clone()) };
     let uid = world.uid("acme").unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -12,7 +12,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use storekeeper::chart::Chart;
-use storekeeper::manifest::{self, Manifest, Owner, Resource};
+use storekeeper::manifest::{self, AllowedKinds, Manifest, Owner, Resource};
 use storekeeper::names::{Host, SourceId};
 use storekeeper::plan::NamespaceSpec;
 use storekeeper::reconcile::render_now;
@@ -112,9 +112,9 @@ fn requests(arguments: &Arguments) -> Stores {
 fn of_store(chart: &Chart, store: &storekeeper::store::Store, source: &SourceId) -> Vec<Apply> {
     let owner = Owner { store: &store.id, source };
     let rendered = render_now(chart, store, &render::surroundings()).unwrap().objects;
+    let resolve = |version: &str, kind: &str| Some(resource(version, kind));
     let manifests =
-        manifest::prepare(rendered, owner, &store.host, &|version, kind| Some(resource(version, kind)))
-            .unwrap();
+        manifest::prepare(rendered, owner, &store.host, &AllowedKinds::default(), &resolve).unwrap();
     let mut requests = vec![namespace(owner, &store.host)];
     requests.extend(manifests.iter().map(object));
     let (from, to) = (format!("store-{}", store.id), format!("plain-{}", store.id));

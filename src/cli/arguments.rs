@@ -12,7 +12,7 @@ use super::forge::ForgeArguments;
 use super::journal::{JournalArguments, JournalCommand};
 use super::trust::{AcknowledgeArguments, TrustArguments};
 use crate::chart::Capabilities;
-use crate::cluster::ClusterSettings;
+use crate::cluster::{ClusterSettings, DEFAULT_TRY_OUT_NAMESPACE, ServiceAccountName, StoreAccess};
 use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
 use crate::journal::Journal;
@@ -223,6 +223,16 @@ pub(super) struct ClusterArguments {
     /// The context of the kubeconfig; without it the current one.
     #[arg(long)]
     context: Option<String>,
+    /// The ClusterRole that holds what is done in a store's namespace, for a daemon that may do little outside: it binds this
+    /// role to its own service account in each, and Secrets are asked for there in rounds, not watched in all of the cluster.
+    #[arg(long, env = "STOREKEEPER_STORE_ROLE", requires = "service_account")]
+    store_role: Option<String>,
+    /// The service account that it runs as, as namespace:name.
+    #[arg(long, env = "STOREKEEPER_SERVICE_ACCOUNT")]
+    service_account: Option<ServiceAccountName>,
+    /// The namespace in which a plan tries out, by dry runs, the objects of a store that has none yet.
+    #[arg(long, env = "STOREKEEPER_TRY_OUT_NAMESPACE", default_value = DEFAULT_TRY_OUT_NAMESPACE)]
+    try_out_namespace: String,
     /// How many requests to the API server may be under way at once, open watches aside; fewer after it asked to wait.
     #[arg(long, env = "STOREKEEPER_MAX_REQUESTS_IN_FLIGHT", default_value_t = 64, value_parser = parse_requests)]
     max_requests_in_flight: usize,
@@ -235,6 +245,11 @@ impl ClusterArguments {
             kubeconfig: self.kubeconfig,
             context: self.context,
             source,
+            access: self
+                .store_role
+                .zip(self.service_account)
+                .map(|(role, account)| StoreAccess { role, account }),
+            try_out_namespace: self.try_out_namespace,
             requests_at_once: self.max_requests_in_flight,
             metrics: Metrics::new(),
         })

@@ -13,6 +13,7 @@ use crate::chart::{Chart, ChartError};
 use crate::chart_source::{AllowedSource, ChartFetchSettings, ChartFetcher};
 use crate::git::Auth;
 use crate::helm::{HelmBinary, HelmSettings};
+use crate::manifest::{AllowedKinds, GroupKind};
 use crate::reconcile::{ChartCache, ChartPlaces};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/charts/medusa-store");
@@ -30,6 +31,10 @@ pub(super) struct ChartArguments {
     /// Refuse charts in folders of the watched repository.
     #[arg(long, env = "STOREKEEPER_NO_CHART_FOLDERS")]
     no_chart_folders: bool,
+    /// Kinds that charts may render besides those that every store may have, as group/Kind:
+    /// `monitoring.coreos.com/ServiceMonitor`.
+    #[arg(long, env = "STOREKEEPER_CHART_KINDS", value_delimiter = ',')]
+    chart_kinds: Vec<GroupKind>,
     /// A file with logins for chart sources, in the format of Docker's config.json; it is read before each fetch.
     #[arg(long, env = "STOREKEEPER_CHART_CREDENTIALS_FILE")]
     chart_credentials_file: Option<PathBuf>,
@@ -59,8 +64,12 @@ impl ChartArguments {
     pub(super) fn charts(&self, state_folder: Option<&Path>) -> anyhow::Result<ChartCache> {
         let built_in = Arc::new(self.built_in()?);
         let helm = self.helm.as_ref().map(|path| helm(path, state_folder)).transpose()?;
-        let places =
-            ChartPlaces { folders: !self.no_chart_folders, fetcher: Some(self.fetcher(state_folder)?), helm };
+        let places = ChartPlaces {
+            folders: !self.no_chart_folders,
+            fetcher: Some(self.fetcher(state_folder)?),
+            helm,
+            kinds: AllowedKinds::with(self.chart_kinds.iter().cloned()),
+        };
         Ok(ChartCache::new(built_in, places))
     }
 

@@ -182,7 +182,7 @@ impl Cluster {
     }
 
     /// Sends a request and reads of its answer what the caches hold.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         act: String,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
@@ -217,7 +217,7 @@ fn is_selected(found: &Seen, source: &SourceId) -> bool {
 
 /// Force: git is the only way in, so whoever else set a field of ours loses it. Strict: a misspelt field is an
 /// error, as with `kubectl apply`.
-fn params() -> PatchParams {
+pub(super) fn params() -> PatchParams {
     PatchParams::apply(FIELD_MANAGER).force().validation_strict()
 }
 
@@ -272,6 +272,8 @@ mod tests {
             kinds: Arc::new(Kinds::discover(client.clone()).await.unwrap()),
             index: Arc::new(Index::new(Changes::default())),
             watches: Arc::default(),
+            access: None,
+            try_out_namespace: super::DEFAULT_TRY_OUT_NAMESPACE.into(),
             client,
         }
     }

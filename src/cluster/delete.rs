@@ -5,8 +5,10 @@ use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
 use super::index::observed_namespace;
+use super::rounds::is_unwatched;
 use super::{Cluster, ClusterError, bounded};
 use crate::manifest::{ObjectKey, Owner, Uid};
+use crate::names::StoreId;
 use crate::plan::Ownership;
 
 impl Cluster {
@@ -27,9 +29,15 @@ impl Cluster {
         let params = params.preconditions(Preconditions { resource_version, ..only(&uid.to_string()) });
         let act = format!("delete {key}");
         match bounded(act, self.api(&resource, namespace).delete(&key.name, &params)).await {
-            Err(error) if version.is_some() && error.is_conflict() => Ok(false),
-            answer => gone(answer).map(|()| true),
+            Err(error) if version.is_some() && error.is_conflict() => return Ok(false),
+            answer => gone(answer)?,
         }
+        if is_unwatched(&key.group, &key.kind)
+            && let Some(store) = StoreId::of_namespace(namespace)
+        {
+            self.look_at_unwatched(&store).await?;
+        }
+        Ok(true)
     }
 
     /// Deletes the namespace of a store with this identity. The watch found it; here a fresh copy has to confirm that

@@ -96,6 +96,11 @@ impl ClusterError {
         self.reason() == Some("NotFound")
     }
 
+    /// Returns whether the API server said that we may not do it.
+    pub fn is_forbidden(&self) -> bool {
+        self.reason() == Some("Forbidden")
+    }
+
     /// Returns whether the API server said that the thing exists already.
     pub fn is_taken(&self) -> bool {
         self.reason() == Some("AlreadyExists")

@@ -244,6 +244,18 @@ impl Source {
         }
     }
 
+    /// Lists once, page by page: everything that is there, and the version that it is as of.
+    pub(super) async fn list(&self) -> Result<(Vec<Seen>, String), String> {
+        let (mut objects, mut version) = (Vec::new(), String::new());
+        let mut tell = |news| match news {
+            News::There(object) => objects.push(*object),
+            News::Complete(complete) => version = complete,
+            _ => {}
+        };
+        self.page(&mut Place::Nowhere, &mut tell).await.map_err(|broken| broken.words)?;
+        Ok((objects, version))
+    }
+
     /// Lists page by page.
     async fn page(&self, place: &mut Place, tell: &mut impl FnMut(News)) -> Result<(), Broken> {
         let mut params = ListParams {

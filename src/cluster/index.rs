@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+
 use super::changes::Changes;
 use super::mask::Mask;
 use super::seen::{Seen, SeenMeta, Written};
 use crate::manifest::{Fingerprint, ObjectKey, Uid};
-use crate::names::{INVENTORY_NAME, NAMESPACE_PREFIX, StoreId, is_our_mark};
+use crate::names::{INVENTORY_NAME, StoreId, is_our_mark};
 use crate::plan::{Inventory, ObservedNamespace, ObservedObject, ObservedStore};
 use crate::report::{Workload, workload};
 
@@ -20,6 +22,8 @@ use crate::report::{Workload, workload};
 pub(super) enum Feed {
     /// All namespaces whose name is a store's.
     Namespaces,
+    /// The `RoleBindings` that let us into them.
+    Access,
     /// The inventories.
     Inventories,
     /// Our objects of one kind.
@@ -63,14 +67,16 @@ struct Relist {
 struct Entry {
     namespace: Option<Versioned<ObservedNamespace>>,
     inventory: Option<Versioned<Arc<Inventory>>>,
+    /// What the `RoleBinding` says that lets us in.
+    access: Option<Versioned<Grant>>,
     /// Shared with whoever observes the store; copied when it changes while somebody looks at it.
     objects: Arc<BTreeMap<ObjectKey, ObservedObject>>,
 }
 
 impl Entry {
     fn is_empty(&self) -> bool {
-        let Self { namespace, inventory, objects } = self;
-        namespace.is_none() && inventory.is_none() && objects.is_empty()
+        let Self { namespace, inventory, access, objects } = self;
+        namespace.is_none() && inventory.is_none() && access.is_none() && objects.is_empty()
     }
 }
 
@@ -80,6 +86,19 @@ struct Versioned<T> {
     value: T,
     version: u64,
     uid: Uid,
+}
+
+impl<T> Versioned<T> {
+    fn new(value: T, meta: &SeenMeta) -> Self {
+        Self { value, version: meta.version(), uid: Uid::new(&meta.uid) }
+    }
+}
+
+/// What a `RoleBinding` of ours says: which role, by the binding's name, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) role: String,
+    pub(super) subjects: Value,
 }
 
 /// Texts that recur, each kept once.
@@ -107,7 +126,7 @@ impl Index {
 
     pub(super) fn observe(&self, store: &StoreId) -> ObservedStore {
         let inner = self.lock();
-        let Some(Entry { namespace, inventory, objects }) = inner.stores.get(store) else {
+        let Some(Entry { namespace, inventory, access: _, objects }) = inner.stores.get(store) else {
             return ObservedStore::default();
         };
         ObservedStore {
@@ -166,6 +185,10 @@ impl Index {
         let Some(first) = inner.admit(origin, feed, &store, meta) else { return };
         let changed = match (feed, inventory) {
             (Feed::Namespaces, _) => inner.put_namespace(&store, observed_namespace(seen), meta, first),
+            (Feed::Access, _) => {
+                let access = inner.stores.entry(store.clone()).or_default();
+                replace(&mut access.access, Versioned::new(grant_of(seen), meta), first)
+            }
             (Feed::Inventories, inventory) => {
                 inner.put_inventory(&store, inventory.unwrap_or_default(), meta, first)
             }
@@ -196,6 +219,9 @@ impl Index {
             }
             Feed::Inventories => {
                 entry.inventory.take_if(|known| known.uid == uid);
+            }
+            Feed::Access => {
+                entry.access.take_if(|known| known.uid == uid);
             }
             Feed::Objects { group, kind } => {
                 let key = ObjectKey::new(group.as_str(), kind.as_str(), meta.name.as_str());
@@ -230,6 +256,55 @@ impl Index {
         for store in inner.forget_unseen(feed, &shown) {
             self.changes.tell(store);
         }
+    }
+
+    /// Takes in everything of one kind that is in a store's namespace, as of this version: what was asked for once and is
+    /// not watched. What an answer has told since is newer.
+    pub(super) fn relist(
+        &self,
+        store: &StoreId,
+        (group, kind): (&str, &str),
+        objects: &[Seen],
+        version: &str,
+    ) {
+        let feed = Feed::Objects { group: group.to_owned(), kind: kind.to_owned() };
+        let version = version.parse().unwrap_or(0);
+        let mut inner = self.lock();
+        let mut changed = false;
+        for seen in objects.iter().filter(|seen| store_of(&feed, &seen.metadata).as_ref() == Some(store)) {
+            let meta = &seen.metadata;
+            let key = ObjectKey::new(group, kind, meta.name.as_str());
+            let written = (&meta.written, Origin::Watch, false);
+            changed |= inner.put_object(store, key, observed_object(&feed, seen), written);
+        }
+        if let Some(entry) = inner.stores.get_mut(store) {
+            let is_gone = |key: &ObjectKey, object: &ObservedObject| {
+                let listed = objects.iter().any(|seen| seen.metadata.name == key.name);
+                key.group == group && key.kind == kind && !listed && object.version <= version
+            };
+            if entry.objects.iter().any(|(key, object)| is_gone(key, object)) {
+                Arc::make_mut(&mut entry.objects).retain(|key, object| !is_gone(key, object));
+                changed = true;
+            }
+        }
+        inner.tidy(store);
+        if changed {
+            self.changes.tell(store.clone());
+        }
+    }
+
+    /// What is known of the way into a store's namespace is not believed any longer.
+    pub(super) fn forget_access(&self, store: &StoreId) {
+        let mut inner = self.lock();
+        if let Some(entry) = inner.stores.get_mut(store) {
+            entry.access = None;
+        }
+        inner.tidy(store);
+    }
+
+    /// Returns what the `RoleBinding` says that lets us into a store's namespace.
+    pub(super) fn access(&self, store: &StoreId) -> Option<Grant> {
+        self.lock().stores.get(store)?.access.as_ref().map(|access| access.value.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -269,6 +344,7 @@ impl Inner {
         match feed {
             Feed::Namespaces => entry.namespace.as_ref().map(|known| known.version),
             Feed::Inventories => entry.inventory.as_ref().map(|known| known.version),
+            Feed::Access => entry.access.as_ref().map(|known| known.version),
             Feed::Objects { group, kind } => {
                 let key = ObjectKey::new(group.as_str(), kind.as_str(), name);
                 entry.objects.get(&key).map(|known| known.version)
@@ -356,6 +432,7 @@ impl Inner {
                     true
                 }
                 Feed::Inventories => entry.inventory.take_if(|_| !is_shown(INVENTORY_NAME)).is_some(),
+                Feed::Access => entry.access.take_if(|known| !is_shown(&known.value.role)).is_some(),
                 Feed::Namespaces => false,
                 Feed::Objects { group, kind } => {
                     let is_gone =
@@ -474,6 +551,10 @@ fn held_by(seen: &Seen) -> Option<String> {
     (!words.is_empty()).then(|| words.join("; "))
 }
 
+fn grant_of(seen: &Seen) -> Grant {
+    Grant { role: seen.metadata.name.clone(), subjects: seen.subjects.clone() }
+}
+
 fn observed_object(feed: &Feed, seen: &Seen) -> ObservedObject {
     let meta = &seen.metadata;
     ObservedObject {
@@ -530,9 +611,9 @@ fn store_of(feed: &Feed, meta: &SeenMeta) -> Option<StoreId> {
     let namespace = match feed {
         Feed::Namespaces => &meta.name,
         Feed::Objects { kind, .. } if kind == "ConfigMap" && meta.name == INVENTORY_NAME => return None,
-        Feed::Inventories | Feed::Objects { .. } => &meta.namespace,
+        Feed::Inventories | Feed::Access | Feed::Objects { .. } => &meta.namespace,
     };
-    namespace.strip_prefix(NAMESPACE_PREFIX)?.parse().ok()
+    StoreId::of_namespace(namespace)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! - `index`: what the watches say, in memory; synchronous, without a client
 //! - `watch`: the watches that feed it, `follow`: one of them at the wire, `seen`: what is read of an object
 //! - `changes`: the stores that something was seen of
+//! - `access`: the way into a store's namespace, where rights are small; `rounds`: Secrets there, which are not watched
 //! - `resources`: which kinds the API server serves
 //! - `apply`, `delete`, `lookup`: one verb each
 //! - `pace`: when requests are sent, and how many at once
@@ -12,6 +13,7 @@
 //! - `try_out`: what an apply would do; `volumes`: what a removal loses
 //! - `error`: why the API server did not do what was asked; `mask`: what its sentences must not show
 
+mod access;
 mod announce;
 mod apply;
 mod changes;
@@ -25,6 +27,7 @@ mod mask;
 mod pace;
 mod remains;
 mod resources;
+mod rounds;
 mod seen;
 mod symptoms;
 mod try_out;
@@ -48,6 +51,7 @@ use crate::metrics::Metrics;
 use crate::names::{ANNOTATION_HOST, Host, SourceId, StoreId};
 use crate::plan::{ObservedNamespace, ObservedStore, Ownership};
 
+pub use access::{NoServiceAccount, ServiceAccountName, StoreAccess};
 pub use announce::Announcement;
 pub use changes::Changes;
 pub use error::{ClusterError, RefusalCause};
@@ -63,6 +67,9 @@ use watch::Watches;
 /// answer at all counts as failed sooner: see `pace`.)
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// Where objects are tried out unless somebody names another namespace: this one is always there.
+pub const DEFAULT_TRY_OUT_NAMESPACE: &str = "default";
+
 /// The path of all namespaces.
 const NAMESPACES: &str = "/api/v1/namespaces";
 
@@ -77,8 +84,27 @@ pub struct ClusterSettings {
     pub source: SourceId,
     /// How many requests may be under way at once, open watches aside.
     pub requests_at_once: usize,
+    /// How stores' namespaces are opened to us, where our rights outside them are small; none: they need no opening.
+    pub access: Option<StoreAccess>,
+    /// The namespace in which objects of stores are tried out that have none yet.
+    pub try_out_namespace: String,
     /// Counts requests and watches.
     pub metrics: Metrics,
+}
+
+impl ClusterSettings {
+    /// Names a source, on the cluster that the surroundings name, with rights enough.
+    pub fn new(source: SourceId) -> Self {
+        Self {
+            kubeconfig: None,
+            context: None,
+            source,
+            requests_at_once: 64,
+            access: None,
+            try_out_namespace: DEFAULT_TRY_OUT_NAMESPACE.to_owned(),
+            metrics: Metrics::new(),
+        }
+    }
 }
 
 /// A handle on the cluster. Cloned handles share caches and connections.
@@ -90,6 +116,8 @@ pub struct Cluster {
     kinds: Arc<Kinds>,
     index: Arc<Index>,
     watches: Arc<Mutex<Watches>>,
+    access: Option<StoreAccess>,
+    try_out_namespace: Arc<str>,
     metrics: Metrics,
 }
 
@@ -110,8 +138,15 @@ impl Cluster {
             kinds,
             index: Arc::new(Index::new(changes)),
             watches: Arc::default(),
+            access: settings.access,
+            try_out_namespace: settings.try_out_namespace.into(),
             metrics: settings.metrics,
         })
+    }
+
+    /// Returns the namespace in which objects of stores are tried out that have none yet.
+    pub fn try_out_namespace(&self) -> &str {
+        &self.try_out_namespace
     }
 
     /// Returns how the API server is asked.

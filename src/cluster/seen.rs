@@ -24,6 +24,7 @@ pub(super) struct Seen {
     #[serde(deserialize_with = "small_spec")]
     pub(super) spec: Map<String, Value>,
     pub(super) status: Option<Value>,
+    pub(super) subjects: Value,
     data: Data,
 }
 

@@ -20,7 +20,7 @@ const MOST: u32 = 200;
 
 impl Cluster {
     /// Collects what pods and warning events of a store's namespace show of its workloads; events from `since` on, in
-    /// seconds since 1970. Two requests.
+    /// seconds since 1970. Two requests, or three where Secrets are not watched.
     pub async fn symptoms(
         &self,
         store: &StoreId,
@@ -32,9 +32,11 @@ impl Cluster {
         let events = Api::<Event>::namespaced(self.client.clone(), &namespace);
         let most = ListParams::default().limit(MOST);
         let warnings = most.clone().fields("type=Warning");
-        let (pods, events) = tokio::try_join!(
+        let (pods, events, ()) = tokio::try_join!(
             bounded(format!("list the pods in {namespace}"), pods.list(&most)),
             bounded(format!("list the events in {namespace}"), events.list(&warnings)),
+            // A pod may wait for a Secret that somebody deleted.
+            self.look_at_unwatched(store),
         )?;
         let seconds = |time: &str| time.parse().ok().map(|time: jiff::Timestamp| time.as_second());
         let (mut pods, mut events) = (values(pods.items), values(events.items));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Resource as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use super::follow::{Depth, News, Source, Tries};
 use super::index::{Feed, Index, Origin};
 use super::resources::Kinds;
+use super::rounds::is_unwatched;
 use super::{Cluster, ClusterError, NAMESPACES, collection};
 use crate::manifest::{Resource, USUAL_KINDS, api_version};
 use crate::metrics::{Metrics, WatchKind};
@@ -48,8 +50,10 @@ pub(super) struct Watches {
 impl Cluster {
     /// Starts watching and returns when every cache is complete: only then may absence be believed.
     pub async fn start_watching(&self) -> Result<(), ClusterError> {
-        let first = [Feed::Namespaces, Feed::Inventories].map(|feed| self.watch(feed, None));
-        synced(first, START_TIMEOUT).await?;
+        let first = [Feed::Namespaces, Feed::Inventories].into_iter();
+        let first =
+            first.chain(self.access.as_ref().map(|_| Feed::Access)).map(|feed| self.watch(feed, None));
+        synced(first.collect::<Vec<_>>(), START_TIMEOUT).await?;
         let inventoried = self.index.inventoried_kinds();
         let inventoried =
             inventoried.iter().filter_map(|(group, version, kind)| self.served_as(group, version, kind));
@@ -102,6 +106,16 @@ impl Cluster {
         if let Some(progress) = watches.progress.get(&feed) {
             return (feed, progress.clone());
         }
+        if let (Feed::Objects { group, kind }, Some(resource), Some(_)) = (&feed, &resource, &self.access)
+            && is_unwatched(group, kind)
+        {
+            let (sender, receiver) = watch::channel(Progress::Listing);
+            // What the rounds hold of the cluster must not hold the rounds themselves, or neither would end.
+            let cluster = Self { watches: Arc::default(), ..self.clone() };
+            watches.tasks.spawn(cluster.go_round(resource.clone(), sender));
+            watches.progress.insert(feed.clone(), receiver.clone());
+            return (feed, receiver);
+        }
         let (sender, receiver) = watch::channel(Progress::Listing);
         let Some(source) = self.source_of(&feed, resource) else { return (feed, receiver) };
         let kinds = Arc::clone(&self.kinds);
@@ -126,6 +140,13 @@ impl Cluster {
                 depth: Depth::Full,
                 labels: Some(format!("{LABEL_STORE},{LABEL_SOURCE}={source}")),
                 fields: Some(format!("metadata.name={INVENTORY_NAME}")),
+            },
+            Feed::Access => Source {
+                client,
+                path: RoleBinding::url_path(&(), None),
+                depth: Depth::Full,
+                labels: Some(format!("{LABEL_STORE},{LABEL_SOURCE}={source}")),
+                fields: Some(format!("metadata.name={}", self.access.as_ref()?.role)),
             },
             Feed::Objects { kind, .. } => Source {
                 client,
@@ -162,6 +183,7 @@ async fn synced_one(
     let act = match &feed {
         Feed::Namespaces => "list namespaces".to_owned(),
         Feed::Inventories => "list the inventories of stores".to_owned(),
+        Feed::Access => "list the RoleBindings in stores' namespaces".to_owned(),
         Feed::Objects { kind, .. } => format!("list objects of kind {kind}"),
     };
     let outcome = progress.wait_for(|progress| *progress != Progress::Listing);
@@ -206,6 +228,7 @@ fn count(news: &News, feed: &Feed, metrics: &Metrics) {
     let kind = match feed {
         Feed::Namespaces => WatchKind::Namespaces,
         Feed::Inventories => WatchKind::Inventories,
+        Feed::Access => WatchKind::Others,
         Feed::Objects { kind, .. } if WORKLOAD_KINDS.contains(&kind.as_str()) => WatchKind::Workloads,
         Feed::Objects { .. } => WatchKind::Others,
     };

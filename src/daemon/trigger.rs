@@ -58,6 +58,7 @@ impl Daemon {
         // At the start every store has a run, and the repository is looked at.
         if self.is_ready {
             tracing::info!(store.id = %store, "asked to look at this store by {ANNOTATION_REQUESTED_AT}");
+            self.context.cluster.look_at_unwatched_soon(store);
             self.queue.mark_fresh(store);
             let _ = self.look.send(());
         }

@@ -17,9 +17,6 @@ use crate::report::ObjectAction;
 /// How many objects of one store are tried at once.
 const OBJECTS_AT_ONCE: usize = 8;
 
-/// Where objects of a new store are tried, whose own namespace is not there yet: this one always is.
-const ELSEWHERE: &str = "default";
-
 /// The name that they are tried under, so that what has their name there is not compared with them.
 const NOBODYS_NAME: &str = "storekeeper-tries-this-out";
 
@@ -34,7 +31,7 @@ pub(super) enum Verdict {
     Refused(String),
     /// It can't be told, for this reason.
     Untold(String),
-    /// It may be refused: in another namespace it was, in these words.
+    /// It may be refused: in another namespace it was, as these words say.
     Doubtful(String),
 }
 
@@ -93,11 +90,11 @@ async fn try_stand_in(cluster: &Cluster, manifest: &Manifest) -> Result<Option<T
     if let Some(metadata) = body.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         metadata.remove("generateName");
         metadata.insert("name".to_owned(), NOBODYS_NAME.into());
-        metadata.insert("namespace".to_owned(), ELSEWHERE.into());
+        metadata.insert("namespace".to_owned(), cluster.try_out_namespace().into());
     }
     let key = ObjectKey::new(&manifest.key.group, &manifest.key.kind, NOBODYS_NAME);
     let stand_in = Manifest { key, body: Arc::new(body), ..manifest.clone() };
-    let error = match cluster.try_apply(&stand_in, ELSEWHERE).await {
+    let error = match cluster.try_apply(&stand_in, cluster.try_out_namespace()).await {
         // What the API server fills in is of no interest where all of it is new.
         Ok(_) => return Ok(None),
         Err(error @ ClusterError::Refused { .. }) => error,
@@ -106,7 +103,13 @@ async fn try_stand_in(cluster: &Cluster, manifest: &Manifest) -> Result<Option<T
     let own = |words: &str| words.replace(NOBODYS_NAME, &manifest.key.name);
     let verdict = match (error.malformed(), error.denied()) {
         (Some(words), _) => Verdict::Refused(own(words)),
-        (None, Some(words)) => Verdict::Doubtful(own(words)),
+        (None, Some(words)) => {
+            let elsewhere = cluster.try_out_namespace();
+            Verdict::Doubtful(format!(
+                "may be refused, as it would be in namespace {elsewhere}: {}",
+                own(words)
+            ))
+        }
         // Its quota, who may write there: that is said of the other namespace.
         (None, None) => return Ok(None),
     };
@@ -222,9 +225,7 @@ pub(super) fn settle(mut draft: Draft, tried: Option<&Tried>, curtain: &Curtain)
             draft.action = ObjectAction::Refused;
             draft.note(words.clone());
         }
-        (Verdict::Doubtful(words), _) => {
-            draft.note(format!("may be refused, as it would be in namespace {ELSEWHERE}: {words}"));
-        }
+        (Verdict::Doubtful(words), _) => draft.note(words.clone()),
         (Verdict::Untold(words), _) => {
             draft.note(format!("what would change can't be told: {words}"));
         }

@@ -116,6 +116,11 @@ impl StepsFailed {
         self.errors().any(is_going)
     }
 
+    /// Returns whether the API server said that we may not do something of it.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.errors().any(|error| matches!(error, StepError::Cluster(error) if error.is_forbidden()))
+    }
+
     fn errors(&self) -> impl Iterator<Item = &StepError> {
         std::iter::once(&self.first).chain(&self.further)
     }
@@ -223,6 +228,7 @@ async fn take(
     match step {
         Step::CreateNamespace(spec) => {
             cluster.create_namespace(&spec).await?;
+            cluster.gain_access(owner).await?;
             taken.created = true;
         }
         Step::ApplyNamespace { spec, cause } => {

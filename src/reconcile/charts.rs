@@ -7,6 +7,7 @@ use super::render::line_of;
 use crate::chart::{Chart, ChartError};
 use crate::chart_source::{ChartFetcher, ChartSourceError, Fetched};
 use crate::helm::HelmBinary;
+use crate::manifest::AllowedKinds;
 use crate::store::{ChartSource, StoreChart};
 
 /// How many charts beside the built-in one are kept parsed. A fleet file names fewer; pull requests bring others.
@@ -30,12 +31,14 @@ pub struct ChartPlaces {
     pub fetcher: Option<ChartFetcher>,
     /// The helm program.
     pub helm: Option<HelmBinary>,
+    /// What may be rendered.
+    pub kinds: AllowedKinds,
 }
 
 impl ChartPlaces {
     /// The watched repository and nothing else.
     pub fn repository() -> Self {
-        Self { folders: true, fetcher: None, helm: None }
+        Self { folders: true, fetcher: None, helm: None, kinds: AllowedKinds::default() }
     }
 }
 
@@ -135,6 +138,11 @@ impl ChartCache {
     /// Returns the chart that comes with storekeeper.
     pub fn built_in(&self) -> &Arc<Chart> {
         &self.0.built_in
+    }
+
+    /// Returns what charts may render.
+    pub fn kinds(&self) -> &AllowedKinds {
+        &self.0.places.kinds
     }
 
     /// Returns the helm program, for charts that are rendered with it.

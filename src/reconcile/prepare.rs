@@ -148,7 +148,7 @@ async fn prepared(
     if let Some(missing) = defined.into_iter().find(is_unknown) {
         return Err(ManifestError::KindNotInstalled(missing).into());
     }
-    Ok((manifest::prepare(objects, owner, &store.host, &resolve)?, hooks))
+    Ok((manifest::prepare(objects, owner, &store.host, context.charts.kinds(), &resolve)?, hooks))
 }
 
 /// Names what git wants of a store and the chart that it is made with: hooks run once for each, whatever storekeeper's
@@ -207,8 +207,8 @@ fn prepared_runs<'a>(
     let mut weighted = Vec::new();
     for RenderedHook { template, value, hook } in hooks {
         let resolve = |version: &str, kind: &str| context.cluster.resolve(version, kind);
-        let prepared =
-            manifest::prepare(vec![(template.clone(), value.clone())], owner, &aim.store.host, &resolve)?;
+        let (object, kinds) = (vec![(template.clone(), value.clone())], context.charts.kinds());
+        let prepared = manifest::prepare(object, owner, &aim.store.host, kinds, &resolve)?;
         let mark = |manifest: Manifest| manifest.annotated(ANNOTATION_HOOK_RUN, &run_id);
         weighted.extend(prepared.into_iter().map(mark).map(|manifest| {
             (hook.weight, HookRun { event, manifest, delete_policies: hook.delete_policies.clone() })

@@ -167,6 +167,28 @@ impl Cluster {
         Witness { tasks: tasks.collect(), events }
     }
 
+    /// Makes a token of a service account, good for an hour.
+    pub fn token(&self, namespace: &str, account: &str) -> String {
+        use k8s_openapi::api::authentication::v1::TokenRequest;
+        let api = Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(self.client.clone(), namespace);
+        let request: TokenRequest =
+            serde_json::from_value(json!({ "metadata": {}, "spec": { "audiences": [], "expirationSeconds": 3600 } }))
+                .unwrap();
+        let made = api.create_token_request(account, &PostParams::default(), &request);
+        self.runtime.block_on(made).unwrap().status.unwrap().token
+    }
+
+    /// Whether whoever this client is may do something, in a namespace or, for `""`, in all.
+    pub fn may(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
+        use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
+        let attributes = json!({ "verb": verb, "group": group, "resource": resource, "namespace": namespace });
+        let review: SelfSubjectAccessReview =
+            serde_json::from_value(json!({ "spec": { "resourceAttributes": attributes } })).unwrap();
+        let api = Api::<SelfSubjectAccessReview>::all(self.client.clone());
+        let answer = self.runtime.block_on(api.create(&PostParams::default(), &review)).unwrap();
+        answer.status.unwrap().allowed
+    }
+
     fn api(&self, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));

@@ -93,10 +93,8 @@ impl Template {
 async fn connect(kubeconfig: &Path, source: &str) -> Cluster {
     let settings = ClusterSettings {
         kubeconfig: Some(kubeconfig.to_owned()),
-        context: None,
-        source: source.parse().unwrap(),
         requests_at_once: 8,
-        metrics: storekeeper::metrics::Metrics::new(),
+        ..ClusterSettings::new(source.parse().unwrap())
     };
     Cluster::connect(settings, Changes::default()).await.unwrap()
 }

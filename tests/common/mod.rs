@@ -15,6 +15,7 @@ pub mod policies;
 pub mod postgres;
 pub mod programs;
 pub mod repository;
+pub mod rights;
 pub mod shop;
 pub mod small_chart;
 

@@ -1,0 +1,383 @@
+//! The whole life of stores with the rights that the chart gives, all of which it takes.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::World;
+use common::api_proxy::{ApiProxy, Call};
+use common::cluster::Cluster;
+use common::daemon::{Daemon, binary};
+use common::rights::{Right, Rights};
+use serde_json::{Value, json};
+
+/// What the chart renders of rights.
+const RIGHTS: [&str; 6] =
+    ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+
+/// How long a step of a life may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A chart with an object of every kind that a store may have.
+const ZOO: &str = r#"
+{{- define "pod" -}}
+securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+containers:
+  - name: c
+    image: example.com/x:1
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+{{- end -}}
+{{- define "template" -}}
+metadata:
+  labels: {app: {{ .app }}}
+  annotations: {devcluster.storekeeper.dev/simulate: {{ .simulate | quote }}}
+spec: {{- include "pod" . | nindent 2 }}
+{{- end -}}
+{{- $meta := printf "{name: zoo, labels: {stage: %q}}" (toString .Values.stage) -}}
+{{- $job := dict "app" "job" "simulate" "complete" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata: {{ $meta }}
+{{- if lt (int .Values.stage) 3 }}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: more}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{ $meta }}
+stringData: {a: {{ randAlphaNum 20 | quote }}}
+---
+apiVersion: v1
+kind: LimitRange
+metadata: {{ $meta }}
+spec: {limits: [{type: Container, default: {cpu: 1m, memory: 1Mi}, defaultRequest: {cpu: 1m, memory: 1Mi}}]}
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {{ $meta }}
+spec: {hard: {pods: "20"}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{ $meta }}
+spec: {storageClassName: {{ .Values.class }}, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{ $meta }}
+spec: {selector: {app: zoo}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{ $meta }}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{ $meta }}
+spec: {{- include "pod" . | nindent 2 }}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{ $meta }}
+spec:
+  selector: {matchLabels: {app: zoo}}
+  template: {{- include "template" (dict "app" "zoo" "simulate" .Values.simulate) | nindent 4 }}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{ $meta }}
+spec:
+  serviceName: zoo
+  selector: {matchLabels: {app: set}}
+  template: {{- include "template" (dict "app" "set" "simulate" "") | nindent 4 }}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{ $meta }}
+spec:
+  selector: {matchLabels: {app: daemon}}
+  template: {{- include "template" (dict "app" "daemon" "simulate" "") | nindent 4 }}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {{ $meta }}
+spec:
+  template:
+    spec:
+      restartPolicy: Never {{- include "pod" . | nindent 6 }}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: zoo
+  labels: {stage: {{ .Values.stage | quote }}}
+  annotations: {storekeeper.dev/final-backup: "true"}
+spec:
+  schedule: "0 0 31 2 *"
+  suspend: true
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never {{- include "pod" . | nindent 10 }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{ $meta }}
+spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: nobody}, maxReplicas: 2}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{ $meta }}
+spec: {rules: [{host: {{ .Values.host }}, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: zoo, port: {number: 80}}}}]}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{ $meta }}
+spec: {podSelector: {}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {{ $meta }}
+spec: {maxUnavailable: 1, selector: {matchLabels: {app: zoo}}}
+{{- end }}
+"#;
+
+/// A life under way, which ends at the first thing that is forbidden.
+struct Life<'a> {
+    world: &'a World,
+    daemon: Daemon,
+    kubeconfig: &'a Path,
+    arguments: Vec<String>,
+}
+
+/// What a life ended with before its time.
+type Broken = String;
+
+impl<'a> Life<'a> {
+    fn begin(world: &'a World, rights: &Rights, kubeconfig: &'a Path) -> Self {
+        let fleet = "deletionBudget: {maxStores: 2, maxPercent: 100, windowMinutes: 0}\n  charts:\n    zoo: {folder: charts/zoo, \
+                     fields: {host: host}}";
+        world.write_fleet(fleet);
+        world.repository.write("charts/zoo/Chart.yaml", "apiVersion: v2\nname: zoo\nversion: 1.0.0\n");
+        world.repository.write("charts/zoo/values.yaml", "stage: 1\nsimulate: ''\nclass: ''\nhost: ''\n");
+        world.repository.write("charts/zoo/templates/zoo.yaml", ZOO);
+        let arguments = rights.arguments();
+        let more: Vec<_> = ["--probe", "objects"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+        let (folder, url) = (world.folder.path(), world.repository.url());
+        let daemon = Daemon::start_on("127.0.0.1:0", folder, &url, &world.source, kubeconfig, &more);
+        Self { world, daemon, kubeconfig, arguments }
+    }
+
+    /// Waits for something; a line of the log about what is forbidden ends the life.
+    fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Broken> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return Ok(found);
+            }
+            let forbidden = |line: &Value| {
+                let line = line.to_string().to_lowercase();
+                line.contains("is forbidden: user") || line.contains("allows nothing")
+            };
+            if let Some(line) = self.daemon.lines().find(forbidden) {
+                return Err(format!("{what}: {line}"));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{what}: not within {} s", PATIENCE.as_secs()));
+            }
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn write_zoo(&self, stage: u32, simulate: &str) {
+        let (id, class) = (self.world.store("zoo"), &self.world.prefix);
+        let text = format!(
+            "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata: {{name: {id}}}\nspec: {{chart: zoo, values: {{stage: \
+             {stage}, simulate: '{simulate}', class: {class}}}}}\n"
+        );
+        self.world.repository.write(&self.world.file("zoo"), &text);
+    }
+
+    fn until_ready(&self, name: &str, commit: &str) -> Result<(), Broken> {
+        let store = self.world.store(name);
+        self.until(&format!("{name} is READY"), || {
+            let shown = self.daemon.store(&store)?;
+            (shown["state"] == "READY" && shown["appliedRevision"] == commit).then_some(())
+        })
+    }
+
+    /// Shows what a run would do with the repository's files.
+    fn plan(&self) -> Result<String, Broken> {
+        let output = Command::new(binary())
+            .args(["plan", "--source", &self.world.source, "--kubeconfig"])
+            .arg(self.kubeconfig)
+            .args(&self.arguments)
+            .arg(&self.world.repository.checkout)
+            .output()
+            .unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if said.contains("forbidden") { Err(said) } else { Ok(said) }
+    }
+
+    /// From the first push to a store's end.
+    fn live(&self) -> Result<(), Broken> {
+        let world = self.world;
+        self.write_zoo(1, "never-ready");
+        world.write_store("acme", "Acme Tools");
+        self.plan()?;
+        let commit = world.repository.push("two stores");
+        self.until_ready("acme", &commit)?;
+        self.until("zoo says what its pods are up to", || {
+            let shown = self.daemon.store(&world.store("zoo"))?;
+            shown["symptoms"].as_array().is_some_and(|symptoms| !symptoms.is_empty()).then_some(())
+        })?;
+        self.write_zoo(2, "");
+        self.plan()?;
+        self.until_ready("zoo", &world.repository.push("stage 2"))?;
+        self.heal()?;
+        self.write_zoo(3, "");
+        self.until_ready("zoo", &world.repository.push("stage 3"))?;
+        let left = |kind: &str| world.cluster.get("v1", kind, &world.namespace("zoo"), "zoo");
+        self.until("what is rendered no longer is gone", || left("Secret").is_none().then_some(()))?;
+        self.write_zoo(2, "");
+        self.until_ready("zoo", &world.repository.push("stage 2 again"))?;
+        world.repository.remove(&world.file("zoo"));
+        let plan = self.plan()?;
+        if !plan.contains("its StorageClass retains the volume itself") {
+            return Err(format!("nothing is said of the volume that stays: {plan}"));
+        }
+        world.repository.push("no zoo");
+        self.until("zoo is gone", || world.cluster.namespace(&world.namespace("zoo")).is_none().then_some(()))
+    }
+
+    /// What somebody deletes comes back: a Secret when somebody asks for a look, all else at once.
+    fn heal(&self) -> Result<(), Broken> {
+        let (cluster, namespace) = (&self.world.cluster, self.world.namespace("zoo"));
+        for (version, kind) in [("v1", "Service"), ("v1", "Secret")] {
+            cluster.delete(version, kind, &namespace, "zoo");
+            if kind == "Secret" {
+                let asked = json!({ "storekeeper.dev/requested-at": "2026-11-23T12:00:00Z" });
+                cluster.patch_namespace(&namespace, &json!({ "metadata": { "annotations": asked } }));
+            }
+            self.until(&format!("{kind}/zoo is back"), || {
+                cluster.get(version, kind, &namespace, "zoo").map(|_| ())
+            })?;
+        }
+        let (version, kind) = ("rbac.authorization.k8s.io/v1", "RoleBinding");
+        let binding = &self.arguments[1];
+        cluster.delete(version, kind, &namespace, binding);
+        self.until("the RoleBinding is back", || cluster.get(version, kind, &namespace, binding).map(|_| ()))
+    }
+}
+
+/// A world with a StorageClass whose volumes stay, for the zoo's claim.
+struct Keeping<'a>(&'a World);
+
+impl<'a> Keeping<'a> {
+    fn new(world: &'a World) -> Self {
+        let body = json!({ "metadata": { "name": world.prefix }, "provisioner": "example.com/none", "reclaimPolicy": "Retain" });
+        world.cluster.create("storage.k8s.io/v1", "StorageClass", "", body);
+        Self(world)
+    }
+}
+
+impl Drop for Keeping<'_> {
+    fn drop(&mut self) {
+        self.0.cluster.delete("storage.k8s.io/v1", "StorageClass", "", &self.0.prefix);
+    }
+}
+
+/// What a call takes, as roles say it. An apply makes an object where there is none.
+fn taken(call: &Call) -> Vec<(&'static str, String, String)> {
+    let parts: Vec<_> = call.path.trim_matches('/').split('/').collect();
+    let (group, rest) = match parts.as_slice() {
+        ["api", _, rest @ ..] => ("", rest),
+        ["apis", group, _, rest @ ..] => (*group, rest),
+        _ => return Vec::new(),
+    };
+    let (resource, named) = match rest {
+        ["namespaces", _, resource] => (*resource, false),
+        ["namespaces", _, resource, _] => (*resource, true),
+        [resource] => (*resource, false),
+        [resource, _] => (*resource, true),
+        _ => return Vec::new(),
+    };
+    let verbs: &[&str] = match (call.verb.as_str(), named) {
+        ("WATCH", _) => &["list", "watch"],
+        ("GET", true) => &["get"],
+        ("GET", false) => &["list"],
+        ("POST", _) => &["create"],
+        ("PATCH", _) => &["create", "patch"],
+        ("DELETE", _) => &["delete"],
+        _ => &[],
+    };
+    verbs.iter().map(|verb| (*verb, group.to_owned(), resource.to_owned())).collect()
+}
+
+#[test]
+fn the_rights_of_the_chart_are_enough_for_a_life_and_none_of_them_is_spare() {
+    let world = World::new();
+    let _class = Keeping::new(&world);
+    let rights = Rights::install(&world, &RIGHTS, |_| ());
+    rights.until_in_force(&Cluster::connect(rights.kubeconfig.clone()));
+    let proxy = ApiProxy::start(&rights.kubeconfig, world.folder.path(), 1);
+    let life = Life::begin(&world, &rights, &proxy.kubeconfig);
+    life.live().unwrap();
+    // A streamed list takes the right to watch, its pages take the right to list.
+    let used: BTreeSet<_> = proxy.seen().iter().flat_map(|seen| taken(&seen.call)).collect();
+    let spare: Vec<_> = rights
+        .granted()
+        .into_iter()
+        .filter(|right| right.verb != "bind")
+        .filter(|Right { verb, group, resource, .. }| {
+            !used.contains(&(verb.as_str(), group.clone(), resource.clone()))
+        })
+        .collect();
+    assert!(spare.is_empty(), "nothing uses {spare:#?}");
+}
+
+#[test]
+fn without_any_one_of_its_rules_something_fails() {
+    let mut untaken = Vec::new();
+    for (role, rules) in counted() {
+        for place in 0..rules {
+            let world = World::new();
+            let _class = Keeping::new(&world);
+            let rights = Rights::install(&world, &RIGHTS, |object| {
+                let name = object["metadata"]["name"].as_str().unwrap();
+                if object["kind"] == "ClusterRole" && name.ends_with("-store") == (role == "store") {
+                    object["rules"].as_array_mut().unwrap().remove(place);
+                }
+            });
+            let life = Life::begin(&world, &rights, &rights.kubeconfig);
+            match life.live() {
+                Err(why) => println!("without rule {place} of the {role} role: {why}"),
+                Ok(()) => untaken.push((role, place)),
+            }
+        }
+    }
+    assert!(untaken.is_empty(), "nobody misses these rules: {untaken:?}");
+}
+
+/// How many rules each of the chart's ClusterRoles has.
+fn counted() -> Vec<(&'static str, usize)> {
+    let world = World::new();
+    let roles: Vec<_> = common::rights::render(&world, "x", "y")
+        .into_iter()
+        .filter(|object| object["kind"] == "ClusterRole")
+        .collect();
+    let is_store = |object: &Value| object["metadata"]["name"].as_str().unwrap().ends_with("-store");
+    roles
+        .iter()
+        .map(|role| (if is_store(role) { "store" } else { "cluster" }, role["rules"].as_array().unwrap().len()))
+        .collect()
+}
