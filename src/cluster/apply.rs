@@ -273,7 +273,7 @@ mod tests {
             index: Arc::new(Index::new(Changes::default())),
             watches: Arc::default(),
             access: None,
-            try_out_namespace: super::DEFAULT_TRY_OUT_NAMESPACE.into(),
+            try_out_namespace: crate::cluster::DEFAULT_TRY_OUT_NAMESPACE.into(),
             client,
         }
     }

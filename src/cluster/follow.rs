@@ -164,8 +164,9 @@ impl Broken {
 #[derive(Deserialize)]
 struct Page {
     metadata: ListMeta,
+    /// An empty list of metadata comes as null.
     #[serde(default)]
-    items: Vec<Seen>,
+    items: Option<Vec<Seen>>,
 }
 
 impl Source {
@@ -270,7 +271,7 @@ impl Source {
             let page = self.client.request::<Page>(self.accepting(request, METADATA_LIST));
             let page = tokio::time::timeout(REQUEST_TIMEOUT, page).await;
             let Page { metadata, items } = page.map_err(|_| Broken::silent(REQUEST_TIMEOUT))??;
-            for object in items {
+            for object in items.into_iter().flatten() {
                 tell(News::There(Box::new(object)));
             }
             params.continue_token = metadata.continue_.filter(|token| !token.is_empty());

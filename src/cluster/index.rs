@@ -396,7 +396,9 @@ impl Inner {
             Some(known) => {
                 // Only an answer to an apply clears what is unexplained: others' events that follow it explain nothing.
                 let same = known.uid == news.uid && known.owned_fields == news.owned_fields;
-                let stays = known.unexplained || !first && is_unexplained(known, &news, written);
+                // A pod's binding to its node leaves no trace of who did it.
+                let is_told = key.kind != "Pod";
+                let stays = known.unexplained || !first && is_told && is_unexplained(known, &news, written);
                 news.unexplained = origin == Origin::Watch && same && stays;
                 differs(known, &news)
             }

@@ -170,18 +170,27 @@ impl Cluster {
     /// Makes a token of a service account, good for an hour.
     pub fn token(&self, namespace: &str, account: &str) -> String {
         use k8s_openapi::api::authentication::v1::TokenRequest;
-        let api = Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(self.client.clone(), namespace);
-        let request: TokenRequest =
-            serde_json::from_value(json!({ "metadata": {}, "spec": { "audiences": [], "expirationSeconds": 3600 } }))
-                .unwrap();
-        let made = api.create_token_request(account, &PostParams::default(), &request);
-        self.runtime.block_on(made).unwrap().status.unwrap().token
+        let api =
+            Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(self.client.clone(), namespace);
+        let request: TokenRequest = serde_json::from_value(
+            json!({ "metadata": {}, "spec": { "audiences": [], "expirationSeconds": 3600 } }),
+        )
+        .unwrap();
+        let params = PostParams::default();
+        self.runtime
+            .block_on(api.create_token_request(account, &params, &request))
+            .unwrap()
+            .status
+            .unwrap()
+            .token
+            .unwrap()
     }
 
     /// Whether whoever this client is may do something, in a namespace or, for `""`, in all.
     pub fn may(&self, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
         use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
-        let attributes = json!({ "verb": verb, "group": group, "resource": resource, "namespace": namespace });
+        let attributes =
+            json!({ "verb": verb, "group": group, "resource": resource, "namespace": namespace });
         let review: SelfSubjectAccessReview =
             serde_json::from_value(json!({ "spec": { "resourceAttributes": attributes } })).unwrap();
         let api = Api::<SelfSubjectAccessReview>::all(self.client.clone());

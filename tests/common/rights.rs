@@ -28,18 +28,21 @@ impl<'a> Rights<'a> {
         let (namespace, name) = (format!("{}-system", world.prefix), format!("{}-keeper", world.prefix));
         world.cluster.create_namespace(&namespace, &json!({ "storekeeper.dev/source": world.source }));
         let mut cluster_scoped = Vec::new();
-        for mut object in render(world, &name, &namespace) {
+        let mut rendered = render(world, &name, &namespace);
+        rendered.sort_by_key(|object| object["kind"] != "Namespace");
+        for mut object in rendered {
             let kind = object["kind"].as_str().unwrap().to_owned();
             if !kinds.contains(&kind.as_str()) {
                 continue;
             }
             change(&mut object);
-            if object["metadata"].get("namespace").is_none() && kind != "ServiceAccount" {
+            let version = object["apiVersion"].as_str().unwrap().to_owned();
+            let within = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+            let within = if kind == "ServiceAccount" { namespace.clone() } else { within };
+            if within.is_empty() {
                 cluster_scoped.push(object.clone());
-                world.cluster.create(object["apiVersion"].as_str().unwrap(), &kind, "", object.clone());
-            } else {
-                world.cluster.create(object["apiVersion"].as_str().unwrap(), &kind, &namespace, object.clone());
             }
+            world.cluster.create(&version, &kind, &within, object);
         }
         let token = world.cluster.token(&namespace, &name);
         let kubeconfig = world.folder.path().join("rights-kubeconfig");
@@ -88,11 +91,17 @@ pub fn render(world: &World, name: &str, namespace: &str) -> Vec<Value> {
     let chart = Chart::load(files).unwrap();
     let values = json!({ "fullnameOverride": name, "source": world.source,
         "repository": { "url": "https://git.example.com/shops.git" } });
-    let defaults = storekeeper::chart::parse_values(std::str::from_utf8(chart.file("values.yaml").unwrap()).unwrap());
+    let defaults =
+        storekeeper::chart::parse_values(std::str::from_utf8(chart.file("values.yaml").unwrap()).unwrap());
     let mut merged: Map<String, Value> = defaults.unwrap();
     storekeeper::store::values::merge(&mut merged, values.as_object().unwrap());
     let request = RenderRequest {
-        release: Release { name: name.to_owned(), namespace: namespace.to_owned(), is_upgrade: false, revision: 1 },
+        release: Release {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            is_upgrade: false,
+            revision: 1,
+        },
         values: &merged,
         capabilities: &Capabilities::without_cluster(None, Vec::new()).unwrap(),
         lookup: &|_| json!({}),
@@ -142,12 +151,12 @@ pub struct Right {
 }
 
 impl Rights<'_> {
-    /// Returns everything that the roles allow, one verb on one kind each, with the places of their rules.
-    pub fn granted(&self) -> Vec<(Right, usize)> {
+    /// Returns everything that the ClusterRoles allow, one verb on one kind each.
+    pub fn granted(&self) -> Vec<Right> {
         let mut granted = Vec::new();
         for (kind, role) in [("ClusterRole", self.name.clone()), ("ClusterRole", self.store_role())] {
             let object = self.world.cluster.get(RBAC, kind, "", &role).unwrap();
-            for (place, rule) in object["rules"].as_array().unwrap().iter().enumerate() {
+            for rule in object["rules"].as_array().unwrap() {
                 let words = |of: &str| -> Vec<String> {
                     let words = rule[of].as_array().unwrap().iter();
                     words.map(|word| word.as_str().unwrap().to_owned()).collect()
@@ -156,7 +165,7 @@ impl Rights<'_> {
                     for resource in words("resources") {
                         for verb in words("verbs") {
                             let (role, group, resource) = (role.clone(), group.clone(), resource.clone());
-                            granted.push((Right { role, verb, group, resource }, place));
+                            granted.push(Right { role, verb, group, resource });
                         }
                     }
                 }

@@ -27,6 +27,13 @@ The ClusterRole that storekeeper binds in each store's namespace.
 {{- end -}}
 
 {{/*
+The namespace for dry runs.
+*/}}
+{{- define "storekeeper.tryOut" -}}
+{{- include "storekeeper.fullname" . }}-try-out
+{{- end -}}
+
+{{/*
 Labels that never change: selectors are immutable.
 */}}
 {{- define "storekeeper.selectorLabels" -}}

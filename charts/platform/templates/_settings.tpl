@@ -95,7 +95,10 @@ Settings that are there when a value is: to storekeeper an empty variable is a v
   "STOREKEEPER_TRUSTED_PROXIES" (join "," $v.page.trustedProxies)
   "STOREKEEPER_AUTH_HEADER" $v.page.authHeader
 -}}
-{{- if $v.rbac.create }}{{ $_ := set $given "STOREKEEPER_STORE_ROLE" (include "storekeeper.storeRole" .) }}{{ end -}}
+{{- if $v.rbac.create -}}
+{{- $_ := set $given "STOREKEEPER_STORE_ROLE" (include "storekeeper.storeRole" .) -}}
+{{- $_ := set $given "STOREKEEPER_TRY_OUT_NAMESPACE" (include "storekeeper.tryOut" .) -}}
+{{- end -}}
 {{- if $v.trust.fastForwardOnly }}{{ $_ := set $given "STOREKEEPER_FAST_FORWARD_ONLY" "true" }}{{ end -}}
 {{- if not $v.charts.folders }}{{ $_ := set $given "STOREKEEPER_NO_CHART_FOLDERS" "true" }}{{ end -}}
 {{- $caps := dict "STOREKEEPER_MAX_STORES" $v.limits.maxStores "STOREKEEPER_MAX_NEW_STORES_PER_HOUR" $v.limits.maxNewStoresPerHour -}}
