@@ -296,8 +296,10 @@ fn the_policies_let_storekeeper_bind_its_own_role_to_itself_and_nothing_else() {
     for refused in [
         with(binding.clone(), "/metadata/name", json!("another")),
         with(binding.clone(), "/roleRef", no_role),
-        with(binding.clone(), "/subjects/0", somebody.clone()),
+        with(binding.clone(), "/subjects/0/name", json!("default")),
+        with(binding.clone(), "/subjects/0/namespace", json!("default")),
         with(binding.clone(), "/subjects", json!([binding["subjects"][0], somebody])),
+        with(binding.clone(), "/subjects", json!([])),
     ] {
         until_denied(&words, || keeper.try_apply(&refused));
     }
