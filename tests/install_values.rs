@@ -9,6 +9,7 @@ mod chart;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use chart::{PLATFORM, render_platform, text_of, value_sets_of};
 use serde_json::{Value, json};
@@ -68,6 +69,23 @@ fn every_setting_of_run_can_be_given_by_values() {
         }
     }
     assert!(missing.is_empty(), "no set of values gives {missing:?}");
+}
+
+#[test]
+fn storekeeper_understands_the_settings_and_arguments_of_every_set() {
+    for (name, objects) in sets() {
+        let arguments =
+            strings(&one(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"])
+                .into_iter()
+                // What it looks at first, so that it ends here.
+                .chain(["--chart", "/nowhere"]);
+        let mut settings = settings(&objects);
+        settings.remove("STOREKEEPER_CHART");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_storekeeper"));
+        let output = command.args(arguments).env_clear().envs(settings).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(printed.contains("failed to read the chart in /nowhere"), "{name}: {printed}");
+    }
 }
 
 #[test]
