@@ -232,12 +232,7 @@ fn what_helm_refuses_is_refused() {
 #[test]
 fn the_store_chart_renders_as_helm_does_with_every_values_set() {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/medusa-store");
-    let mut layers = vec!["values-local.yaml".to_owned(), "values-prod.yaml".to_owned()];
-    for entry in fs::read_dir(chart.join("ci")).expect("the chart has a folder ci") {
-        let name = entry.expect("readable").file_name().into_string().expect("a name in UTF-8");
-        layers.push(format!("ci/{name}"));
-    }
-    assert!(layers.len() > 3, "no values sets in ci/");
+    let layers = values_sets(&chart);
     for layer in &layers {
         assert_same(&case(chart.clone(), &[layer], Some(("store.id", "acme"))));
     }
@@ -245,6 +240,32 @@ fn the_store_chart_renders_as_helm_does_with_every_values_set() {
     assert_same(&case(chart.clone(), &one_server, Some(("store.id", "acme"))));
     assert_both_refuse(&case(chart.clone(), &[], Some(("store.id", "Not_A_Name"))));
     assert_both_refuse(&case(chart, &[], Some(("nonsense", "x"))));
+}
+
+#[test]
+fn the_platform_chart_renders_as_helm_does_with_every_values_set() {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/platform");
+    for layer in &values_sets(&chart) {
+        assert_same(&case(
+            chart.clone(),
+            &[layer],
+            Some(("repository.url", "https://git.example.com/acme/stores.git")),
+        ));
+    }
+    let message = "repository.url is required";
+    assert_refused(&case(chart.clone(), &[], None), message);
+    assert_both_refuse(&case(chart, &["values-prod.yaml"], Some(("nonsense", "x"))));
+}
+
+/// The values files of a chart of ours, each a set.
+fn values_sets(chart: &Path) -> Vec<String> {
+    let mut layers = vec!["values-local.yaml".to_owned(), "values-prod.yaml".to_owned()];
+    for entry in fs::read_dir(chart.join("ci")).expect("the chart has a folder ci") {
+        let name = entry.expect("readable").file_name().into_string().expect("a name in UTF-8");
+        layers.push(format!("ci/{name}"));
+    }
+    assert!(layers.len() > 3, "no values sets in ci/");
+    layers
 }
 
 fn trap_chart(name: &str) -> PathBuf {

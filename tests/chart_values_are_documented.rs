@@ -1,6 +1,6 @@
-//! Promise: the chart's values, their schema and the table in its README name the same keys, types and defaults.
+//! Promise: each chart's values, their schema and the table in its README name the same keys, types and defaults.
 //!
-//! With `UPDATE_VALUES_TABLE=1` the table is written anew from values.yaml.
+//! With `UPDATE_VALUES_TABLE=1` the tables are written anew from values.yaml.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -10,51 +10,66 @@ mod chart;
 use std::collections::BTreeSet;
 use std::fs;
 
-use chart::{folder, text};
+use chart::{PLATFORM, STORE, folder_of, text_of};
 use serde_json::Value;
 use storekeeper::chart::parse_values;
+
+const CHARTS: [&str; 2] = [STORE, PLATFORM];
 
 const HEAD: &str = "| Key | Type | Default | Description |\n|---|---|---|---|\n";
 
 #[test]
 fn the_table_in_the_readme_is_that_of_values_yaml() {
-    let readme = text("README.md");
-    let start = readme.find(HEAD).expect("the README has the table") + HEAD.len();
-    let table = table();
-    if std::env::var_os("UPDATE_VALUES_TABLE").is_some() {
-        fs::write(folder().join("README.md"), format!("{}{table}", &readme[..start])).unwrap();
-        return;
+    for chart in CHARTS {
+        let readme = text_of(chart, "README.md");
+        let start = readme.find(HEAD).expect("the README has the table") + HEAD.len();
+        let table = table(chart);
+        if std::env::var_os("UPDATE_VALUES_TABLE").is_some() {
+            fs::write(folder_of(chart).join("README.md"), format!("{}{table}", &readme[..start])).unwrap();
+            continue;
+        }
+        for (ours, expected) in readme[start..].lines().zip(table.lines()) {
+            assert_eq!(ours, expected, "{chart}: write the table anew with UPDATE_VALUES_TABLE=1");
+        }
+        let (ours, expected) = (readme[start..].lines().count(), table.lines().count());
+        assert_eq!(ours, expected, "{chart}: rows are missing, or too many");
     }
-    for (ours, expected) in readme[start..].lines().zip(table.lines()) {
-        assert_eq!(ours, expected, "write the table anew with UPDATE_VALUES_TABLE=1");
-    }
-    assert_eq!(readme[start..].lines().count(), table.lines().count(), "rows are missing, or too many");
 }
 
 #[test]
 fn every_value_has_a_schema_and_every_schema_a_value() {
-    let values = Value::Object(parse_values(&text("values.yaml")).unwrap());
-    let schema: Value = serde_json::from_str(&text("values.schema.json")).unwrap();
-    let mut problems = Vec::new();
-    compare(&schema, &schema, &values, "", &mut problems);
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    for chart in CHARTS {
+        let values = Value::Object(parse_values(&text_of(chart, "values.yaml")).unwrap());
+        let schema: Value = serde_json::from_str(&text_of(chart, "values.schema.json")).unwrap();
+        let mut problems = Vec::new();
+        compare(&schema, &schema, &values, "", &mut problems);
+        assert!(problems.is_empty(), "{chart}:\n{}", problems.join("\n"));
+    }
 }
 
 #[test]
 fn no_schema_lets_an_unknown_key_pass() {
-    let schema: Value = serde_json::from_str(&text("values.schema.json")).unwrap();
-    let mut problems = Vec::new();
-    closed(&schema, "", &mut problems);
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    for chart in CHARTS {
+        let schema: Value = serde_json::from_str(&text_of(chart, "values.schema.json")).unwrap();
+        let mut problems = Vec::new();
+        closed(&schema, "", &mut problems);
+        assert!(problems.is_empty(), "{chart}:\n{}", problems.join("\n"));
+    }
 }
 
 #[test]
 fn value_files_name_only_keys_that_exist() {
     // What the schema refuses is no value; this finds a file that the renderer is never given.
-    for entry in fs::read_dir(folder()).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let is_known = chart::value_sets().iter().any(|(_, files)| files.contains(&name));
-        assert!(!name.starts_with("values-") || is_known, "{name} is in no set of tests/common/chart.rs");
+    for chart in CHARTS {
+        let sets = chart::value_sets_of(chart);
+        for entry in fs::read_dir(folder_of(chart)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let is_known = sets.iter().any(|(_, files)| files.contains(&name));
+            assert!(
+                !name.starts_with("values-") || is_known,
+                "{chart}: {name} is in no set of tests/common/chart.rs"
+            );
+        }
     }
 }
 
@@ -108,8 +123,8 @@ fn closed(schema: &Value, path: &str, problems: &mut Vec<String>) {
 }
 
 /// Makes the table from the comments `# -- ...` in values.yaml.
-fn table() -> String {
-    let content = text("values.yaml");
+fn table(chart: &str) -> String {
+    let content = text_of(chart, "values.yaml");
     let values = Value::Object(parse_values(&content).unwrap());
     let (mut rows, mut path): (String, Vec<&str>) = (String::new(), Vec::new());
     let mut description: Option<String> = None;

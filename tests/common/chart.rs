@@ -1,4 +1,4 @@
-//! Renders the store chart with the sets of values that it comes with.
+//! Renders the project's charts with the sets of values that they come with.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
@@ -11,68 +11,116 @@ use serde_json::{Map, Value, json};
 use storekeeper::chart::{Capabilities, Chart, Release, RenderLimits, RenderRequest, parse_values};
 use storekeeper::store::values::merge;
 
-/// Returns the chart's folder.
+/// The chart of a store.
+pub const STORE: &str = "medusa-store";
+
+/// The chart that installs storekeeper itself.
+pub const PLATFORM: &str = "platform";
+
+/// Returns a chart's folder.
+pub fn folder_of(chart: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts").join(chart)
+}
+
+/// Returns the store chart's folder.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/medusa-store")
+    folder_of(STORE)
 }
 
-/// Returns a file of the chart.
+/// Returns a file of a chart.
+pub fn text_of(chart: &str, path: &str) -> String {
+    fs::read_to_string(folder_of(chart).join(path)).unwrap()
+}
+
+/// Returns a file of the store chart.
 pub fn text(path: &str) -> String {
-    fs::read_to_string(folder().join(path)).unwrap()
+    text_of(STORE, path)
 }
 
-/// Returns every set of values that the chart comes with: a name, and the files that make it.
-pub fn value_sets() -> Vec<(String, Vec<String>)> {
-    let mut sets = vec![
-        ("defaults".to_owned(), vec![]),
-        ("local".to_owned(), vec!["values-local.yaml".to_owned()]),
-        ("prod".to_owned(), vec!["values-prod.yaml".to_owned()]),
-        (
-            "prod on volumes".to_owned(),
-            vec!["values-prod.yaml".to_owned(), "values-prod-volumes.yaml".to_owned()],
-        ),
-    ];
-    for entry in fs::read_dir(folder().join("ci")).unwrap() {
+/// Returns every set of values that a chart comes with: a name, and the files that make it.
+pub fn value_sets_of(chart: &str) -> Vec<(String, Vec<String>)> {
+    let named: &[(&str, &[&str])] = match chart {
+        STORE => &[
+            ("local", &["values-local.yaml"]),
+            ("prod", &["values-prod.yaml"]),
+            ("prod on volumes", &["values-prod.yaml", "values-prod-volumes.yaml"]),
+        ],
+        _ => &[("local", &["values-local.yaml"]), ("prod", &["values-prod.yaml"])],
+    };
+    let mut sets = vec![("defaults".to_owned(), vec![])];
+    sets.extend(named.iter().map(|(name, files)| {
+        ((*name).to_owned(), files.iter().map(|file| (*file).to_owned()).collect::<Vec<_>>())
+    }));
+    for entry in fs::read_dir(folder_of(chart).join("ci")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         sets.push((name.trim_end_matches("-values.yaml").to_owned(), vec![format!("ci/{name}")]));
     }
-    assert!(sets.len() > 10, "{sets:?}");
+    assert!(sets.len() > 6, "{sets:?}");
     sets
 }
 
-/// Returns the values of a set over the chart's defaults.
+/// Returns every set of values that the store chart comes with.
+pub fn value_sets() -> Vec<(String, Vec<String>)> {
+    value_sets_of(STORE)
+}
+
+/// Returns the values of a set over the store chart's defaults.
 pub fn values(files: &[String]) -> Value {
     let mut values = parse_values(&text("values.yaml")).unwrap();
-    merge(&mut values, &layers(files));
+    merge(&mut values, &layers(STORE, files));
     Value::Object(values)
 }
 
-fn layers(files: &[String]) -> Map<String, Value> {
+fn layers(chart: &str, files: &[String]) -> Map<String, Value> {
     let mut merged = Map::new();
     for file in files {
-        merge(&mut merged, &parse_values(&text(file)).unwrap());
+        merge(&mut merged, &parse_values(&text_of(chart, file)).unwrap());
     }
     merged
 }
 
-/// Loads the chart as the binary holds it.
+/// Loads the store chart as the binary holds it.
 pub fn load() -> Result<Chart, String> {
+    load_of(STORE)
+}
+
+fn load_of(chart: &str) -> Result<Chart, String> {
     let mut contents = BTreeMap::new();
-    read(&folder(), "", &mut contents);
+    read(&folder_of(chart), "", &mut contents);
     Chart::load(contents).map_err(|error| error.to_string())
 }
 
 /// Renders the store `acme` with these files, further values over them, into this namespace.
 pub fn render(files: &[String], over: &Value, namespace: &str) -> Result<Vec<Value>, String> {
-    let chart = load()?;
-    let mut values = layers(files);
+    let mut values = layers(STORE, files);
     merge(&mut values, over.as_object().unwrap());
     merge(&mut values, json!({"store": {"id": "acme"}}).as_object().unwrap());
+    render_release(STORE, "store", &values, namespace)
+}
+
+/// Renders storekeeper's own chart with these files, further values over them, as this release of this namespace.
+pub fn render_platform(
+    files: &[String],
+    over: &Value,
+    (release, namespace): (&str, &str),
+) -> Result<Vec<Value>, String> {
+    let mut values = layers(PLATFORM, files);
+    merge(&mut values, over.as_object().unwrap());
+    render_release(PLATFORM, release, &values, namespace)
+}
+
+fn render_release(
+    chart: &str,
+    release: &str,
+    values: &Map<String, Value>,
+    namespace: &str,
+) -> Result<Vec<Value>, String> {
+    let chart = load_of(chart)?;
     let release =
-        Release { name: "store".to_owned(), namespace: namespace.to_owned(), is_upgrade: false, revision: 1 };
+        Release { name: release.to_owned(), namespace: namespace.to_owned(), is_upgrade: false, revision: 1 };
     let rendering = chart.render(&RenderRequest {
         release,
-        values: &values,
+        values,
         capabilities: &Capabilities::default(),
         lookup: &|_| json!({}),
         entropy: &|bytes| bytes.fill(7),

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
@@ -31,6 +32,21 @@ impl Cluster {
         let runtime = Runtime::new().unwrap();
         let client = client(&runtime, &kubeconfig, true);
         Self { kubeconfig, runtime, client }
+    }
+
+    /// Connects to the same cluster with a token of a service account, as its pods do.
+    pub fn as_service_account(&self, namespace: &str, name: &str) -> Self {
+        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
+        let request = TokenRequest::default();
+        let made =
+            self.runtime.block_on(accounts.create_token_request(name, &PostParams::default(), &request));
+        let token = made.unwrap().status.unwrap().token;
+        let mut read = serde_json::to_value(Kubeconfig::read_from(&self.kubeconfig).unwrap()).unwrap();
+        read["users"][0]["user"] = json!({ "token": token });
+        let read = serde_json::from_value(read).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let client = client_of(&runtime, read, true);
+        Self { kubeconfig: self.kubeconfig.clone(), runtime, client }
     }
 
     /// Returns an object as JSON; none when it does not exist.
@@ -67,7 +83,7 @@ impl Cluster {
 
     /// Asks the API server whether it would take an object, by a strict server-side apply that changes nothing.
     pub fn try_apply(&self, object: &Value) -> Result<(), String> {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap();
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let api = self.api(text("/apiVersion"), text("/kind"), text("/metadata/namespace"));
         let params = PatchParams { dry_run: true, ..PatchParams::apply("test") }.validation_strict();
         let applied =
@@ -78,6 +94,19 @@ impl Cluster {
     pub fn delete(&self, api_version: &str, kind: &str, namespace: &str, name: &str) {
         let api = self.api(api_version, kind, namespace);
         self.runtime.block_on(api.delete(name, &DeleteParams::default())).unwrap();
+    }
+
+    /// Asks the API server whether it would delete an object.
+    pub fn try_delete(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), String> {
+        let api = self.api(api_version, kind, namespace);
+        let answer = self.runtime.block_on(api.delete(name, &DeleteParams::default().dry_run()));
+        answer.map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// Asks the API server whether it would delete a namespace, and returns what it says against it.
@@ -94,7 +123,7 @@ impl Cluster {
 
     /// Applies an object under a field manager's name, by force, and returns it as it is then.
     pub fn apply_as(&self, manager: &str, object: &Value) -> Value {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap();
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let api = self.api(text("/apiVersion"), text("/kind"), text("/metadata/namespace"));
         let params = PatchParams::apply(manager).force();
         let applied =
@@ -212,8 +241,11 @@ impl Cluster {
 /// Makes a client from a kubeconfig. Unless it is patient, it hands on what the API server says; kube's own clients
 /// wait and try again by themselves after 429, 503 and 504.
 pub fn client(runtime: &Runtime, kubeconfig: &Path, patient: bool) -> Client {
+    client_of(runtime, Kubeconfig::read_from(kubeconfig).unwrap(), patient)
+}
+
+fn client_of(runtime: &Runtime, read: Kubeconfig, patient: bool) -> Client {
     runtime.block_on(async {
-        let read = Kubeconfig::read_from(kubeconfig).unwrap();
         let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
         config.default_retry = patient;
         Client::try_from(config).unwrap()

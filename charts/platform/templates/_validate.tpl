@@ -14,6 +14,9 @@ Combinations that the schema can't refuse, because each value alone is fine. Inc
 
 {{- define "storekeeper.validate.repository" -}}
 {{- with .Values.repository -}}
+{{- if regexMatch "^https?://[^/]*@" .url -}}
+{{- fail "repository.url holds a login, and a ConfigMap would show it: take it out and name a Secret in repository.tokenSecret" -}}
+{{- end -}}
 {{- if and .tokenSecret.name .sshKeySecret.name -}}
 {{- fail "repository.tokenSecret and repository.sshKeySecret exclude each other: one repository has one login" -}}
 {{- end -}}
