@@ -272,6 +272,7 @@ mod tests {
             kinds: Arc::new(Kinds::discover(client.clone()).await.unwrap()),
             index: Arc::new(Index::new(Changes::default())),
             watches: Arc::default(),
+            prompt: client.clone(),
             client,
         }
     }

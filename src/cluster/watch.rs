@@ -11,7 +11,7 @@ use kube::Resource as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::follow::{Depth, News, Source, Tries};
+use super::follow::{Depth, News, SILENCE, Source, Tries};
 use super::index::{Feed, Index, Origin};
 use super::resources::Kinds;
 use super::{Cluster, ClusterError, NAMESPACES, collection};
@@ -117,15 +117,21 @@ impl Cluster {
         let client = self.client.clone();
         let source = &self.source;
         Some(match feed {
-            Feed::Namespaces => {
-                Source { client, path: NAMESPACES.to_owned(), depth: Depth::Full, labels: None, fields: None }
-            }
+            Feed::Namespaces => Source {
+                client,
+                path: NAMESPACES.to_owned(),
+                depth: Depth::Full,
+                labels: None,
+                fields: None,
+                silence: SILENCE,
+            },
             Feed::Inventories => Source {
                 client,
                 path: ConfigMap::url_path(&(), None),
                 depth: Depth::Full,
                 labels: Some(format!("{LABEL_STORE},{LABEL_SOURCE}={source}")),
                 fields: Some(format!("metadata.name={INVENTORY_NAME}")),
+                silence: SILENCE,
             },
             Feed::Objects { kind, .. } => Source {
                 client,
@@ -135,6 +141,7 @@ impl Cluster {
                     selecting_labels(source).map(|(label, value)| format!("{label}={value}")).join(","),
                 ),
                 fields: None,
+                silence: SILENCE,
             },
         })
     }
@@ -187,7 +194,7 @@ async fn run(
 ) {
     let mut tries = Tries::new();
     loop {
-        let take_in = |news| {
+        let take_in = |news: News| {
             count(&news, &feed, &metrics);
             take_in(news, &index, &feed, &progress);
         };
