@@ -139,6 +139,22 @@ pub const INVENTORY_NAME: &str = "storekeeper-inventory";
 /// The key of the inventory's JSON in its ConfigMap.
 pub const INVENTORY_KEY: &str = "inventory.json";
 
+/// On the Lease of a member, one of the replicas that share a fleet: how it would share, in a word. What is a member's
+/// Lease is found by it.
+pub const LABEL_MEMBER: &str = "storekeeper.dev/member";
+
+/// Returns what the name of a member's Lease begins with; the API server makes the rest, so that each start has a
+/// Lease of its own. (It also cuts the beginning to what a name may hold.)
+pub fn member_lease_prefix(source: &SourceId, identity: &str) -> String {
+    format!("storekeeper-{source}-{identity}-")
+}
+
+/// Returns the name of the ConfigMap that says which member owns which shard of a source's stores, in the daemon's
+/// namespace.
+pub fn shards_name(source: &SourceId) -> String {
+    format!("storekeeper-{source}-shards")
+}
+
 /// What a store's namespace is called: this prefix and the store's id.
 pub const NAMESPACE_PREFIX: &str = "store-";
 

@@ -274,6 +274,7 @@ mod tests {
             watches: Arc::default(),
             access: None,
             try_out_namespace: crate::cluster::DEFAULT_TRY_OUT_NAMESPACE.into(),
+            prompt: client.clone(),
             client,
         }
     }

@@ -111,6 +111,11 @@ impl ClusterError {
         self.reason() == Some("Conflict")
     }
 
+    /// Returns whether the API server itself refused the request, so that it was not carried out.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { code: 400..500, reason, .. } if !reason.is_empty() && reason != "Timeout")
+    }
+
     /// Returns whether a namespace on its way out refused to take anything new.
     pub fn is_namespace_going(&self) -> bool {
         let Self::Refused { causes, .. } = self else { return false };

@@ -12,6 +12,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
 use kube::runtime::watcher::DefaultBackoff;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::seen::Seen;
 use super::{REQUEST_TIMEOUT, error};
@@ -21,7 +22,7 @@ use super::{REQUEST_TIMEOUT, error};
 const WATCH_SECONDS: u32 = 570;
 
 /// How long nothing may come before a connection counts as dead. Servers send a bookmark every minute.
-const SILENCE: Duration = Duration::from_secs(150);
+pub(super) const SILENCE: Duration = Duration::from_secs(150);
 
 /// The same while the first objects come.
 const SILENCE_AT_FIRST: Duration = Duration::from_secs(20);
@@ -61,16 +62,30 @@ pub(super) struct Source {
     pub(super) depth: Depth,
     pub(super) labels: Option<String>,
     pub(super) fields: Option<String>,
+    /// How long nothing may come before the connection counts as dead, once the list is complete.
+    pub(super) silence: Duration,
+}
+
+/// An object as much of it as is read.
+pub(super) trait Followed: Clone + DeserializeOwned {
+    /// Returns the resource version; empty when there is none.
+    fn version(&self) -> &str;
+}
+
+impl Followed for Seen {
+    fn version(&self) -> &str {
+        &self.metadata.resource_version
+    }
 }
 
 /// What is learnt by following.
-pub(super) enum News {
+pub(super) enum News<T = Seen> {
     /// A list is about to be asked for anew.
     Listing,
     /// An object is there, or is there still, or has changed.
-    There(Box<Seen>),
+    There(Box<T>),
     /// An object is gone.
-    Gone(Box<Seen>),
+    Gone(Box<T>),
     /// The list is complete, at this resource version: what it did not show is gone.
     Complete(String),
     /// It does not work, for this reason; it is tried again.
@@ -162,18 +177,17 @@ impl Broken {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct Page<T> {
     metadata: ListMeta,
     /// An empty list of metadata comes as null.
-    #[serde(default)]
-    items: Option<Vec<Seen>>,
+    items: Option<Vec<T>>,
 }
 
 impl Source {
     /// Follows for as long as there is something to follow at this path. Every error is told and retried with backoff; a
     /// list that breaks off is never complete. No list counts as broken before it was asked for page by page: who waits for
     /// the first one would give up, and begin with streams again.
-    pub(super) async fn follow(&self, tries: &mut Tries, mut tell: impl FnMut(News)) {
+    pub(super) async fn follow<T: Followed>(&self, tries: &mut Tries, mut tell: impl FnMut(News<T>)) {
         let mut place = Place::Nowhere;
         loop {
             let streams = tries.stream();
@@ -207,11 +221,11 @@ impl Source {
     }
 
     /// Watches from a place on until the server ends it, or from the very beginning with all objects first.
-    async fn watch(
+    async fn watch<T: Followed>(
         &self,
         place: &mut Place,
         from_the_beginning: bool,
-        tell: &mut impl FnMut(News),
+        tell: &mut impl FnMut(News<T>),
     ) -> Result<(), Broken> {
         // No version asks for a consistent list, as new as the request.
         let version = if let Place::At(version) = &*place { version.as_str() } else { "" };
@@ -226,13 +240,13 @@ impl Source {
         if from_the_beginning {
             tell(News::Listing);
         }
-        let events = self.client.request_events::<Seen>(self.accepting(request, METADATA));
+        let events = self.client.request_events::<T>(self.accepting(request, METADATA));
         let events = tokio::time::timeout(REQUEST_TIMEOUT, events).await;
         let events = events.map_err(|_| Broken::silent(REQUEST_TIMEOUT))??;
         let mut events = std::pin::pin!(events);
         let (begun, mut some) = (Instant::now(), false);
         loop {
-            let silence = if matches!(place, Place::Nowhere) { SILENCE_AT_FIRST } else { SILENCE };
+            let silence = if matches!(place, Place::Nowhere) { SILENCE_AT_FIRST } else { self.silence };
             let Ok(event) = tokio::time::timeout(silence, events.next()).await else {
                 // A server that does not know how to stream a list may say nothing at all.
                 let no_streaming = matches!(place, Place::Nowhere);
@@ -258,7 +272,11 @@ impl Source {
     }
 
     /// Lists page by page.
-    async fn page(&self, place: &mut Place, tell: &mut impl FnMut(News)) -> Result<(), Broken> {
+    async fn page<T: Followed>(
+        &self,
+        place: &mut Place,
+        tell: &mut impl FnMut(News<T>),
+    ) -> Result<(), Broken> {
         let mut params = ListParams {
             label_selector: self.labels.clone(),
             field_selector: self.fields.clone(),
@@ -268,7 +286,7 @@ impl Source {
         tell(News::Listing);
         loop {
             let request = Request::new(self.path.as_str()).list(&params).map_err(broken)?;
-            let page = self.client.request::<Page>(self.accepting(request, METADATA_LIST));
+            let page = self.client.request::<Page<T>>(self.accepting(request, METADATA_LIST));
             let page = tokio::time::timeout(REQUEST_TIMEOUT, page).await;
             let Page { metadata, items } = page.map_err(|_| Broken::silent(REQUEST_TIMEOUT))??;
             for object in items.into_iter().flatten() {
@@ -314,7 +332,11 @@ fn sort<T>(
 }
 
 /// Takes one event in.
-fn take(event: WatchEvent<Seen>, place: &mut Place, tell: &mut impl FnMut(News)) -> Result<(), Broken> {
+fn take<T: Followed>(
+    event: WatchEvent<T>,
+    place: &mut Place,
+    tell: &mut impl FnMut(News<T>),
+) -> Result<(), Broken> {
     let listing = matches!(place, Place::Nowhere);
     let (object, gone) = match event {
         WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
@@ -331,7 +353,7 @@ fn take(event: WatchEvent<Seen>, place: &mut Place, tell: &mut impl FnMut(News))
         }
         WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
     };
-    let version = object.metadata.resource_version.clone();
+    let version = object.version().to_owned();
     if version.is_empty() {
         return Err(Broken { lost: true, ..broken("an object has no resource version") });
     }
@@ -356,6 +378,10 @@ mod tests {
 
     use super::*;
 
+    fn source(client: Client, path: String) -> Source {
+        Source { client, path, depth: Depth::Metadata, labels: None, fields: None, silence: SILENCE }
+    }
+
     /// How a watch that ends is judged: whether all is well.
     fn is_well(torn: bool, listing: bool, some: bool, seconds: u64) -> bool {
         let error = || kube::Error::ReadEvents(std::io::Error::other("connection reset"));
@@ -376,8 +402,8 @@ mod tests {
         let told = AtomicBool::new(false);
         let never = |_: Request<Body>| std::future::pending::<Result<Response<Body>, std::io::Error>>();
         let (client, path) = (Client::new(service_fn(never), "default"), "/api/v1/secrets".to_owned());
-        let source = Source { client, path, depth: Depth::Metadata, labels: None, fields: None };
-        let note = |news| told.store(matches!(news, News::Listing), Ordering::Relaxed);
+        let source = source(client, path);
+        let note = |news: News| told.store(matches!(news, News::Listing), Ordering::Relaxed);
         // What is applied while the answer is on its way is newer than the list, or in it.
         let mut tries = Tries::new();
         let follow = tokio::time::timeout(Duration::from_millis(50), source.follow(&mut tries, note));
@@ -391,9 +417,9 @@ mod tests {
             Ok::<_, std::io::Error>(Response::builder().status(404).body(body).unwrap())
         };
         let (client, path) = (Client::new(service_fn(not_found), "default"), "/apis/a/v1beta1/bs".to_owned());
-        let source = Source { client, path, depth: Depth::Metadata, labels: None, fields: None };
+        let source = source(client, path);
         let (mut told, mut tries) = (false, Tries::new());
-        let follow = source.follow(&mut tries, |news| told |= matches!(news, News::Broken(_)));
+        let follow = source.follow(&mut tries, |news: News| told |= matches!(news, News::Broken(_)));
         tokio::time::timeout(Duration::from_secs(10), follow).await.unwrap();
         assert!(told);
     }
@@ -410,10 +436,10 @@ mod tests {
             Ok::<_, std::io::Error>(Response::builder().status(code).body(body).unwrap())
         };
         let (client, path) = (Client::new(service_fn(answer), "default"), "/api/v1/secrets".to_owned());
-        let source = Source { client, path, depth: Depth::Metadata, labels: None, fields: None };
+        let source = source(client, path);
         let (sender, mut broken) = tokio::sync::mpsc::unbounded_channel();
         let (mut unstreamed, mut tries) = (0, Tries::new());
-        let follow = source.follow(&mut tries, |news| match news {
+        let follow = source.follow(&mut tries, |news: News| match news {
             News::Unstreamed(_) => unstreamed += 1,
             News::Broken(words) => _ = sender.send(words),
             _ => {}

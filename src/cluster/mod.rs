@@ -8,6 +8,7 @@
 //! - `apply`, `delete`, `lookup`: one verb each
 //! - `pace`: when requests are sent, and how many at once
 //! - `final_backup`: the Job before a store is deleted; `remains`: what holds a namespace that is being deleted
+//! - `lease`: which replica may write for which stores
 //! - `announce`: Kubernetes Events of ours, for who uses kubectl
 //! - `symptoms`: why a store does not come up
 //! - `try_out`: what an apply would do; `volumes`: what a removal loses
@@ -22,6 +23,7 @@ mod error;
 mod final_backup;
 mod follow;
 mod index;
+mod lease;
 mod lookup;
 mod mask;
 mod pace;
@@ -56,6 +58,7 @@ pub use announce::Announcement;
 pub use changes::Changes;
 pub use error::{ClusterError, RefusalCause};
 use index::Index;
+pub use lease::{Clock, Fence, Holdings, Leadership, LeaseSettings, Pass, Shard, Spread};
 pub use mask::Mask;
 pub use pace::{Pace, PaceReport};
 pub use remains::Remains;
@@ -111,6 +114,8 @@ impl ClusterSettings {
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    /// Asks at once, whatever the API server has asked us to wait for: a Lease that is renewed late is lost.
+    prompt: Client,
     pace: Pace,
     source: SourceId,
     kinds: Arc<Kinds>,
@@ -126,13 +131,16 @@ impl Cluster {
     pub async fn connect(settings: ClusterSettings, changes: Changes) -> Result<Self, ClusterError> {
         let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
         let pace = Pace::new(settings.requests_at_once, settings.metrics.clone());
-        let client = ClientBuilder::try_from(prepared(config))
-            .map_err(ClusterError::request("connect to the cluster", Mask::default))?
-            .with_layer(&pace)
-            .build();
+        let config = prepared(config);
+        let builder = || {
+            ClientBuilder::try_from(config.clone())
+                .map_err(ClusterError::request("connect to the cluster", Mask::default))
+        };
+        let (client, prompt) = (builder()?.with_layer(&pace).build(), builder()?.build());
         let kinds = Arc::new(Kinds::discover(client.clone()).await?);
         Ok(Self {
             client,
+            prompt,
             pace,
             source: settings.source,
             kinds,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 
-use super::follow::{Depth, Source};
+use super::follow::{Depth, SILENCE, Source};
 use super::watch::{Progress, selecting_labels};
 use super::{Cluster, ClusterError, collection};
 use crate::manifest::{Owner, Resource};
@@ -65,6 +65,7 @@ impl Cluster {
                 selecting_labels(&self.source).map(|(label, value)| format!("{label}={value}")).join(","),
             ),
             fields: None,
+            silence: SILENCE,
         };
         let (objects, version) = source.list().await.map_err(|detail| ClusterError::Unreachable {
             act: format!("list objects of kind {} in {namespace}", resource.kind),

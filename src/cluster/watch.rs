@@ -12,7 +12,7 @@ use kube::Resource as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::follow::{Depth, News, Source, Tries};
+use super::follow::{Depth, News, SILENCE, Source, Tries};
 use super::index::{Feed, Index, Origin};
 use super::resources::Kinds;
 use super::rounds::is_unwatched;
@@ -131,15 +131,21 @@ impl Cluster {
         let client = self.client.clone();
         let source = &self.source;
         Some(match feed {
-            Feed::Namespaces => {
-                Source { client, path: NAMESPACES.to_owned(), depth: Depth::Full, labels: None, fields: None }
-            }
+            Feed::Namespaces => Source {
+                client,
+                path: NAMESPACES.to_owned(),
+                depth: Depth::Full,
+                labels: None,
+                fields: None,
+                silence: SILENCE,
+            },
             Feed::Inventories => Source {
                 client,
                 path: ConfigMap::url_path(&(), None),
                 depth: Depth::Full,
                 labels: Some(format!("{LABEL_STORE},{LABEL_SOURCE}={source}")),
                 fields: Some(format!("metadata.name={INVENTORY_NAME}")),
+                silence: SILENCE,
             },
             Feed::Access => Source {
                 client,
@@ -147,6 +153,7 @@ impl Cluster {
                 depth: Depth::Full,
                 labels: Some(format!("{LABEL_STORE},{LABEL_SOURCE}={source}")),
                 fields: Some(format!("metadata.name={}", self.access.as_ref()?.role)),
+                silence: SILENCE,
             },
             Feed::Objects { kind, .. } => Source {
                 client,
@@ -156,6 +163,7 @@ impl Cluster {
                     selecting_labels(source).map(|(label, value)| format!("{label}={value}")).join(","),
                 ),
                 fields: None,
+                silence: SILENCE,
             },
         })
     }
@@ -209,7 +217,7 @@ async fn run(
 ) {
     let mut tries = Tries::new();
     loop {
-        let take_in = |news| {
+        let take_in = |news: News| {
             count(&news, &feed, &metrics);
             take_in(news, &index, &feed, &progress);
         };

@@ -1,0 +1,225 @@
+//! The task of a member: it keeps the Lease, follows the others and the ring, and takes the steps.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use tokio::time::sleep_until;
+
+use super::super::error::ClusterError;
+use super::super::follow::{News, Tries};
+use super::Shared;
+use super::ring::Member;
+use super::seat::{Draft, Step, Tending};
+use super::wire::{Burial, Wire, seen_ring};
+
+/// In which part of a Lease's duration what has failed is tried again.
+const RETRIES: u32 = 15;
+
+/// How often the ring may change under somebody who leaves before he lets the others find out by themselves.
+const PARTING_TRIES: usize = 5;
+
+/// Runs until it is dropped.
+pub(super) async fn run(shared: Arc<Shared>, wire: Arc<Wire>) {
+    let (shared, wire) = (&*shared, &*wire);
+    tokio::join!(
+        tend(shared, wire),
+        follow_leases(shared, wire),
+        follow_ring(shared, wire),
+        take_steps(shared, wire)
+    );
+}
+
+/// Hands everything over: without our Lease nobody hands anything back, and then the ring names others.
+pub(super) async fn part(shared: &Shared, wire: &Wire, member: &Member, name: &str) {
+    let parted = async {
+        wire.give_up(member, name).await?;
+        for _ in 0..PARTING_TRIES {
+            let Some((version, ring)) = wire.read_ring().await? else { break };
+            let draft = shared.seat().bequest(version, ring, Instant::now());
+            let Some(draft) = draft else { break };
+            match wire.write_ring(&draft).await {
+                Err(error) if error.is_conflict() => {}
+                answer => return answer.map(|_| ()),
+            }
+        }
+        Ok(())
+    };
+    let parted: Result<(), ClusterError> = parted.await;
+    if let Err(error) = parted {
+        tracing::warn!(%error, "failed to hand the stores over; others take them when the Lease would have ended");
+    }
+}
+
+/// Makes our Lease and renews it.
+async fn tend(shared: &Shared, wire: &Wire) {
+    let mut troubled = false;
+    loop {
+        let tending = shared.seat().tending();
+        if let Tending::Renew(_, _, at) = &tending {
+            tokio::select! {
+                () = sleep_until((*at).into()) => {}
+                () = shared.tend.notified() => continue,
+            }
+        }
+        let answer = {
+            let mut attempt = pin!(attempt(shared, wire, &tending));
+            tokio::select! {
+                answer = &mut attempt => answer,
+                () = end_of_validity(shared) => {
+                    shared.show();
+                    attempt.await
+                }
+            }
+        };
+        match answer {
+            Ok(()) => troubled = false,
+            Err(error) => {
+                if !troubled {
+                    tracing::warn!(%error, "failed to keep this replica's Lease; it is tried again");
+                }
+                troubled = true;
+                tokio::time::sleep(wire.duration() / RETRIES).await;
+                shared.show();
+            }
+        }
+    }
+}
+
+async fn attempt(shared: &Shared, wire: &Wire, tending: &Tending) -> Result<(), ClusterError> {
+    let sent = Instant::now();
+    match tending {
+        Tending::Register => {
+            let lease = wire.register().await?;
+            tracing::info!(lease.name = %lease.name, "this replica has a Lease");
+            shared.learn(|seat, _| seat.registered(lease.member, lease.name, sent));
+        }
+        Tending::Renew(member, name, _) => match wire.renew(name).await {
+            Err(error) if error.is_not_found() => {
+                tracing::warn!("this replica was taken for dead: nothing is its own any more");
+                shared.learn(|seat, _| seat.lost(member));
+            }
+            answer => {
+                answer?;
+                shared.learn(|seat, _| seat.renewed(member, sent));
+            }
+        },
+    }
+    Ok(())
+}
+
+/// Waits for the moment when our right to write ends; for ever when it has ended.
+async fn end_of_validity(shared: &Shared) {
+    let until = shared.seat().valid_until().filter(|until| *until > Instant::now());
+    match until {
+        Some(until) => sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn follow_leases(shared: &Shared, wire: &Wire) {
+    let (source, mut tries) = (wire.lease_source(), Tries::new());
+    loop {
+        let take_in = |news: News<Lease>| match news {
+            News::Listing => shared.seat().lease_listing(),
+            News::There(lease) => shared.learn(|seat, now| seat.saw_lease(wire.seen(&lease), now)),
+            News::Gone(lease) => {
+                shared.learn(|seat, _| seat.lease_gone(&wire.seen(&lease).member));
+                shared.tend.notify_one();
+            }
+            News::Complete(_) => shared.learn(|seat, _| seat.leases_complete()),
+            News::Broken(words) => tracing::warn!("failed to watch the members' Leases: {words}"),
+            News::Unstreamed(words) => tracing::debug!("the members' Leases are not streamed: {words}"),
+        };
+        source.follow(&mut tries, take_in).await;
+    }
+}
+
+async fn follow_ring(shared: &Shared, wire: &Wire) {
+    let (source, mut tries) = (wire.ring_source(), Tries::new());
+    loop {
+        let take_in = |news: News<ConfigMap>| match news {
+            News::Listing => shared.seat().ring_listing(),
+            News::There(ring) => {
+                let (version, ring) = seen_ring(&ring);
+                shared.learn(|seat, _| seat.saw_ring(version, ring));
+            }
+            News::Gone(_) => shared.learn(|seat, now| seat.ring_gone(now)),
+            News::Complete(_) => shared.learn(|seat, now| seat.ring_complete(now)),
+            News::Broken(words) => tracing::warn!("failed to watch who owns which stores: {words}"),
+            News::Unstreamed(words) => tracing::debug!("who owns which stores is not streamed: {words}"),
+        };
+        source.follow(&mut tries, take_in).await;
+    }
+}
+
+/// Takes one step after the other.
+async fn take_steps(shared: &Shared, wire: &Wire) {
+    let mut troubled = false;
+    loop {
+        let step = shared.seat().next_step(Instant::now());
+        shared.show();
+        let taken = match step {
+            Step::Rest(until) => {
+                rest(shared, until).await;
+                continue;
+            }
+            Step::Bury(lease) => wire.bury(&lease).await.map(|burial| {
+                tracing::info!(member.identity = %lease.member.identity, ?burial, "a member was silent for too long");
+                shared.learn(|seat, now| match burial {
+                    Burial::Done => seat.buried(&lease.member),
+                    Burial::NotThere => seat.found_no_lease(&lease.member),
+                    Burial::Alive => seat.found_alive(&lease.member, now),
+                });
+            }),
+            Step::Count => wire
+                .count()
+                .await
+                .map(|leases| shared.learn(|seat, now| seat.counted(leases, now))),
+            Step::Read => wire.read_ring().await.map(|found| shared.learn(|seat, now| seat.read(found, now))),
+            Step::Write(draft) => write(shared, wire, &draft).await,
+        };
+        if let Err(error) = &taken {
+            if !troubled {
+                tracing::warn!(%error, "failed to share the stores among the replicas; it is tried again");
+            }
+            tokio::time::sleep(wire.duration() / RETRIES).await;
+        }
+        troubled = taken.is_err();
+    }
+}
+
+async fn rest(shared: &Shared, until: Option<Instant>) {
+    let heard = shared.stir.notified();
+    match until {
+        Some(until) => tokio::select! {
+            () = heard => {}
+            () = sleep_until(until.into()) => {}
+        },
+        None => heard.await,
+    }
+}
+
+async fn write(shared: &Shared, wire: &Wire, draft: &Draft) -> Result<(), ClusterError> {
+    match wire.write_ring(draft).await {
+        Ok((version, ring)) => {
+            shared.learn(|seat, _| seat.wrote(version, ring));
+            Ok(())
+        }
+        Err(error) if error.is_conflict() || error.is_taken() => {
+            shared.learn(|seat, _| seat.refused());
+            Ok(())
+        }
+        // What the server refuses it has not done. Anything else it may still do.
+        Err(error) if error.is_refusal() => {
+            shared.learn(|seat, _| seat.refused());
+            Err(error)
+        }
+        Err(error) => {
+            shared.learn(|seat, _| seat.unanswered());
+            Err(error)
+        }
+    }
+}
