@@ -65,9 +65,15 @@ impl<'a> Release<'a> {
         self.helm(&["uninstall", &self.name, "--namespace", &self.namespace, "--wait"])
     }
 
-    /// Connects as storekeeper's pods do.
+    /// Connects as storekeeper's pods do, once the policies are in force: what is allowed before says nothing.
     fn storekeeper(&self) -> Cluster {
-        self.world.cluster.as_service_account(&self.namespace, &self.name)
+        let keeper = self.world.cluster.as_service_account(&self.namespace, &self.name);
+        let other =
+            with(self.store_namespace("a"), "/metadata/name", json!(format!("{}-a", self.world.prefix)));
+        until_denied(&not_a_store(&other), || keeper.try_apply(&other));
+        let binding = self.binding(&self.namespace);
+        until_denied("not rolebindings into", || keeper.try_apply(&binding));
+        keeper
     }
 
     /// A store's namespace as storekeeper makes it.
