@@ -99,7 +99,7 @@ impl<'a> Release<'a> {
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",
-            "metadata": {"name": "storekeeper", "namespace": namespace},
+            "metadata": {"name": format!("{}-store", self.name), "namespace": namespace},
             "roleRef": {
                 "apiGroup": "rbac.authorization.k8s.io",
                 "kind": "ClusterRole",
@@ -182,7 +182,11 @@ fn the_api_server_takes_every_object_and_pod_of_every_set_of_values() {
         "service": {"nodePort": 0},
     });
     for (name, files) in value_sets_of(PLATFORM) {
-        for object in render_platform(&files, &over, (&world.prefix, &namespace)).unwrap() {
+        for mut object in render_platform(&files, &over, (&world.prefix, &namespace)).unwrap() {
+            // Its namespace for dry runs is not there either.
+            if object["metadata"]["namespace"].is_string() {
+                object["metadata"]["namespace"] = json!(namespace);
+            }
             // Their definitions belong to the operator that is not here.
             if object["apiVersion"] != "monitoring.coreos.com/v1" {
                 let (kind, object_name) = (&object["kind"], &object["metadata"]["name"]);
@@ -298,9 +302,9 @@ fn the_policies_let_storekeeper_bind_its_own_role_to_itself_and_nothing_else() {
     let binding = release.binding(&store);
     let somebody = json!({"kind": "ServiceAccount", "name": "default", "namespace": "default"});
     let no_role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "no"});
-    let words = format!("which binds the ClusterRole {}-store to its own ServiceAccount", release.name);
+    let words =
+        format!("which binds the ClusterRole of its own name, {}-store, to its ServiceAccount", release.name);
     for refused in [
-        with(binding.clone(), "/metadata/name", json!("another")),
         with(binding.clone(), "/roleRef", no_role),
         with(binding.clone(), "/subjects/0/name", json!("default")),
         with(binding.clone(), "/subjects/0/namespace", json!("default")),
@@ -310,6 +314,9 @@ fn the_policies_let_storekeeper_bind_its_own_role_to_itself_and_nothing_else() {
         until_denied(&words, || keeper.try_apply(&refused));
     }
     until_allowed("the binding", || keeper.try_apply(&binding));
+    // Its right names the binding itself.
+    let another = with(binding.clone(), "/metadata/name", json!("another"));
+    until_denied("cannot patch resource", || keeper.try_apply(&another));
     let other = with(binding, "/roleRef/name", json!("cluster-admin"));
     until_denied("attempting to grant RBAC permissions not currently held", || keeper.try_apply(&other));
 }
@@ -324,8 +331,9 @@ fn an_upgrade_changes_storekeeper_alone_and_stores_outlive_the_release() {
     let secret = object("v1", "Secret", &store);
     until_allowed("a secret", || keeper.try_apply(&secret));
     keeper.apply_as("test", &secret);
+    let role = format!("{}-store", release.name);
     let look = || {
-        let binding = world.cluster.get("rbac.authorization.k8s.io/v1", "RoleBinding", &store, "storekeeper");
+        let binding = world.cluster.get("rbac.authorization.k8s.io/v1", "RoleBinding", &store, &role);
         [world.cluster.namespace(&store), binding, world.cluster.get("v1", "Secret", &store, "one")]
             .map(|object| object.expect("it is there"))
     };
