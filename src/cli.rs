@@ -6,6 +6,7 @@ mod charts;
 mod door;
 mod forge;
 mod journal;
+mod lease;
 mod lines;
 mod output;
 mod panics;
@@ -90,6 +91,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let (trigger, triggers) = Triggers::new();
     let plans = Plans::new(bell.clone());
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
+    let leases = arguments.leases.settings()?;
     let (caps, journal, inside) = (arguments.caps(), arguments.journal()?, Inside::default());
     let sources = Sources {
         board: board.reader(),
@@ -129,6 +131,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
         telling,
         triggers,
         inside,
+        leases,
     };
     daemon::run(settings, board, metrics, when_stopped(stopped)).await?;
     futures::future::try_join_all(serving).await.context("stop serving")?;

@@ -22,6 +22,7 @@ mod queue;
 mod runs;
 mod said;
 mod scribe;
+mod sharing;
 mod snapshots;
 mod source;
 mod telling;
@@ -40,7 +41,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings};
+use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings, LeaseSettings};
 use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
@@ -63,6 +64,7 @@ pub use pulls::PlanForks;
 use pulls::Scene;
 use queue::{Lane, Places, Queue, Turn, Urgency};
 use runs::{Cut, Due, Runs};
+use sharing::{PARTING, Sharing, settle};
 use source::{Follower, Looked};
 pub use source::{SourceOptions, snapshot, snapshot_of_tree};
 pub use telling::Telling;
@@ -117,6 +119,8 @@ pub struct Settings {
     pub triggers: Triggers,
     /// What is told of stores' namespaces.
     pub inside: Inside,
+    /// How this replica takes part, where there are several.
+    pub leases: Option<LeaseSettings>,
 }
 
 /// Runs until `stop` resolves, then finishes or abandons what is under way.
@@ -137,10 +141,18 @@ pub async fn run(
         cluster = connect => cluster?,
     };
     settings.inside.open(cluster.clone());
+    let leadership = settings.leases.clone().map(|leases| cluster.join(leases));
+    if let Some(leadership) = &leadership {
+        cluster.guard(leadership.fence());
+        tokio::select! {
+            () = &mut stop => {}
+            () = settle(Some(leadership)) => {}
+        }
+    }
     let (sightings, sighted) = unbounded_channel();
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
     let (verdicts, chronicle, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
-    let chronicle = chronicle.announcing(announcing::begin(cluster.clone()));
+    let chronicle = chronicle.announcing(announcing::begin(cluster.clone()), cluster.fence());
     let Triggers { trigger: Trigger { look, .. }, looks, mut retries } = settings.triggers;
     let (mirror, known) = (Arc::default(), Arc::new(Mutex::new(KnownFiles::new(store::Limits::default()))));
     let follower = Follower {
@@ -163,12 +175,16 @@ pub async fn run(
         places: Places { fast: settings.concurrency, slow: SLOW_PLACES },
         asking: Asking::new(settings.asking, Arc::clone(&chance)),
         gate: Gate::new(settings.caps),
+        sharing: Sharing::new(leadership.as_ref()),
         ..Daemon::new(context, board, metrics, chance, look, verdicts, chronicle)
     };
     daemon.board.update(|picture| picture.fleet.not_asked = daemon.asking.not_asked());
     daemon.employ_planner(settings.telling, settings.source, known);
     daemon.work(&changes, sighted, &mut retries, stop).await;
     following.abort();
+    if let Some(leadership) = leadership {
+        let _ = tokio::time::timeout(PARTING, leadership.leave()).await;
+    }
     // What the clerk was left is written down; what the forge was not told is told after the next start.
     drop(daemon);
     let _ = tokio::time::timeout(CLERK_GRACE, clerk).await;
@@ -286,6 +302,8 @@ struct Daemon {
     nudges: u64,
     /// What people last wrote on namespaces to have their stores looked at.
     requests: BTreeMap<StoreId, String>,
+    /// Which stores this replica keeps.
+    sharing: Sharing,
 }
 
 impl Daemon {
@@ -327,6 +345,7 @@ impl Daemon {
             scenes: None,
             nudges: 0,
             requests: BTreeMap::new(),
+            sharing: Sharing::new(None),
             chance,
         }
     }
@@ -373,6 +392,7 @@ impl Daemon {
                     self.on_pace(report);
                 }
                 asked = self.asking.next() => self.on_asked(asked),
+                () = self.sharing.changed() => self.on_holdings(),
                 () = sleep_until(due), if due.is_some() => {}
             }
         }
@@ -453,9 +473,12 @@ impl Daemon {
         while let Some(Turn { store, lane, urgency, waited }) = self.queue.take(Instant::now(), self.places) {
             self.metrics.waited_for_run(urgency.why(), waited);
             let wish = self.wish(&store);
-            let memory = self.memory(&store);
-            self.show_beginning(&store, &wish);
-            self.runs.start(&self.context, store, wish, memory, lane == Lane::Fast);
+            let pass = self.context.cluster.fence().enter(&store);
+            let memory = Memory { observes: pass.is_none(), ..self.memory(&store) };
+            if pass.is_some() {
+                self.show_beginning(&store, &wish);
+            }
+            self.runs.start(&self.context, store, wish, memory, (lane == Lane::Fast, pass));
         }
         self.show_runs();
         if self.first_pass.is_empty() && !self.is_ready {
@@ -485,6 +508,7 @@ impl Daemon {
             look_closer: wait.look_closer,
             leaving: self.absent.exits.of(store),
             withhold_healing: self.fights.withholds(store, Instant::now()),
+            observes: false,
         }
     }
 

@@ -147,6 +147,8 @@ pub struct Memory {
     pub leaving: LeavingMemory,
     /// Whether drift is left as it is for now, because somebody else fights for it.
     pub withhold_healing: bool,
+    /// Whether another replica acts on the store: it is looked at, and nothing is changed.
+    pub observes: bool,
 }
 
 /// How a run ended well.
@@ -287,6 +289,15 @@ impl RunError {
         Self::NotOurs { namespace: owner.store.namespace(), detail }
     }
 
+    /// Whether it ended because another replica keeps the store.
+    pub fn is_fenced(&self) -> bool {
+        match self {
+            Self::Cluster(error) | Self::Render(RenderFailure::LookUp(error)) => error.is_fenced(),
+            Self::Steps(failed) => failed.is_fenced(),
+            _ => false,
+        }
+    }
+
     /// Whether the API server said that we may not do something.
     fn is_forbidden(&self) -> bool {
         match self {
@@ -335,6 +346,9 @@ async fn decide(
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let owner = Owner { store: id, source: &context.source };
+    if memory.observes {
+        return observe(context, owner, wish, memory).await;
+    }
     context.cluster.gain_access(owner).await?;
     if let Wish::Unreadable = wish {
         remove::call_off(context, owner, None).await?;
@@ -352,6 +366,16 @@ async fn decide(
             Some(_) => keep_up(context, owner, wanted, memory, tally).await,
         };
     }
+    without_wish(context, owner, wish, memory).await
+}
+
+/// Runs a store of which git wants nothing that can be had now.
+async fn without_wish(
+    context: &Context,
+    owner: Owner<'_>,
+    wish: &Wish,
+    memory: &Memory,
+) -> Result<Conclusion, RunError> {
     match wish {
         Wish::HostTaken(reason) | Wish::NotAdmitted(reason) => {
             Ok(Conclusion::new(Done::Waiting, Some(StoreState::Requested), reason.clone()))
@@ -359,6 +383,26 @@ async fn decide(
         Wish::Unreadable => Ok(Conclusion::new(Done::Waiting, Some(StoreState::Failed), String::new())),
         _ => remove::absent(context, owner, wish, memory).await,
     }
+}
+
+/// Looks at a store that another replica acts on, and concludes how it is. What that replica alone knows, such as why the API
+/// server refuses an object, is not known here.
+async fn observe(
+    context: &Context,
+    owner: Owner<'_>,
+    wish: &Wish,
+    memory: &Memory,
+) -> Result<Conclusion, RunError> {
+    let Wish::Present { store, revision, hold } = wish else {
+        return without_wish(context, owner, wish, memory).await;
+    };
+    let seen = hold::untouched(context, owner, (store, revision.as_str()), memory).await?;
+    if hold.is_some() || !seen.waits || seen.state == Some(StoreState::Deleting) {
+        return Ok(seen);
+    }
+    let reason = format!("namespace: the replica that keeps it applies its objects; {}", seen.reason);
+    let (state, step) = (Some(StoreState::Provisioning), Some(Step::Namespace));
+    Ok(Conclusion { state, step, reason, waits: false, ..seen })
 }
 
 /// Keeps up what is in force while what commits change waits.

@@ -10,6 +10,7 @@ use super::charts::ChartArguments;
 use super::door::WebArguments;
 use super::forge::ForgeArguments;
 use super::journal::{JournalArguments, JournalCommand};
+use super::lease::LeaseArguments;
 use super::trust::{AcknowledgeArguments, TrustArguments};
 use crate::chart::Capabilities;
 use crate::cluster::{ClusterSettings, DEFAULT_TRY_OUT_NAMESPACE, ServiceAccountName, StoreAccess};
@@ -108,6 +109,8 @@ pub(super) struct RunArguments {
     /// How many new stores may be made within any hour; further ones wait. Without it, any number.
     #[arg(long, env = "STOREKEEPER_MAX_NEW_STORES_PER_HOUR")]
     max_new_stores_per_hour: Option<usize>,
+    #[command(flatten)]
+    pub(super) leases: LeaseArguments,
     #[command(flatten)]
     journal: JournalArguments,
     #[command(flatten)]

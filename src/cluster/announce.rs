@@ -30,9 +30,11 @@ pub struct Announcement {
 }
 
 impl Cluster {
-    /// Whether Events may be sent to a store's namespace: it is there, this source's, and stays.
+    /// Whether Events may be sent to a store's namespace: it is there, this source's, and stays, and no other replica's.
     pub fn takes_announcements(&self, store: &StoreId) -> bool {
-        self.is_ours(store) && self.namespace(store).is_some_and(|it| it.deleting_since.is_none())
+        self.fence().permits(store)
+            && self.is_ours(store)
+            && self.namespace(store).is_some_and(|it| it.deleting_since.is_none())
     }
 
     /// Sends an Event. One request.

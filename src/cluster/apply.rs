@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::watch::selecting_labels;
 use super::{Cluster, ClusterError, NAMESPACES, bounded_and_masked, collection};
 use crate::manifest::{Fingerprint, Manifest, Owner};
-use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME, SourceId};
+use crate::names::{FIELD_MANAGER, INVENTORY_KEY, INVENTORY_NAME, SourceId, StoreId};
 use crate::plan::{self, Inventory, NamespaceSpec};
 use crate::report::WORKLOAD_KINDS;
 
@@ -25,6 +25,10 @@ impl Cluster {
     /// Makes a store's namespace. It is created, not applied: applying would take over a namespace that
     /// somebody else made between our look and our act.
     pub async fn create_namespace(&self, spec: &NamespaceSpec) -> Result<(), ClusterError> {
+        // Its request does not say in its path which store it is for.
+        if StoreId::of_namespace(&spec.name).is_some_and(|store| !self.fence().permits(&store)) {
+            return Err(ClusterError::Fenced { act: format!("create namespace {}", spec.name) });
+        }
         let metadata = json!({ "name": spec.name, "labels": spec.labels, "annotations": spec.annotations });
         let body = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };

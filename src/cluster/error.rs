@@ -1,7 +1,7 @@
 //! Why the API server did not do what was asked.
 
 use super::mask::Mask;
-use super::pace::{ANSWER_LIMIT, NoAnswer};
+use super::pace::{ANSWER_LIMIT, Fenced, NoAnswer};
 
 /// A failed act on the cluster; fits "failed to {error}".
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,12 @@ pub enum ClusterError {
         act: String,
         /// How long was waited.
         seconds: u64,
+    },
+    /// Nothing was sent: another replica keeps this store by now.
+    #[error("{act}: another replica keeps this store")]
+    Fenced {
+        /// What was asked.
+        act: String,
     },
     /// A namespace of the store's name has come, or has changed hands, since it was looked at.
     #[error("use namespace {namespace}: it has changed since it was looked at")]
@@ -86,6 +92,7 @@ impl ClusterError {
             kube::Error::Service(error) if error.is::<NoAnswer>() => {
                 Self::TimedOut { act, seconds: ANSWER_LIMIT.as_secs() }
             }
+            kube::Error::Service(error) if error.is::<Fenced>() => Self::Fenced { act },
             other => Self::Unreachable { act, detail: one_line(&mask().clean(&joined(&other))) },
         }
     }
@@ -94,6 +101,11 @@ impl ClusterError {
     /// between it and us, and proves nothing.
     pub fn is_not_found(&self) -> bool {
         self.reason() == Some("NotFound")
+    }
+
+    /// Returns whether nothing was sent because another replica keeps the store.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
     }
 
     /// Returns whether the API server said that we may not do it.

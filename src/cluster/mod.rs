@@ -157,6 +157,16 @@ impl Cluster {
         &self.try_out_namespace
     }
 
+    /// Has every write into a store's namespace ask this fence, right before it is sent. Once.
+    pub fn guard(&self, fence: Fence) {
+        self.pace.guard(fence);
+    }
+
+    /// Tells which stores this replica may write for.
+    pub fn fence(&self) -> Fence {
+        self.pace.fence()
+    }
+
     /// Returns how the API server is asked.
     pub fn pace(&self) -> &Pace {
         &self.pace

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +19,9 @@ use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tracing::{Instrument, field};
 
+use super::lease::Fence;
 use crate::metrics::{ApiAnswer, Metrics, Verb};
+use crate::names::StoreId;
 
 /// How long an answer may take to begin, waiting for our turn not counted.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -50,6 +52,11 @@ const FRESH: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {} s", ANSWER_LIMIT.as_secs())]
 pub(super) struct NoAnswer;
+
+/// Another replica may write there by now.
+#[derive(Debug, thiserror::Error)]
+#[error("another replica keeps this store")]
+pub(super) struct Fenced;
 
 /// How the API server is asked at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +101,8 @@ struct Shared {
     state: Mutex<State>,
     room: Semaphore,
     news: watch::Sender<PaceReport>,
+    /// Which stores may be written; none where no other replica could.
+    fence: OnceLock<Fence>,
     metrics: Metrics,
 }
 
@@ -238,7 +247,19 @@ impl Pace {
     pub(super) fn new(most: usize, metrics: Metrics) -> Self {
         let state = State::new(most.max(1));
         let (news, _) = watch::channel(state.report(Instant::now()));
-        Self(Arc::new(Shared { room: Semaphore::new(state.most), state: Mutex::new(state), news, metrics }))
+        let (room, state) = (Semaphore::new(state.most), Mutex::new(state));
+        Self(Arc::new(Shared { room, state, news, fence: OnceLock::new(), metrics }))
+    }
+
+    /// Has every write into a store's namespace ask this fence, right before it is sent.
+    pub(super) fn guard(&self, fence: Fence) {
+        // A second one would come from a second membership of this process, of which there is none.
+        let _ = self.0.fence.set(fence);
+    }
+
+    /// Returns the fence that writes ask.
+    pub(super) fn fence(&self) -> Fence {
+        self.0.fence.get().cloned().unwrap_or_else(Fence::alone)
     }
 
     /// Tells how the API server is asked, and of each change.
@@ -384,6 +405,18 @@ fn is_watch(query: Option<&str>) -> bool {
     query.is_some_and(|query| query.split('&').any(|part| part == "watch=true" || part == "watch=1"))
 }
 
+/// Returns the store that a request writes to: everything but reads and dry runs.
+fn written<B>(request: &Request<B>) -> Option<StoreId> {
+    let is_dry = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "dryRun=All"));
+    if is_dry || [Method::GET, Method::HEAD].contains(request.method()) {
+        return None;
+    }
+    match Subject::of(request.uri().path()) {
+        Subject::Namespace(name) => StoreId::of_namespace(&name),
+        Subject::Path(_) => None,
+    }
+}
+
 /// Tells what a request is, by its method and whether its path is that of one object.
 fn verb<B>(request: &Request<B>) -> Verb {
     let patch = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(APPLY));
@@ -469,13 +502,19 @@ where
     S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
 {
     let (subject, is_watch) = (Subject::of(request.uri().path()), is_watch(request.uri().query()));
+    let written = written(&request);
     let (mut left, verb, path) = (SENT_AGAIN, verb(&request), request.uri().path().to_owned());
     loop {
         let next = copy(&request);
         let place = pace.turn(&subject, is_watch).await;
         let answer = {
             let mut service = service.lock().await;
-            service.ready().await?.call(request)
+            let ready = service.ready().await?;
+            // After everything that it may have waited for.
+            if written.as_ref().is_some_and(|store| !pace.fence().permits(store)) {
+                return Err(Fenced.into());
+            }
+            ready.call(request)
         };
         let begun = Instant::now();
         let span = tracing::debug_span!(
@@ -544,6 +583,26 @@ mod tests {
         }
         assert_eq!(of("PATCH", "/api/v1/namespaces/store-acme"), Verb::Apply);
         assert_eq!((of("POST", "/api/v1/namespaces"), of("DELETE", "/x")), (Verb::Create, Verb::Delete));
+    }
+
+    #[test]
+    fn what_writes_into_a_store_is_told_from_what_reads_or_tries() {
+        let of = |method: &str, path: &str| {
+            written(&Request::builder().method(method).uri(path).body(()).unwrap())
+                .map(|store| store.to_string())
+        };
+        let acme = Some("acme".to_owned());
+        assert_eq!(of("PATCH", "/api/v1/namespaces/store-acme"), acme);
+        assert_eq!(of("DELETE", "/apis/apps/v1/namespaces/store-acme/deployments/x?a=b"), acme);
+        assert_eq!(of("POST", "/api/v1/namespaces/store-acme/events?dryRun=None"), acme);
+        for (method, path) in [
+            ("PATCH", "/api/v1/namespaces/store-acme/services/x?force=true&dryRun=All"),
+            ("GET", "/api/v1/namespaces/store-acme/pods"),
+            ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"),
+            ("PUT", "/api/v1/namespaces/ops/configmaps/x"),
+        ] {
+            assert_eq!(of(method, path), None, "{method} {path}");
+        }
     }
 
     #[test]

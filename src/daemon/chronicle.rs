@@ -8,6 +8,7 @@ use super::Daemon;
 use super::announcing::Announcer;
 use super::clerk::Desk;
 use super::source::Frozen;
+use crate::cluster::Fence;
 use crate::git::CommitInfo;
 use crate::names::StoreId;
 use crate::reconcile::{Tally, Wish};
@@ -46,6 +47,8 @@ pub(super) struct Chronicle {
     looked_back: bool,
     /// Where events go that kubectl shall show; none before there is a cluster.
     announcer: Option<Announcer>,
+    /// Of which stores this replica writes down what happens.
+    fence: Fence,
     /// The commit that last changed what git wants of each store.
     changed_by: BTreeMap<StoreId, Origin>,
 }
@@ -124,13 +127,14 @@ impl Chronicle {
             paused: false,
             looked_back: false,
             announcer: None,
+            fence: Fence::alone(),
             changed_by: BTreeMap::new(),
         }
     }
 
-    /// Has events shown by kubectl too.
-    pub(super) fn announcing(self, announcer: Announcer) -> Self {
-        Self { announcer: Some(announcer), ..self }
+    /// Has events shown by kubectl too, and those alone told outside that are about stores of this replica.
+    pub(super) fn announcing(self, announcer: Announcer, fence: Fence) -> Self {
+        Self { announcer: Some(announcer), fence, ..self }
     }
 
     /// Takes up what an earlier process told, the oldest first.
@@ -145,6 +149,14 @@ impl Chronicle {
     pub(super) fn tell(&mut self, event: Event) {
         let event = self.history.push(Event { words: one_line(&event.words, WORDS_MAX), ..event });
         self.note(&event);
+        let speaks = match &event.store {
+            Some(store) => self.fence.permits(store),
+            None => self.fence.is_speaker(),
+        };
+        // What another replica keeps, that one writes down.
+        if !speaks {
+            return;
+        }
         if let Some(announcer) = &self.announcer {
             announcer.offer(&event);
         }

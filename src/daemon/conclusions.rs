@@ -26,6 +26,11 @@ impl Daemon {
             End::Cut(Cut::TooLong) => Err(RunError::TooLong { seconds: LONGEST.as_secs() }),
             End::Cut(cut) => return self.on_interrupted(&store, &wish, cut, took),
         };
+        if result.as_ref().is_err_and(RunError::is_fenced) {
+            tracing::info!(store.id = %store, "another replica keeps this store by now: the run ends here");
+            self.queue.interrupted(&store);
+            return self.metrics.reconciled(Outcome::Interrupted, took);
+        }
         self.first_pass.remove(&store);
         self.metrics.reconciled(outcome(&result), took);
         self.note_namespace(&store);

@@ -13,6 +13,7 @@ use tracing::{Instrument, field};
 
 use super::agenda::Agenda;
 use super::conclusions::outcome;
+use crate::cluster::Pass;
 use crate::metrics::Outcome;
 use crate::names::StoreId;
 use crate::reconcile::{self, Conclusion, Context, Memory, RunError, Tally, Wish};
@@ -114,14 +115,14 @@ fn note(end: &End) {
 }
 
 impl Runs {
-    /// Begins a run.
+    /// Begins a run, in the fast lane or not; while it is under way its pass keeps the store from being given away.
     pub(super) fn start(
         &mut self,
         context: &Context,
         store: StoreId,
         wish: Wish,
         memory: Memory,
-        fast: bool,
+        (fast, pass): (bool, Option<Pass>),
     ) {
         let (context, begun) = (context.clone(), Instant::now());
         let held_before = context.cluster.pace().held();
@@ -138,6 +139,7 @@ impl Runs {
                 result = reconcile::run(&context, &store, &wish, &memory, &mut tally) => End::Ended(result),
                 Ok(cut) = ended => End::Cut(cut),
             };
+            drop(pass);
             note(&end);
             Finished { store, wish, tally, end, took: begun.elapsed(), quick: false }
         };

@@ -181,7 +181,7 @@ impl Daemon {
     pub(super) fn show_scene(&mut self, heads: Option<PullHeads>, nudged: bool) {
         self.nudges += u64::from(nudged);
         let (Some(heads), Some(snapshot)) = (heads, self.snapshot.clone()) else { return };
-        if self.scenes.is_none() {
+        if self.scenes.is_none() || !self.speaks_for(None) {
             return;
         }
         let now = (self.context.surroundings.clock)();

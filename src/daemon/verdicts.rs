@@ -1,11 +1,12 @@
 //! What becomes of commits: each store's progress goes to the verdict of the newest commit that changed it, and verdicts that
 //! move go to the journal and to the forge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::clerk::Desk;
 use super::{Daemon, Shown};
+use crate::cluster::Shard;
 use crate::git::CommitInfo;
 use crate::names::StoreId;
 use crate::reconcile::Wish;
@@ -121,8 +122,23 @@ impl Daemon {
         self.publish(&moved);
     }
 
+    /// Tells anew what became of the newest commit, as far as it is told by this replica since these shards have come: the
+    /// replica before may have ended in the middle.
+    pub(super) fn retell(&mut self, come: &BTreeSet<Shard>) {
+        let moved = self.board.reader().read(|picture| {
+            let Some(commit) = picture.commits.commits().next() else { return Vec::new() };
+            let stores = commit.stores.keys().filter(|store| come.contains(&Shard::of(store)));
+            let all = stores.cloned().map(Some).chain(come.contains(&Shard::SPEAKER).then_some(None));
+            all.map(|store| Moved { revision: commit.revision.clone(), store }).collect()
+        });
+        self.publish(&moved);
+    }
+
     /// Writes moved verdicts down and has the forge told.
     fn publish(&mut self, moved: &[Moved]) {
+        let fence = self.context.cluster.fence();
+        let speaks_for =
+            |store: Option<&StoreId>| store.map_or_else(|| fence.is_speaker(), |store| fence.permits(store));
         let Verdicts { desk: _, pages, own_statuses, next_check } = &mut self.verdicts;
         let (mut notes, mut deliveries) = (Vec::new(), Vec::new());
         self.board.reader().read(|picture| {
@@ -131,6 +147,9 @@ impl Daemon {
             let mut ranks: BTreeMap<&str, BTreeMap<&StoreId, usize>> = BTreeMap::new();
             for Moved { revision, store } in moved {
                 let Some(commit) = picture.commits.commit(revision) else { continue };
+                if !(speaks_for)(store.as_ref()) {
+                    continue;
+                }
                 notes.push(commit.excerpt(store.as_ref()));
                 if let Some(store) = store {
                     let ranks = ranks

@@ -116,6 +116,11 @@ impl StepsFailed {
         self.errors().any(is_going)
     }
 
+    /// Returns whether something of it was not sent because another replica keeps the store.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.errors().any(|error| matches!(error, StepError::Cluster(error) if error.is_fenced()))
+    }
+
     /// Returns whether the API server said that we may not do something of it.
     pub(super) fn is_forbidden(&self) -> bool {
         self.errors().any(|error| matches!(error, StepError::Cluster(error) if error.is_forbidden()))

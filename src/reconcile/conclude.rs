@@ -305,6 +305,7 @@ mod tests {
             symptoms: Vec::new(),
             look_closer: false,
             leaving: crate::reconcile::LeavingMemory::default(),
+            observes: false,
             withhold_healing: false,
         }
     }
