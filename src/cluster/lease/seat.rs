@@ -206,6 +206,11 @@ impl Seat {
         self.tenure.as_ref().map(|tenure| tenure.valid_until)
     }
 
+    /// Who we are, as long as we have a Lease.
+    pub(super) fn member(&self) -> Option<&Member> {
+        self.tenure.as_ref().map(|tenure| &tenure.member)
+    }
+
     fn valid(&self, now: Instant) -> Option<&Member> {
         let tenure = self.tenure.as_ref().filter(|tenure| now < tenure.valid_until && !self.has_left);
         tenure.map(|tenure| &tenure.member)
@@ -260,8 +265,7 @@ impl Seat {
     pub(super) fn saw_lease(&mut self, lease: SeenLease, now: Instant) {
         let uid = Arc::clone(&lease.member.uid);
         self.listed.insert(Arc::clone(&uid));
-        let ours = self.tenure.as_ref().is_some_and(|tenure| tenure.member == lease.member);
-        if ours || self.gone.contains(&lease.member) {
+        if self.member() == Some(&lease.member) || self.gone.contains(&lease.member) {
             return;
         }
         match self.peers.get_mut(&uid) {
@@ -327,7 +331,7 @@ impl Seat {
         if self.reread {
             return Step::Read;
         }
-        self.note_missing(now);
+        self.note_missing(&me, now);
         if let Some(dead) = self.peers.values().find(|peer| peer.ends() <= now) {
             return Step::Bury(dead.lease.clone());
         }
@@ -417,7 +421,7 @@ impl Seat {
 
     /// Decides to whom what is ours goes when we have left.
     pub(super) fn bequest(&self, version: u64, from: Ring, now: Instant) -> Option<Draft> {
-        let me = &self.tenure.as_ref()?.member;
+        let me = self.member()?;
         let candidates = self.candidates(now);
         let wishes = from.wishes(&candidates, self.spread_in_effect(&candidates));
         let mut to = from.clone();
@@ -428,13 +432,12 @@ impl Seat {
     }
 
     /// Notes since when owners have no Lease that we know of.
-    fn note_missing(&mut self, now: Instant) {
+    fn note_missing(&mut self, me: &Member, now: Instant) {
         let Known::At(_, ring) = &self.ring else { return };
-        let me = self.tenure.as_ref().map(|tenure| &tenure.member);
         let owners: BTreeSet<_> = ring.owners().map(|(_, owner)| owner).collect();
         let without = |member: &Member| {
             owners.contains(member)
-                && Some(member) != me
+                && member != me
                 && !self.gone.contains(member)
                 && !self.peers.contains_key(&member.uid)
         };
