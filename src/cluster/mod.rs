@@ -103,12 +103,7 @@ impl Cluster {
     pub async fn connect(settings: ClusterSettings, changes: Changes) -> Result<Self, ClusterError> {
         let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
         let pace = Pace::new(settings.requests_at_once, settings.metrics.clone());
-        let config = prepared(config);
-        let builder = || {
-            ClientBuilder::try_from(config.clone())
-                .map_err(ClusterError::request("connect to the cluster", Mask::default))
-        };
-        let (client, prompt) = (builder()?.with_layer(&pace).build(), builder()?.build());
+        let (client, prompt) = clients(prepared(config), &pace)?;
         let kinds = Arc::new(Kinds::discover(client.clone()).await?);
         Ok(Self {
             client,
@@ -257,6 +252,14 @@ async fn client_config(kubeconfig: Option<&Path>, context: Option<String>) -> Re
         }
         None => Config::infer().await.map_err(|error| unusable(&error)),
     }
+}
+
+/// Makes a client that keeps to the pace, and one that does not.
+fn clients(config: Config, pace: &Pace) -> Result<(Client, Client), ClusterError> {
+    let unusable = || ClusterError::request("connect to the cluster", Mask::default);
+    let prompt = ClientBuilder::try_from(config.clone()).map_err(unusable())?;
+    let paced = ClientBuilder::try_from(config).map_err(unusable())?.with_layer(pace);
+    Ok((paced.build(), prompt.build()))
 }
 
 /// Names us in the API server's audit log, and leaves waiting and sending again to our own pace.

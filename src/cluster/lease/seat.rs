@@ -108,6 +108,7 @@ pub struct Holdings {
 
 /// One member's knowledge.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(super) struct Seat {
     identity: Arc<str>,
     duration: Duration,
@@ -244,7 +245,7 @@ impl Seat {
 
     /// The duration counts from when the request was sent: others count from when they saw what it did, which is later.
     fn times(&self, sent: Instant) -> (Instant, Instant) {
-        (sent + self.duration - self.duration / MARGIN, sent + self.duration / RENEWALS)
+        (sent + self.duration * (MARGIN - 1) / MARGIN, sent + self.duration / RENEWALS)
     }
 
     /// Our Lease is gone: somebody took us for dead. Nothing is ours from now on.
