@@ -86,7 +86,8 @@ impl Place {
     fn ring(&self) -> BTreeMap<String, String> {
         let name = format!("storekeeper-{}-shards", self.namespace);
         let ring = self.cluster.get("v1", "ConfigMap", &self.namespace, &name).unwrap();
-        serde_json::from_value(ring["data"].clone()).unwrap()
+        // Without an entry there is no data at all.
+        serde_json::from_value::<Option<_>>(ring["data"].clone()).unwrap().unwrap_or_default()
     }
 
     fn leases(&self) -> Vec<Value> {
