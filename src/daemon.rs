@@ -45,7 +45,7 @@ use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings, LeaseSetti
 use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::names::{Host, StoreId};
+use crate::names::{self, Host, StoreId};
 use crate::plan::{Caps, Removals};
 use crate::reconcile::{ChartCache, Context, Memory, Past, Surroundings, Wish};
 use crate::report::{Board, History, Step, StepTimeouts, StoreState};
@@ -168,8 +168,14 @@ pub async fn run(
         sightings,
     };
     let following = tokio::spawn(follower.follow(look.clone(), looks).instrument(tracing::info_span!("git")));
-    let Settings { surroundings, timeouts, charts, removals, .. } = settings;
-    let (past, ledger) = (Past::new(mirror, Arc::clone(charts.built_in())), Ledger::new(removals));
+    let Settings { surroundings, timeouts, charts, removals, leases, .. } = settings;
+    let past = Past::new(mirror, Arc::clone(charts.built_in()));
+    let ledger = match &leases {
+        Some(leases) => {
+            Ledger::shared(cluster.share_record(&leases.namespace, &names::removals_name(&source)))
+        }
+        None => Ledger::new(removals),
+    };
     let context = Context { cluster, charts, source, surroundings, timeouts, ledger, past };
     let mut daemon = Daemon {
         places: Places { fast: settings.concurrency, slow: SLOW_PLACES },

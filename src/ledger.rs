@@ -1,6 +1,8 @@
-//! Remembers which stores were deleted lately, in a small file of the state folder: the deletion budget counts them
-//! after a restart too. The file may be lost at any time, which loses this memory and nothing else.
+//! Remembers which stores were deleted lately, in a small file of the state folder, or in a ConfigMap that several replicas
+//! share: the deletion budget counts them after a restart too. It may be lost at any time, which loses this memory and
+//! nothing else.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -8,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::{SeenText, SharedRecord};
 use crate::plan::{Recent, Removed};
 
 /// How long a removal is remembered, in seconds: the longest window of a budget is 30 days.
@@ -18,15 +21,17 @@ const ALWAYS_REMEMBERED: usize = 1000;
 
 /// The removals of late could not be written down; fits "failed to {error}".
 #[derive(Debug, thiserror::Error)]
-#[error("write down in {path} which store is deleted: {error}; nothing is deleted before that")]
+#[error("write down in {place} which store is deleted: {why}; nothing is deleted before that")]
 pub struct LedgerError {
-    path: String,
-    error: io::Error,
+    place: String,
+    why: String,
 }
 
 /// The memory. Cloned handles share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Ledger {
+    /// Where several replicas keep it together, in place of the file.
+    shared: Option<SharedRecord>,
     path: PathBuf,
     /// None until it is needed for the first time.
     recent: Arc<Mutex<Option<Recent>>>,
@@ -55,13 +60,61 @@ struct Entry {
 impl Ledger {
     /// Names the file; it is read when it is needed first.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, recent: Arc::default(), writing: Arc::default() }
+        Self { shared: None, path, recent: Arc::default(), writing: Arc::default() }
+    }
+
+    /// Keeps the memory together with other replicas.
+    pub fn shared(record: SharedRecord) -> Self {
+        Self { shared: Some(record), ..Self::new(PathBuf::new()) }
     }
 
     /// Returns what is remembered. A file that can't be read is said, and set aside; from then on it counts as a time
     /// of which nobody knows what was deleted.
     pub fn recent(&self, now: i64) -> Recent {
-        self.locked(now, |recent| recent.clone())
+        match &self.shared {
+            Some(record) => self.shared_recent(record.read().as_ref(), now),
+            None => self.locked(now, |recent| recent.clone()),
+        }
+    }
+
+    /// Writes a removal down before it is carried out, as [`Ledger::note`] does. Where replicas share the memory and another
+    /// one wrote meanwhile, this fails: what it removed counts, and whether there is room is to be judged anew.
+    pub async fn write_down(&self, removed: Removed) -> Result<(), LedgerError> {
+        let Some(record) = &self.shared else {
+            let ledger = self.clone();
+            let noted = tokio::task::spawn_blocking(move || ledger.note(removed)).await;
+            return noted.unwrap_or_else(|error| Err(self.failed(&error)));
+        };
+        let Some(before) = record.read() else {
+            return Err(self.failed(&"it is not known yet what it says"));
+        };
+        let next = with(self.shared_recent(Some(&before), removed.at), removed);
+        record.replace(&before, &print(&next)).await.map_err(|error| self.failed(&format!("failed to {error}")))
+    }
+
+    /// Understands what replicas share. What is not known, or can't be read, counts as a time of which nobody knows what was
+    /// deleted, from the moment on when that was found.
+    fn shared_recent(&self, seen: Option<&SeenText>, now: i64) -> Recent {
+        let words = match seen.map(|seen| seen.text.as_str()) {
+            None => "it is not known yet what it says".to_owned(),
+            Some("") => return Recent::default(),
+            Some(text) => match understand(text.as_bytes()) {
+                Ok(recent) => return recent,
+                Err(words) => words,
+            },
+        };
+        self.locked(now, |lost| {
+            if lost.unknown_since.is_none() {
+                tracing::warn!("the record of removals that replicas share can't be used: {words}");
+                lost.unknown_since = Some(now);
+            }
+            lost.clone()
+        })
+    }
+
+    fn failed(&self, error: &dyn fmt::Display) -> LedgerError {
+        let place = if self.shared.is_some() { "the replicas' record".to_owned() } else { self.path.display().to_string() };
+        LedgerError { place, why: error.to_string() }
     }
 
     /// Writes a removal down before it is carried out. When this returns, a crash does not lose it. Until then it is not
@@ -69,15 +122,7 @@ impl Ledger {
     pub fn note(&self, removed: Removed) -> Result<(), LedgerError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = removed.at;
-        let mut next = self.recent(now);
-        next.removed.retain(|it| (&it.store, &it.uid) != (&removed.store, &removed.uid));
-        let mut spare = next.removed.len().saturating_sub(ALWAYS_REMEMBERED);
-        next.removed.retain(|it| {
-            let is_new = spare == 0 || it.at > now - REMEMBERED;
-            spare = spare.saturating_sub(1);
-            is_new
-        });
-        next.removed.push(removed);
+        let next = with(self.locked(now, |recent| recent.clone()), removed);
         self.write(&next)?;
         self.locked(now, |recent| *recent = next);
         Ok(())
@@ -114,8 +159,7 @@ impl Ledger {
 
     /// Replaces the file as a whole: a crash leaves the old one or the new one.
     fn write(&self, recent: &Recent) -> Result<(), LedgerError> {
-        let failed = |error| LedgerError { path: self.path.display().to_string(), error };
-        self.replace(&print(recent)).map_err(failed)
+        self.replace(&print(recent)).map_err(|error| self.failed(&error))
     }
 
     fn replace(&self, text: &str) -> io::Result<()> {
@@ -128,6 +172,20 @@ impl Ledger {
         fs::rename(&partial, &self.path)?;
         File::open(&folder)?.sync_all()
     }
+}
+
+/// Adds a removal, and forgets what is old.
+fn with(mut recent: Recent, removed: Removed) -> Recent {
+    let now = removed.at;
+    recent.removed.retain(|it| (&it.store, &it.uid) != (&removed.store, &removed.uid));
+    let mut spare = recent.removed.len().saturating_sub(ALWAYS_REMEMBERED);
+    recent.removed.retain(|it| {
+        let is_new = spare == 0 || it.at > now - REMEMBERED;
+        spare = spare.saturating_sub(1);
+        is_new
+    });
+    recent.removed.push(removed);
+    recent
 }
 
 fn understand(bytes: &[u8]) -> Result<Recent, String> {

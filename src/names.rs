@@ -155,6 +155,14 @@ pub fn shards_name(source: &SourceId) -> String {
     format!("storekeeper-{source}-shards")
 }
 
+/// Returns the name of the ConfigMap that says which stores were deleted lately, in the daemon's namespace.
+pub fn removals_name(source: &SourceId) -> String {
+    format!("storekeeper-{source}-removals")
+}
+
+/// The key of the text in such a ConfigMap.
+pub const RECORD_KEY: &str = "record.json";
+
 /// What a store's namespace is called: this prefix and the store's id.
 pub const NAMESPACE_PREFIX: &str = "store-";
 

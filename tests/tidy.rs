@@ -31,7 +31,7 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Imports within a layer, each with its reason. All others are errors: edges are blind to each other.
-const WITHIN_A_LAYER: [(&str, &str, &str); 11] = [
+const WITHIN_A_LAYER: [(&str, &str, &str); 12] = [
     ("main", "cli", "main is the binary's door to it"),
     ("daemon", "preview", "pull requests are planned beside it"),
     ("chart_source", "git", "charts in git come with its bounds, its logins and its trust in hosts"),
@@ -40,6 +40,7 @@ const WITHIN_A_LAYER: [(&str, &str, &str); 11] = [
     ("web", "metrics", "it shows them through the reader, and counts who comes to its door"),
     ("cluster", "metrics", "it counts requests where all of them pass"),
     ("hooks", "metrics", "it counts deliveries"),
+    ("ledger", "cluster", "several replicas keep it in one place"),
     ("store", "names", "ids and hosts are validated types"),
     ("store", "manifest", "a store's digest is a fingerprint"),
     ("manifest", "names", "ownership is written in labels"),

@@ -5,6 +5,7 @@
 //! - `changes`: the stores that something was seen of
 //! - `access`: the way into a store's namespace, where rights are small; `rounds`: Secrets there, which are not watched
 //! - `resources`: which kinds the API server serves
+//! - `lease`: which replica may write for which stores; `record`: a text that replicas share
 //! - `apply`, `delete`, `lookup`: one verb each
 //! - `pace`: when requests are sent, and how many at once
 //! - `final_backup`: the Job before a store is deleted; `remains`: what holds a namespace that is being deleted
@@ -27,6 +28,7 @@ mod lease;
 mod lookup;
 mod mask;
 mod pace;
+mod record;
 mod remains;
 mod resources;
 mod rounds;
@@ -61,6 +63,7 @@ use index::Index;
 pub use lease::{Clock, Fence, Holdings, Leadership, LeaseSettings, Pass, Shard, Spread};
 pub use mask::Mask;
 pub use pace::{Pace, PaceReport};
+pub use record::{SeenText, SharedRecord};
 pub use remains::Remains;
 use resources::Kinds;
 pub use volumes::Claim;
@@ -131,12 +134,7 @@ impl Cluster {
     pub async fn connect(settings: ClusterSettings, changes: Changes) -> Result<Self, ClusterError> {
         let config = client_config(settings.kubeconfig.as_deref(), settings.context).await?;
         let pace = Pace::new(settings.requests_at_once, settings.metrics.clone());
-        let config = prepared(config);
-        let builder = || {
-            ClientBuilder::try_from(config.clone())
-                .map_err(ClusterError::request("connect to the cluster", Mask::default))
-        };
-        let (client, prompt) = (builder()?.with_layer(&pace).build(), builder()?.build());
+        let (client, prompt) = clients(prepared(config), &pace)?;
         let kinds = Arc::new(Kinds::discover(client.clone()).await?);
         Ok(Self {
             client,
@@ -302,6 +300,14 @@ async fn client_config(kubeconfig: Option<&Path>, context: Option<String>) -> Re
         }
         None => Config::infer().await.map_err(|error| unusable(&error)),
     }
+}
+
+/// Makes a client that keeps to the pace, and one that does not.
+fn clients(config: Config, pace: &Pace) -> Result<(Client, Client), ClusterError> {
+    let unusable = || ClusterError::request("connect to the cluster", Mask::default);
+    let prompt = ClientBuilder::try_from(config.clone()).map_err(unusable())?;
+    let paced = ClientBuilder::try_from(config).map_err(unusable())?.with_layer(pace);
+    Ok((paced.build(), prompt.build()))
 }
 
 /// Names us in the API server's audit log, and leaves waiting and sending again to our own pace.

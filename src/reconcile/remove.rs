@@ -220,9 +220,8 @@ async fn remove(
     // An approved one takes no room in the budget. Asked last: what is written down is about to happen.
     if permit.holds() && !approved {
         let (store, uid) = (owner.store.clone(), namespace.uid.clone());
-        let (ledger, at) = (context.ledger.clone(), (context.surroundings.clock)());
-        let noted = tokio::task::spawn_blocking(move || ledger.note(plan::Removed { store, uid, at }));
-        noted.await.map_err(|error| RunError::Panicked(error.to_string()))??;
+        let at = (context.surroundings.clock)();
+        context.ledger.write_down(plan::Removed { store, uid, at }).await?;
     }
     if context.cluster.delete_namespace(owner, &namespace.uid, permit.withdrawn()).await? {
         deleting(Done::Deleted, "its namespace is being deleted".to_owned())

@@ -12,7 +12,7 @@ use super::super::error::ClusterError;
 use super::super::follow::{News, Tries};
 use super::Shared;
 use super::ring::Member;
-use super::seat::{Draft, Step, Tending};
+use super::seat::{Draft, Seat, Step, Tending};
 use super::wire::{Burial, Wire, seen_ring};
 
 /// In which part of a Lease's duration what has failed is tried again.
@@ -146,8 +146,8 @@ async fn follow_ring(shared: &Shared, wire: &Wire) {
                 let (version, ring) = seen_ring(&ring);
                 shared.learn(|seat, _| seat.saw_ring(version, ring));
             }
-            News::Gone(_) => shared.learn(|seat, now| seat.ring_gone(now)),
-            News::Complete(_) => shared.learn(|seat, now| seat.ring_complete(now)),
+            News::Gone(_) => shared.learn(Seat::ring_gone),
+            News::Complete(_) => shared.learn(Seat::ring_complete),
             News::Broken(words) => tracing::warn!("failed to watch who owns which stores: {words}"),
             News::Unstreamed(words) => tracing::debug!("who owns which stores is not streamed: {words}"),
         };

@@ -14,6 +14,8 @@ mod member;
 mod model_tests;
 mod ring;
 mod seat;
+#[cfg(test)]
+mod seat_tests;
 mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

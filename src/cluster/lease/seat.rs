@@ -108,6 +108,7 @@ pub struct Holdings {
 
 /// One member's knowledge.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(super) struct Seat {
     identity: Arc<str>,
     duration: Duration,
@@ -206,6 +207,11 @@ impl Seat {
         self.tenure.as_ref().map(|tenure| tenure.valid_until)
     }
 
+    /// Who we are, as long as we have a Lease.
+    pub(super) fn member(&self) -> Option<&Member> {
+        self.tenure.as_ref().map(|tenure| &tenure.member)
+    }
+
     fn valid(&self, now: Instant) -> Option<&Member> {
         let tenure = self.tenure.as_ref().filter(|tenure| now < tenure.valid_until && !self.has_left);
         tenure.map(|tenure| &tenure.member)
@@ -239,7 +245,7 @@ impl Seat {
 
     /// The duration counts from when the request was sent: others count from when they saw what it did, which is later.
     fn times(&self, sent: Instant) -> (Instant, Instant) {
-        (sent + self.duration - self.duration / MARGIN, sent + self.duration / RENEWALS)
+        (sent + self.duration * (MARGIN - 1) / MARGIN, sent + self.duration / RENEWALS)
     }
 
     /// Our Lease is gone: somebody took us for dead. Nothing is ours from now on.
@@ -260,8 +266,7 @@ impl Seat {
     pub(super) fn saw_lease(&mut self, lease: SeenLease, now: Instant) {
         let uid = Arc::clone(&lease.member.uid);
         self.listed.insert(Arc::clone(&uid));
-        let ours = self.tenure.as_ref().is_some_and(|tenure| tenure.member == lease.member);
-        if ours || self.gone.contains(&lease.member) {
+        if self.member() == Some(&lease.member) || self.gone.contains(&lease.member) {
             return;
         }
         match self.peers.get_mut(&uid) {
@@ -327,7 +332,7 @@ impl Seat {
         if self.reread {
             return Step::Read;
         }
-        self.note_missing(now);
+        self.note_missing(&me, now);
         if let Some(dead) = self.peers.values().find(|peer| peer.ends() <= now) {
             return Step::Bury(dead.lease.clone());
         }
@@ -417,7 +422,7 @@ impl Seat {
 
     /// Decides to whom what is ours goes when we have left.
     pub(super) fn bequest(&self, version: u64, from: Ring, now: Instant) -> Option<Draft> {
-        let me = &self.tenure.as_ref()?.member;
+        let me = self.member()?;
         let candidates = self.candidates(now);
         let wishes = from.wishes(&candidates, self.spread_in_effect(&candidates));
         let mut to = from.clone();
@@ -428,13 +433,12 @@ impl Seat {
     }
 
     /// Notes since when owners have no Lease that we know of.
-    fn note_missing(&mut self, now: Instant) {
+    fn note_missing(&mut self, me: &Member, now: Instant) {
         let Known::At(_, ring) = &self.ring else { return };
-        let me = self.tenure.as_ref().map(|tenure| &tenure.member);
         let owners: BTreeSet<_> = ring.owners().map(|(_, owner)| owner).collect();
         let without = |member: &Member| {
             owners.contains(member)
-                && Some(member) != me
+                && member != me
                 && !self.gone.contains(member)
                 && !self.peers.contains_key(&member.uid)
         };
