@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test e2e bench chaos parity lint clean
+.PHONY: help setup build image demo test e2e bench chaos parity lint clean
 
 # Everything that is built lies outside the checkout, by the content it is built from, so that a second clone
 # finds it.
@@ -63,6 +63,9 @@ build: setup ## build everything that tests need, with progress
 	@deploy/make/setup test
 	@deploy/make/setup forge
 	@deploy/make/build
+
+image: setup ## build the daemon's own image without Docker, and check it
+	@deploy/image --check
 
 demo: setup ## a cluster, a repository and the daemon: see stores come and go
 	@deploy/make/demo $(CHECK)

@@ -89,7 +89,10 @@ impl Ledger {
             return Err(self.failed(&"it is not known yet what it says"));
         };
         let next = with(self.shared_recent(Some(&before), removed.at), removed);
-        record.replace(&before, &print(&next)).await.map_err(|error| self.failed(&format!("failed to {error}")))
+        record
+            .replace(&before, &print(&next))
+            .await
+            .map_err(|error| self.failed(&format!("failed to {error}")))
     }
 
     /// Understands what replicas share. What is not known, or can't be read, counts as a time of which nobody knows what was
@@ -113,7 +116,11 @@ impl Ledger {
     }
 
     fn failed(&self, error: &dyn fmt::Display) -> LedgerError {
-        let place = if self.shared.is_some() { "the replicas' record".to_owned() } else { self.path.display().to_string() };
+        let place = if self.shared.is_some() {
+            "the replicas' record".to_owned()
+        } else {
+            self.path.display().to_string()
+        };
         LedgerError { place, why: error.to_string() }
     }
 

@@ -1,4 +1,4 @@
-# Shared by build and check: where things are, how to say them, which images there are.
+# Shared by build, check and deploy/image: where things are, how to say them, which images there are.
 
 set -euo pipefail
 # The modes of files that a build writes must not depend on the user's shell.
@@ -6,6 +6,8 @@ umask 022
 images=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export STOREKEEPER_CACHE=${STOREKEEPER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/storekeeper}
 cache=$STOREKEEPER_CACHE/images
+# The script that runs, which calls itself inside namespaces.
+self=$(realpath "$0")
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 fail() { printf 'images: %s\n' "$*" >&2; exit 1; }
@@ -34,7 +36,7 @@ content_hash() {
     local file folder=$images/$1
     {
         uname -m
-        cat "$images/build" "$images/base" "$images/common.sh"
+        cat "$images/builder" "$images/base" "$images/common.sh"
         field "$1" 2
         sources "$folder" | while read -r file; do
             printf '%s %s ' "$file" "$([ -x "$folder/$file" ] && echo x)"

@@ -78,7 +78,9 @@ async fn follow(source: Source, known: Arc<Mutex<Option<SeenText>>>) {
             News::Gone(_) => *lock(&known) = Some(SeenText::nothing()),
             News::Complete(_) => {}
             News::Broken(words) => tracing::warn!("failed to watch a record that replicas share: {words}"),
-            News::Unstreamed(words) => tracing::debug!("a record that replicas share is not streamed: {words}"),
+            News::Unstreamed(words) => {
+                tracing::debug!("a record that replicas share is not streamed: {words}")
+            }
         };
         source.follow(&mut tries, take_in).await;
     }
