@@ -87,12 +87,11 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
         "storekeeper {} starts", env!("CARGO_PKG_VERSION")
     );
     let (bell, metrics) = (Bell::default(), Metrics::new());
-    let (board, history) = (Board::new(bell.clone()), History::new(bell.clone()));
+    let (board, history, plans) =
+        (Board::new(bell.clone()), History::new(bell.clone()), Plans::new(bell.clone()));
     let (trigger, triggers) = Triggers::new();
-    let plans = Plans::new(bell.clone());
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
-    let leases = arguments.leases.settings()?;
-    let (caps, journal, inside) = (arguments.caps(), arguments.journal()?, Inside::default());
+    let (leases, journal, inside) = (arguments.leases.settings()?, arguments.journal()?, Inside::default());
     let sources = Sources {
         board: board.reader(),
         metrics: metrics.reader(),
@@ -112,10 +111,10 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
         door.guard(web::router(sources, &bell, arguments.forge.deliveries(trigger.clone(), &metrics)));
     let stopped = heed_signals(trigger)?;
     let doors = [Some((listener, router)), inner.map(|inner| (inner, probes))];
-    let serving = doors.into_iter().flatten().map(|(listener, router)| {
+    let serve = |(listener, router)| {
         tokio::spawn(web::serve(listener, router, door.clone(), when_stopped(stopped.clone())))
-    });
-    let serving: Vec<_> = serving.collect();
+    };
+    let serving: Vec<_> = doors.into_iter().flatten().map(serve).collect();
     let settings = Settings {
         cluster: arguments.cluster.settings()?,
         source,
@@ -124,7 +123,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
         surroundings: surroundings(),
         asking,
         timeouts,
-        caps,
+        caps: arguments.caps(),
         removals,
         journal,
         history,

@@ -43,9 +43,8 @@ use tracing::Instrument;
 
 use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings, LeaseSettings};
 use crate::journal::Journal;
-use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::names::{self, Host, StoreId};
+use crate::names::{Host, StoreId};
 use crate::plan::{Caps, Removals};
 use crate::reconcile::{ChartCache, Context, Memory, Past, Surroundings, Wish};
 use crate::report::{Board, History, Step, StepTimeouts, StoreState};
@@ -64,7 +63,7 @@ pub use pulls::PlanForks;
 use pulls::Scene;
 use queue::{Lane, Places, Queue, Turn, Urgency};
 use runs::{Cut, Due, Runs};
-use sharing::{PARTING, Sharing, settle};
+use sharing::{Membership, Sharing};
 use source::{Follower, Looked};
 pub use source::{SourceOptions, snapshot, snapshot_of_tree};
 pub use telling::Telling;
@@ -141,14 +140,10 @@ pub async fn run(
         cluster = connect => cluster?,
     };
     settings.inside.open(cluster.clone());
-    let leadership = settings.leases.clone().map(|leases| cluster.join(leases));
-    if let Some(leadership) = &leadership {
-        cluster.guard(leadership.fence());
-        tokio::select! {
-            () = &mut stop => {}
-            () = settle(Some(leadership)) => {}
-        }
-    }
+    let membership = tokio::select! {
+        () = &mut stop => return Ok(()),
+        membership = Membership::begin(&cluster, settings.leases.clone()) => membership,
+    };
     let (sightings, sighted) = unbounded_channel();
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
     let (verdicts, chronicle, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
@@ -168,29 +163,22 @@ pub async fn run(
         sightings,
     };
     let following = tokio::spawn(follower.follow(look.clone(), looks).instrument(tracing::info_span!("git")));
-    let Settings { surroundings, timeouts, charts, removals, leases, .. } = settings;
+    let Settings { surroundings, timeouts, charts, removals, .. } = settings;
     let past = Past::new(mirror, Arc::clone(charts.built_in()));
-    let ledger = match &leases {
-        Some(leases) => {
-            Ledger::shared(cluster.share_record(&leases.namespace, &names::removals_name(&source)))
-        }
-        None => Ledger::new(removals),
-    };
+    let ledger = membership.ledger(&cluster, &source, removals);
     let context = Context { cluster, charts, source, surroundings, timeouts, ledger, past };
     let mut daemon = Daemon {
         places: Places { fast: settings.concurrency, slow: SLOW_PLACES },
         asking: Asking::new(settings.asking, Arc::clone(&chance)),
         gate: Gate::new(settings.caps),
-        sharing: Sharing::new(leadership.as_ref()),
+        sharing: membership.sharing(),
         ..Daemon::new(context, board, metrics, chance, look, verdicts, chronicle)
     };
     daemon.board.update(|picture| picture.fleet.not_asked = daemon.asking.not_asked());
     daemon.employ_planner(settings.telling, settings.source, known);
     daemon.work(&changes, sighted, &mut retries, stop).await;
     following.abort();
-    if let Some(leadership) = leadership {
-        let _ = tokio::time::timeout(PARTING, leadership.leave()).await;
-    }
+    membership.end().await;
     // What the clerk was left is written down; what the forge was not told is told after the next start.
     drop(daemon);
     let _ = tokio::time::timeout(CLERK_GRACE, clerk).await;
@@ -351,7 +339,7 @@ impl Daemon {
             scenes: None,
             nudges: 0,
             requests: BTreeMap::new(),
-            sharing: Sharing::new(None),
+            sharing: Sharing::default(),
             chance,
         }
     }

@@ -132,6 +132,29 @@ fn a_leader_that_dies_is_followed_within_the_time_of_its_lease_and_done_work_is_
 }
 
 #[test]
+fn what_one_leader_removed_counts_against_the_budget_of_the_next() {
+    let world = World::new();
+    world.write_fleet("deletionBudget: {maxStores: 1, maxPercent: 100, windowMinutes: 60}");
+    let replicas = Replicas::new(&world, "leader");
+    let first = replicas.start("first");
+    for name in ["acme", "brew"] {
+        world.write_store(name, name);
+    }
+    let commit = world.repository.push("two stores");
+    until_at(&first, &world, "brew", &commit);
+    until_at(&first, &world, "acme", &commit);
+    world.remove_store("acme");
+    world.until_gone("acme");
+    first.daemon.kill();
+    let second = replicas.start("second");
+    until_at(&second, &world, "brew", &commit);
+    world.remove_store("brew");
+    let words = ["its file is gone, but it is kept"];
+    world.until_failed(&second.daemon, "brew", &words);
+    assert!(world.stays("brew"));
+}
+
+#[test]
 fn a_leader_that_ends_hands_over_at_once_and_the_page_is_there_all_the_time() {
     let world = World::new();
     let replicas = Replicas::new(&world, "leader");

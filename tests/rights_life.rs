@@ -171,8 +171,17 @@ struct Life<'a> {
     daemon: Daemon,
     kubeconfig: &'a Path,
     arguments: Vec<String>,
-    /// How many lines of the log are of no account.
-    pardoned: Cell<usize>,
+    /// Which lines of the log are of no account, from one to another.
+    pardoned: Cell<(usize, usize)>,
+}
+
+/// Starts a replica with a folder of its own.
+fn start(world: &World, kubeconfig: &Path, arguments: &[String], identity: &str) -> Daemon {
+    let (folder, url) = (world.folder.path().join(identity), world.repository.url());
+    std::fs::create_dir_all(&folder).unwrap();
+    let more = ["--probe", "objects", "--identity", identity];
+    let more: Vec<_> = more.into_iter().chain(arguments.iter().map(String::as_str)).collect();
+    Daemon::start_on("127.0.0.1:0", &folder, &url, &world.source, kubeconfig, &more)
 }
 
 /// What a life ended with before its time.
@@ -187,20 +196,23 @@ impl<'a> Life<'a> {
         world.repository.write("charts/zoo/values.yaml", "stage: 1\nsimulate: ''\nclass: ''\nhost: ''\n");
         world.repository.write("charts/zoo/templates/zoo.yaml", ZOO);
         let arguments = rights.arguments();
-        let more: Vec<_> =
-            ["--probe", "objects"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
-        let (folder, url) = (world.folder.path(), world.repository.url());
-        let daemon = Daemon::start_on("127.0.0.1:0", folder, &url, &world.source, kubeconfig, &more);
-        Self { world, daemon, kubeconfig, arguments, pardoned: Cell::new(0) }
+        let daemon = start(world, kubeconfig, &arguments, "first");
+        Self { world, daemon, kubeconfig, arguments, pardoned: Cell::new((0, 0)) }
     }
 
     /// Waits for something; a line of the log about what is forbidden ends the life.
     fn until<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> Result<T, Broken> {
-        let forbidden = |line: &Value| {
-            let line = line.to_string().to_lowercase();
-            line.contains("is forbidden: user") || line.contains("allows nothing")
-        };
-        self.until_or(what, look, || self.daemon.lines().skip(self.pardoned.get()).find(forbidden))
+        self.until_or(what, look, || self.forbidden())
+    }
+
+    /// Finds what the log says was forbidden.
+    fn forbidden(&self) -> Option<Value> {
+        let (from, to) = self.pardoned.get();
+        let mut lines = self.daemon.lines().enumerate().filter(|(place, _)| !(from..to).contains(place));
+        lines.find_map(|(_, line)| {
+            let text = line.to_string().to_lowercase();
+            (text.contains("is forbidden: user") || text.contains("allows nothing")).then_some(line)
+        })
     }
 
     /// Waits for something, unless something else ends the life.
@@ -247,7 +259,7 @@ impl<'a> Life<'a> {
         let output = Command::new(binary())
             .args(["plan", "--source", &self.world.source, "--kubeconfig"])
             .arg(self.kubeconfig)
-            .args(&self.arguments)
+            .args(&self.arguments[..6])
             .arg(&self.world.repository.checkout)
             .output()
             .unwrap();
@@ -257,7 +269,7 @@ impl<'a> Life<'a> {
     }
 
     /// From the first push to a store's end.
-    fn live(&self) -> Result<(), Broken> {
+    fn live(mut self) -> Result<(), Broken> {
         let world = self.world;
         self.write_zoo(1, "fail");
         world.write_store("acme", "Acme Tools");
@@ -288,7 +300,37 @@ impl<'a> Life<'a> {
             return Err(format!("nothing is said of the volume that stays: {plan}"));
         }
         world.repository.push("no zoo");
-        self.until("zoo is gone", || world.cluster.namespace(&world.namespace("zoo")).is_none().then_some(()))
+        let gone = || world.cluster.namespace(&world.namespace("zoo")).is_none().then_some(());
+        self.until("zoo is gone", gone)?;
+        self.hand_over()?;
+        world.remove_store("acme");
+        let gone = || world.cluster.namespace(&world.namespace("acme")).is_none().then_some(());
+        self.until("acme is gone", gone)?;
+        self.unforbidden()
+    }
+
+    /// Another replica takes over.
+    fn hand_over(&mut self) -> Result<(), Broken> {
+        let second = start(self.world, self.kubeconfig, &self.arguments, "second");
+        let first = std::mem::replace(&mut self.daemon, second);
+        self.until("acme is READY there too", || {
+            let shown = self.daemon.store(&self.world.store("acme"))?;
+            (shown["state"] == "READY").then_some(())
+        })?;
+        let second = std::mem::replace(&mut self.daemon, first);
+        self.unforbidden()?;
+        let before = self.daemon.lines().count();
+        let first = std::mem::replace(&mut self.daemon, second);
+        let log = first.log.clone();
+        first.terminate();
+        self.pardoned.set((0, 0));
+        let said = common::daemon::lines(&log).skip(before).find(|line| line["level"] == "WARN");
+        said.map_or(Ok(()), |line| Err(format!("the first replica's end: {line}")))
+    }
+
+    /// Whether nothing was forbidden so far.
+    fn unforbidden(&self) -> Result<(), Broken> {
+        self.forbidden().map_or(Ok(()), |line| Err(format!("all went well, but {line}")))
     }
 
     /// What somebody deletes comes back: a Secret when somebody asks for a look, all else at once.
@@ -306,6 +348,7 @@ impl<'a> Life<'a> {
         }
         let (version, kind) = ("rbac.authorization.k8s.io/v1", "RoleBinding");
         let binding = &self.arguments[1];
+        let before = self.daemon.lines().count();
         cluster.delete(version, kind, &namespace, binding);
         // What a run was about to do meanwhile was forbidden.
         let back = || cluster.get(version, kind, &namespace, binding).map(|_| ());
@@ -318,7 +361,7 @@ impl<'a> Life<'a> {
             },
             || None,
         )?;
-        self.pardoned.set(self.daemon.lines().count());
+        self.pardoned.set((before, self.daemon.lines().count()));
         Ok(())
     }
 }
@@ -341,7 +384,7 @@ impl Drop for Keeping<'_> {
 }
 
 /// What a call takes, as roles say it. An apply makes an object where there is none.
-fn taken(call: &Call) -> Vec<(&'static str, String, String)> {
+fn taken(call: &Call, own: &str) -> Vec<(bool, &'static str, String, String)> {
     let parts: Vec<_> = call.path.trim_matches('/').split('/').collect();
     let (group, rest) = match parts.as_slice() {
         ["api", _, rest @ ..] => ("", rest),
@@ -364,7 +407,8 @@ fn taken(call: &Call) -> Vec<(&'static str, String, String)> {
         ("DELETE", _) => &["delete"],
         _ => &[],
     };
-    verbs.iter().map(|verb| (*verb, group.to_owned(), resource.to_owned())).collect()
+    let is_own = call.concerns(own);
+    verbs.iter().map(|verb| (is_own, *verb, group.to_owned(), resource.to_owned())).collect()
 }
 
 #[test]
@@ -377,13 +421,14 @@ fn the_rights_of_the_chart_are_enough_for_a_life_and_none_of_them_is_spare() {
     let life = Life::begin(&world, &rights, &proxy.kubeconfig);
     life.live().unwrap();
     // A streamed list takes the right to watch, its pages take the right to list.
-    let used: BTreeSet<_> = proxy.seen().iter().flat_map(|seen| taken(&seen.call)).collect();
+    let used: BTreeSet<_> =
+        proxy.seen().iter().flat_map(|seen| taken(&seen.call, &rights.namespace)).collect();
     let spare: Vec<_> = rights
         .granted()
         .into_iter()
         .filter(|right| right.verb != "bind")
-        .filter(|Right { verb, group, resource, .. }| {
-            !used.contains(&(verb.as_str(), group.clone(), resource.clone()))
+        .filter(|Right { is_own, verb, group, resource }| {
+            !used.contains(&(*is_own, verb.as_str(), group.clone(), resource.clone()))
         })
         .collect();
     assert!(spare.is_empty(), "nothing uses {spare:#?}");
@@ -416,26 +461,27 @@ fn live_without(role: &str, place: usize) -> Result<(), Broken> {
     let world = World::new();
     let _class = Keeping::new(&world);
     let rights = Rights::install(&world, &RIGHTS, |object| {
-        let name = object["metadata"]["name"].as_str().unwrap();
-        if object["kind"] == "ClusterRole" && name.ends_with("-store") == (role == "store") {
+        if name_of_role(object) == Some(role) {
             object["rules"].as_array_mut().unwrap().remove(place);
         }
     });
     Life::begin(&world, &rights, &rights.kubeconfig).live()
 }
 
-/// How many rules each of the chart's ClusterRoles has.
+/// How many rules each of the chart's roles has.
 fn counted() -> Vec<(&'static str, usize)> {
     let world = World::new();
-    let roles: Vec<_> = common::rights::render(&world, "x", "y")
-        .into_iter()
-        .filter(|object| object["kind"] == "ClusterRole")
-        .collect();
-    let is_store = |object: &Value| object["metadata"]["name"].as_str().unwrap().ends_with("-store");
-    roles
-        .iter()
-        .map(|role| {
-            (if is_store(role) { "store" } else { "cluster" }, role["rules"].as_array().unwrap().len())
-        })
-        .collect()
+    let rendered = common::rights::render(&world, "x", "y");
+    let roles = rendered.iter().filter_map(|object| Some((name_of_role(object)?, object)));
+    roles.map(|(role, object)| (role, object["rules"].as_array().unwrap().len())).collect()
+}
+
+/// Says which of the chart's roles an object is, if it is one.
+fn name_of_role(object: &Value) -> Option<&'static str> {
+    match object["kind"].as_str()? {
+        "Role" => Some("own"),
+        "ClusterRole" if object["metadata"]["name"].as_str()?.ends_with("-store") => Some("store"),
+        "ClusterRole" => Some("cluster"),
+        _ => None,
+    }
 }

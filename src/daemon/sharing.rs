@@ -2,45 +2,69 @@
 //! all replicas only.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Daemon;
-use crate::cluster::{Holdings, Leadership, Shard};
-use crate::names::StoreId;
+use crate::cluster::{Cluster, Holdings, Leadership, LeaseSettings, Shard};
+use crate::ledger::Ledger;
+use crate::names::{SourceId, StoreId, removals_name};
 
 /// How long the start waits until it is settled who keeps what. After that this replica looks on until it is.
 const SETTLING: Duration = Duration::from_secs(30);
 
 /// How long giving everything to others may take when the daemon stops.
-pub(super) const PARTING: Duration = Duration::from_secs(2);
+const PARTING: Duration = Duration::from_secs(2);
 
-/// Waits until somebody keeps the stores: what happens before is told by nobody.
-pub(super) async fn settle(leadership: Option<&Leadership>) {
-    let Some(leadership) = leadership else { return };
-    let mut holdings = leadership.holdings();
-    let settled = holdings.wait_for(|holdings| holdings.speaker.is_some());
-    if tokio::time::timeout(SETTLING, settled).await.is_err() {
-        tracing::warn!("it is not settled which replica keeps the stores; this one looks on meanwhile");
+/// This replica's place among several; none where it is alone.
+pub(super) struct Membership(Option<(Leadership, LeaseSettings)>);
+
+impl Membership {
+    /// Takes part, and waits until somebody keeps the stores: what happens before would be told by nobody.
+    pub(super) async fn begin(cluster: &Cluster, settings: Option<LeaseSettings>) -> Self {
+        let Some(settings) = settings else { return Self(None) };
+        let leadership = cluster.join(settings.clone());
+        cluster.guard(leadership.fence());
+        let mut holdings = leadership.holdings();
+        let settled = holdings.wait_for(|holdings| holdings.speaker.is_some());
+        if tokio::time::timeout(SETTLING, settled).await.is_err() {
+            tracing::warn!("it is not settled which replica keeps the stores; this one looks on meanwhile");
+        }
+        Self(Some((leadership, settings)))
+    }
+
+    /// Returns the memory of removals: of this file, or of all replicas together.
+    pub(super) fn ledger(&self, cluster: &Cluster, source: &SourceId, file: PathBuf) -> Ledger {
+        let Some((_, settings)) = &self.0 else { return Ledger::new(file) };
+        Ledger::shared(cluster.share_record(&settings.namespace, &removals_name(source)))
+    }
+
+    /// Follows what this replica keeps.
+    pub(super) fn sharing(&self) -> Sharing {
+        let mut news = self.0.as_ref().map(|(leadership, _)| leadership.holdings());
+        // What is held already is the first news.
+        news.iter_mut().for_each(watch::Receiver::mark_changed);
+        Sharing { news, held: BTreeSet::new() }
+    }
+
+    /// Gives everything to the others. Nothing may be under way any more.
+    pub(super) async fn end(self) {
+        if let Some((leadership, _)) = self.0 {
+            let _ = tokio::time::timeout(PARTING, leadership.leave()).await;
+        }
     }
 }
 
-/// What this replica held at the last look.
+/// What this replica held at the last look; nothing ever changes where it is alone.
+#[derive(Default)]
 pub(super) struct Sharing {
     news: Option<watch::Receiver<Holdings>>,
     held: BTreeSet<Shard>,
 }
 
 impl Sharing {
-    /// Follows what a membership holds; without one, nothing ever changes.
-    pub(super) fn new(leadership: Option<&Leadership>) -> Self {
-        let mut news = leadership.map(Leadership::holdings);
-        // What is held already is the first news.
-        news.iter_mut().for_each(watch::Receiver::mark_changed);
-        Self { news, held: BTreeSet::new() }
-    }
-
     /// Waits for a change; for ever where there is one replica.
     pub(super) async fn changed(&mut self) {
         let Some(news) = &mut self.news else { return std::future::pending().await };

@@ -60,6 +60,10 @@ impl<'a> Rights<'a> {
             &account,
             "--try-out-namespace",
             &self.try_out_namespace(),
+            "--lease-namespace",
+            &self.namespace,
+            "--lease-seconds",
+            "5",
         ]
         .map(str::to_owned)
         .to_vec()
@@ -144,18 +148,26 @@ fn write_kubeconfig(admin: &Path, token: &str, path: &Path) {
 /// One thing that a rule allows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
-    pub role: String,
+    /// Whether it is one in the daemon's own namespace.
+    pub is_own: bool,
     pub verb: String,
     pub group: String,
     pub resource: String,
 }
 
 impl Rights<'_> {
-    /// Returns everything that the ClusterRoles allow, one verb on one kind each.
+    /// Returns everything that the roles allow, one verb on one kind each.
     pub fn granted(&self) -> Vec<Right> {
         let mut granted = Vec::new();
-        for (kind, role) in [("ClusterRole", self.name.clone()), ("ClusterRole", self.store_role())] {
-            let object = self.world.cluster.get(RBAC, kind, "", &role).unwrap();
+        let store_role = self.store_role();
+        let roles = [
+            ("ClusterRole", "", &self.name),
+            ("ClusterRole", "", &store_role),
+            ("Role", self.namespace.as_str(), &self.name),
+        ];
+        for (kind, within, name) in roles {
+            let object = self.world.cluster.get(RBAC, kind, within, name).unwrap();
+            let is_own = kind == "Role";
             for rule in object["rules"].as_array().unwrap() {
                 let words = |of: &str| -> Vec<String> {
                     let words = rule[of].as_array().unwrap().iter();
@@ -164,8 +176,8 @@ impl Rights<'_> {
                 for group in words("apiGroups") {
                     for resource in words("resources") {
                         for verb in words("verbs") {
-                            let (role, group, resource) = (role.clone(), group.clone(), resource.clone());
-                            granted.push(Right { role, verb, group, resource });
+                            let (group, resource) = (group.clone(), resource.clone());
+                            granted.push(Right { is_own, verb, group, resource });
                         }
                     }
                 }
