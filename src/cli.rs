@@ -22,17 +22,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Parser;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::chart::{Chart, RenderError, Snippet};
 use crate::cluster::{Changes, Cluster, ClusterSettings};
-use crate::daemon::{self, Inside, Settings, Trigger, Triggers};
+use crate::daemon::{self, Inside, Settings, SourceOptions, Trigger, Triggers};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::names::StoreId;
 use crate::preview::{self, Outlook};
-use crate::reconcile::{self, Past, RenderFailure, Surroundings};
+use crate::reconcile::{self, ChartCache, Past, RenderFailure, Surroundings};
 use crate::report::{Bell, Board, History, PlanVerdict, Plans, StepTimeouts};
 use crate::store::{Limits, Snapshot, StoreEntry};
 use crate::web::{self, Inspector, Sources};
@@ -69,7 +70,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let traces = Traces::from_environment()?;
     output::log_to_stderr(arguments.log_format, traces.as_ref());
     panics::log_panics();
-    let result = run_until_stopped(arguments).await;
+    let result = Box::pin(run_until_stopped(arguments)).await;
     if let Some(traces) = traces {
         traces.end().await;
     }
@@ -81,17 +82,14 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let source = arguments.source_options()?;
     let (asking, timeouts, removals) = (arguments.asking()?, arguments.timeouts(), arguments.removals());
     let listener = arguments.web.listener().await?;
-    tracing::info!(
-        address = %listener.local_addr().context("ask for the address listened on")?,
-        repository = %source.settings.url, branch = %source.settings.branch, chart = charts.built_in().name(),
-        "storekeeper {} starts", env!("CARGO_PKG_VERSION")
-    );
+    log_start(&listener, &source, &charts)?;
     let (bell, metrics) = (Bell::default(), Metrics::new());
     let (board, history, plans) =
         (Board::new(bell.clone()), History::new(bell.clone()), Plans::new(bell.clone()));
     let (trigger, triggers) = Triggers::new();
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
-    let (leases, journal, inside) = (arguments.leases.settings()?, arguments.journal()?, Inside::default());
+    let (leases, caps, inside) = (arguments.leases.settings()?, arguments.caps(), Inside::default());
+    let journal = arguments.journal()?;
     let sources = Sources {
         board: board.reader(),
         metrics: metrics.reader(),
@@ -123,7 +121,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
         surroundings: surroundings(),
         asking,
         timeouts,
-        caps: arguments.caps(),
+        caps,
         removals,
         journal,
         history,
@@ -136,6 +134,16 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     futures::future::try_join_all(serving).await.context("stop serving")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what begins, and where it listens.
+fn log_start(listener: &TcpListener, source: &SourceOptions, charts: &ChartCache) -> anyhow::Result<()> {
+    tracing::info!(
+        address = %listener.local_addr().context("ask for the address listened on")?,
+        repository = %source.settings.url, branch = %source.settings.branch, chart = charts.built_in().name(),
+        "storekeeper {} starts", env!("CARGO_PKG_VERSION")
+    );
+    Ok(())
 }
 
 /// Resolves when the word to stop comes.

@@ -60,10 +60,8 @@ impl Place {
     fn join_by(&self, kubeconfig: &Path, identity: &str, spread: Spread, wrong: i64) -> Member {
         let settings = ClusterSettings {
             kubeconfig: Some(kubeconfig.to_owned()),
-            context: None,
-            source: self.namespace.parse().unwrap(),
             requests_at_once: 8,
-            metrics: storekeeper::metrics::Metrics::new(),
+            ..ClusterSettings::new(self.namespace.parse().unwrap())
         };
         let lease = LeaseSettings {
             namespace: self.namespace.clone(),

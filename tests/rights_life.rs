@@ -12,11 +12,11 @@ use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::World;
 use common::api_proxy::{ApiProxy, Call};
 use common::cluster::Cluster;
 use common::daemon::{Daemon, binary};
 use common::rights::{Right, Rights};
+use common::{World, until};
 use serde_json::{Value, json};
 
 /// What the chart renders of rights, and of what confines them.
@@ -32,7 +32,7 @@ const RIGHTS: [&str; 8] = [
 ];
 
 /// How many lives are lived side by side.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
 /// How long a step of a life may take.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -202,7 +202,7 @@ impl<'a> Life<'a> {
 
     /// Waits for something; a line of the log about what is forbidden ends the life.
     fn until<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> Result<T, Broken> {
-        self.until_or(what, look, || self.forbidden())
+        until_or(what, look, || self.forbidden())
     }
 
     /// Finds what the log says was forbidden.
@@ -213,28 +213,6 @@ impl<'a> Life<'a> {
             let text = line.to_string().to_lowercase();
             (text.contains("is forbidden: user") || text.contains("allows nothing")).then_some(line)
         })
-    }
-
-    /// Waits for something, unless something else ends the life.
-    fn until_or<T>(
-        &self,
-        what: &str,
-        mut look: impl FnMut() -> Option<T>,
-        end: impl Fn() -> Option<Value>,
-    ) -> Result<T, Broken> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = look() {
-                return Ok(found);
-            }
-            if let Some(line) = end() {
-                return Err(format!("{what}: {line}"));
-            }
-            if Instant::now() > deadline {
-                return Err(format!("{what}: not within {} s", PATIENCE.as_secs()));
-            }
-            sleep(Duration::from_millis(50));
-        }
     }
 
     fn write_zoo(&self, stage: u32, simulate: &str) {
@@ -352,8 +330,8 @@ impl<'a> Life<'a> {
         cluster.delete(version, kind, &namespace, binding);
         // What a run was about to do meanwhile was forbidden.
         let back = || cluster.get(version, kind, &namespace, binding).map(|_| ());
-        self.until_or("the RoleBinding is back", back, || None)?;
-        self.until_or(
+        until_or("the RoleBinding is back", back, || None)?;
+        until_or(
             "zoo is READY again",
             || {
                 let shown = self.daemon.store(&self.world.store("zoo"))?;
@@ -366,7 +344,28 @@ impl<'a> Life<'a> {
     }
 }
 
-/// A world with a StorageClass whose volumes stay, for the zoo's claim.
+/// Waits for something, unless something else ends the life.
+fn until_or<T>(
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+    end: impl Fn() -> Option<Value>,
+) -> Result<T, Broken> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if let Some(line) = end() {
+            return Err(format!("{what}: {line}"));
+        }
+        if Instant::now() > deadline {
+            return Err(format!("{what}: not within {} s", PATIENCE.as_secs()));
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// A world with a `StorageClass` whose volumes stay, for the zoo's claim.
 struct Keeping<'a>(&'a World);
 
 impl<'a> Keeping<'a> {
@@ -392,10 +391,8 @@ fn taken(call: &Call, own: &str) -> Vec<(bool, &'static str, String, String)> {
         _ => return Vec::new(),
     };
     let (resource, named) = match rest {
-        ["namespaces", _, resource] => (*resource, false),
-        ["namespaces", _, resource, _] => (*resource, true),
-        [resource] => (*resource, false),
-        [resource, _] => (*resource, true),
+        ["namespaces", _, resource] | [resource] => (*resource, false),
+        ["namespaces", _, resource, _] | [resource, _] => (*resource, true),
         _ => return Vec::new(),
     };
     let verbs: &[&str] = match (call.verb.as_str(), named) {
@@ -416,7 +413,8 @@ fn the_rights_of_the_chart_are_enough_for_a_life_and_none_of_them_is_spare() {
     let world = World::new();
     let _class = Keeping::new(&world);
     let rights = Rights::install(&world, &RIGHTS, |_| ());
-    rights.until_in_force(&Cluster::connect(rights.kubeconfig.clone()));
+    let account = Cluster::connect(rights.kubeconfig.clone());
+    until("the rights are in force", || account.may("list", "", "namespaces", "").then_some(()));
     let proxy = ApiProxy::start(&rights.kubeconfig, world.folder.path(), 1);
     let life = Life::begin(&world, &rights, &proxy.kubeconfig);
     life.live().unwrap();

@@ -226,7 +226,7 @@ pub(super) struct ClusterArguments {
     /// The context of the kubeconfig; without it the current one.
     #[arg(long)]
     context: Option<String>,
-    /// The ClusterRole that holds what is done in a store's namespace, for a daemon that may do little outside: it binds this
+    /// The `ClusterRole` that holds what is done in a store's namespace, for a daemon that may do little outside: it binds this
     /// role to its own service account in each, and Secrets are asked for there in rounds, not watched in all of the cluster.
     #[arg(long, env = "STOREKEEPER_STORE_ROLE", requires = "service_account")]
     store_role: Option<String>,

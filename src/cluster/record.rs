@@ -79,7 +79,7 @@ async fn follow(source: Source, known: Arc<Mutex<Option<SeenText>>>) {
             News::Complete(_) => {}
             News::Broken(words) => tracing::warn!("failed to watch a record that replicas share: {words}"),
             News::Unstreamed(words) => {
-                tracing::debug!("a record that replicas share is not streamed: {words}")
+                tracing::debug!("a record that replicas share is not streamed: {words}");
             }
         };
         source.follow(&mut tries, take_in).await;
@@ -106,18 +106,15 @@ impl SharedRecord {
         let labels: serde_json::Map<_, _> =
             labels.iter().map(|(label, value)| ((*label).to_owned(), value.as_str().into())).collect();
         let manager = Some(FIELD_MANAGER.to_owned());
-        let written = match &before.version {
-            Some(version) => {
-                let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": version }, "data": data }));
-                let params = PatchParams { field_manager: manager, ..PatchParams::default() };
-                bounded(act, api.patch(name, &params, &patch)).await
-            }
-            None => {
-                let made = json!({ "metadata": { "name": name, "labels": labels }, "data": data });
-                let made: ConfigMap = serde_json::from_value(made).unwrap_or_default();
-                let params = PostParams { field_manager: manager, ..PostParams::default() };
-                bounded(act, api.create(&params, &made)).await
-            }
+        let written = if let Some(version) = &before.version {
+            let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": version }, "data": data }));
+            let params = PatchParams { field_manager: manager, ..PatchParams::default() };
+            bounded(act, api.patch(name, &params, &patch)).await
+        } else {
+            let made = json!({ "metadata": { "name": name, "labels": labels }, "data": data });
+            let made: ConfigMap = serde_json::from_value(made).unwrap_or_default();
+            let params = PostParams { field_manager: manager, ..PostParams::default() };
+            bounded(act, api.create(&params, &made)).await
         };
         match written {
             Ok(written) => {

@@ -236,9 +236,8 @@ fn count(news: &News, feed: &Feed, metrics: &Metrics) {
     let kind = match feed {
         Feed::Namespaces => WatchKind::Namespaces,
         Feed::Inventories => WatchKind::Inventories,
-        Feed::Access => WatchKind::Others,
         Feed::Objects { kind, .. } if WORKLOAD_KINDS.contains(&kind.as_str()) => WatchKind::Workloads,
-        Feed::Objects { .. } => WatchKind::Others,
+        Feed::Access | Feed::Objects { .. } => WatchKind::Others,
     };
     match news {
         News::Listing => metrics.watch_listed(kind),

@@ -9,7 +9,7 @@ use kube::config::Kubeconfig;
 use serde_json::{Map, Value, json};
 use storekeeper::chart::{Capabilities, Chart, Release, RenderLimits, RenderRequest};
 
-use super::{World, until};
+use super::World;
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 
@@ -184,10 +184,5 @@ impl Rights<'_> {
             }
         }
         granted
-    }
-
-    /// Waits until the API server goes by the roles: what is asked of it as the account is answered.
-    pub fn until_in_force(&self, client: &super::cluster::Cluster) {
-        until("the rights are in force", || client.may("list", "", "namespaces", "").then_some(()));
     }
 }
