@@ -117,17 +117,20 @@ fn who_wants_the_real_helm_gets_it_if_the_operator_has_it() {
         || world.cluster.get("v1", "Secret", &world.namespace("page"), "postgres").unwrap()["data"].clone();
     let first = password();
     write(&world, &chart, "Second");
-    world.repository.push("another title");
-    until("the page has its new title", || title(&world).filter(|text| text.contains("Second")));
+    let commit = world.repository.push("another title");
+    let runs = |commit: &str| {
+        let shown = daemon.store(&world.store("page"))?;
+        (shown["appliedRevision"] == commit && shown["state"] == "READY").then_some(())
+    };
+    until("it runs with its new title", || runs(&commit));
+    assert!(title(&world).is_some_and(|text| text.contains("Second")));
     assert_eq!(password(), first, "helm looks the password up through us");
 
     // The other renderer makes the same of it: nothing changes but what a new version of the inputs means.
     let before = world.cluster.list("apps/v1", "Deployment", &world.namespace("page"));
     write(&world, &pinned(&host.url(), &digest), "Second");
     let commit = world.repository.push("a page by storekeeper");
-    until("it runs the new commit", || {
-        (daemon.store(&world.store("page"))?["appliedRevision"] == commit).then_some(())
-    });
+    until("it runs the new commit", || runs(&commit));
     let after = world.cluster.list("apps/v1", "Deployment", &world.namespace("page"));
     assert_eq!(after[0]["metadata"]["generation"], before[0]["metadata"]["generation"]);
     assert_eq!(password(), first);

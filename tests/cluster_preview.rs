@@ -21,6 +21,7 @@ use sha2::Digest as _;
 use storekeeper::chart::Chart;
 use storekeeper::cluster::{Changes, Cluster, ClusterSettings};
 use storekeeper::ledger::Ledger;
+use storekeeper::manifest::AllowedKinds;
 use storekeeper::preview::{self, Outlook};
 use storekeeper::reconcile::{ChartCache, ChartPlaces, Context, Past, Surroundings};
 use storekeeper::report::{
@@ -55,13 +56,14 @@ impl Planner {
         });
         let entropy = |bytes: &mut [u8]| getrandom(bytes);
         let surroundings = Surroundings { clock: Arc::new(now), entropy: Arc::new(entropy) };
+        let kinds = AllowedKinds::with([turned_chart::KIND.parse().unwrap()]);
         let past = Past::new(Arc::default(), Arc::clone(&chart));
         let (timeouts, ledger) = (StepTimeouts::default(), Ledger::new(std::path::PathBuf::new()));
         Self {
             runtime,
             context: Context {
                 cluster,
-                charts: ChartCache::new(chart, ChartPlaces::repository()),
+                charts: ChartCache::new(chart, ChartPlaces { kinds, ..ChartPlaces::repository() }),
                 source,
                 surroundings,
                 timeouts,
@@ -385,7 +387,8 @@ fn what_a_new_store_would_be_refused_for_is_told_before_its_namespace_is_there()
 fn what_cant_be_changed_in_place_is_told_and_nothing_is_touched() {
     let world = World::new();
     let chart = turned_chart::write(world.folder.path());
-    let more = ["--probe", "objects", "--chart", chart.to_str().unwrap()];
+    let more =
+        ["--probe", "objects", "--chart", chart.to_str().unwrap(), "--chart-kinds", turned_chart::KIND];
     let (url, folder) = (world.repository.url(), world.folder.path());
     let daemon =
         Daemon::start_on("127.0.0.1:0", folder, &url, &world.source, &world.cluster.kubeconfig, &more);

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 fn start(world: &World, chart: Option<&Path>, kubeconfig: &Path) -> Daemon {
     let (url, folder) = (world.repository.url(), world.folder.path());
     let chart = chart.map(|chart| ["--chart", chart.to_str().unwrap()]);
-    let more: Vec<_> = ["--probe", "objects"].into_iter().chain(chart.into_iter().flatten()).collect();
+    // The turned chart's, and one that some of these tests install.
+    let kinds = format!("{},{}.example.com/Widget", turned_chart::KIND, world.prefix);
+    let more = ["--probe", "objects", "--chart-kinds", &kinds];
+    let more: Vec<_> = more.into_iter().chain(chart.into_iter().flatten()).collect();
     Daemon::start_on("127.0.0.1:0", folder, &url, &world.source, kubeconfig, &more)
 }
 

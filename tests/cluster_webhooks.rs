@@ -20,7 +20,8 @@ use webhook::{Mood, Webhook};
 fn start(world: &World) -> Daemon {
     let chart = turned_chart::write(world.folder.path());
     let (url, folder) = (world.repository.url(), world.folder.path());
-    let more = ["--probe", "objects", "--chart", chart.to_str().unwrap()];
+    let more =
+        ["--probe", "objects", "--chart", chart.to_str().unwrap(), "--chart-kinds", turned_chart::KIND];
     Daemon::start_on("127.0.0.1:0", folder, &url, &world.source, &world.cluster.kubeconfig, &more)
 }
 

@@ -221,9 +221,12 @@ fn storekeeper_makes_and_removes_its_own_stores() {
     for kind in ["Secret", "ConfigMap", "ServiceAccount"] {
         until_allowed(kind, || keeper.try_apply(&object("v1", kind, &store)));
     }
-    for own in [("coordination.k8s.io/v1", "Lease"), ("v1", "ConfigMap")] {
-        until_allowed(own.1, || keeper.try_apply(&object(own.0, own.1, &release.namespace)));
-    }
+    let lease = object("coordination.k8s.io/v1", "Lease", &release.namespace);
+    until_allowed("a lease", || keeper.try_apply(&lease));
+    let other = object("v1", "ConfigMap", &release.namespace);
+    until_denied("cannot patch resource \"configmaps\"", || keeper.try_apply(&other));
+    let ring = with(other, "/metadata/name", json!(format!("storekeeper-{}-shards", world.source)));
+    until_allowed("the ring", || keeper.try_apply(&ring));
     keeper.apply_as("test", &secret);
     until_allowed("the end of a secret", || keeper.try_delete("v1", "Secret", &store, "one"));
     until_allowed("the end of a store", || keeper.try_delete("v1", "Namespace", "", &store));

@@ -56,6 +56,11 @@ fn every_setting_of_run_can_be_given_by_values() {
     let mut given = BTreeSet::new();
     for (_, objects) in sets() {
         given.extend(settings(&objects).into_keys());
+        // What is known of a pod only once it is there.
+        let deployment = of_kind(&objects, "Deployment").next().unwrap();
+        let containers = deployment["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+        let variables = containers.iter().flat_map(|it| it["env"].as_array().into_iter().flatten());
+        given.extend(variables.filter_map(|it| it["name"].as_str().map(str::to_owned)));
     }
     let mut missing = Vec::new();
     for entry in fs::read_dir(root().join("src/cli")).unwrap() {

@@ -251,7 +251,6 @@ impl<'a> Life<'a> {
         let world = self.world;
         self.write_zoo(1, "fail");
         world.write_store("acme", "Acme Tools");
-        self.plan()?;
         let commit = world.repository.push("two stores");
         self.until_ready("acme", &commit)?;
         self.until("zoo says what its pods are up to", || {
@@ -259,7 +258,10 @@ impl<'a> Life<'a> {
             shown["reason"].as_str().is_some_and(|reason| reason.contains("pod ")).then_some(())
         })?;
         self.write_zoo(2, "");
+        // One that has no namespace to be tried in.
+        world.write_store("new", "New");
         self.plan()?;
+        world.repository.remove(&world.file("new"));
         self.until_ready("zoo", &world.repository.push("stage 2"))?;
         self.heal()?;
         self.until("an Event says so", || {

@@ -334,7 +334,9 @@ mod tests {
     fn host_that_answers(answer: &str) -> u16 {
         use std::io::{Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let (port, answer) = (listener.local_addr().unwrap().port(), answer.to_owned());
+        // Said, so that nobody sends a second request to a connection that ends.
+        let answer = answer.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+        let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let _ = stream.read(&mut [0; 4096]);

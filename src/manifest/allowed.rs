@@ -29,14 +29,6 @@ const USUAL: [(&str, &str); 17] = [
     ("policy", "PodDisruptionBudget"),
 ];
 
-/// Kinds that no operator can allow, because they give rights.
-const NEVER_GROUPS: [&str; 4] = [
-    "rbac.authorization.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "certificates.k8s.io",
-];
-
 /// The flags of a pod that open its node.
 const HOST_FLAGS: [&str; 3] = ["hostNetwork", "hostPID", "hostIPC"];
 
@@ -47,22 +39,10 @@ pub struct GroupKind {
     kind: String,
 }
 
-/// Why a text names no kind that may be allowed; fits "failed to parse: {error}".
+/// A text names no kind; fits "failed to parse: {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GroupKindError {
-    /// It has another form.
-    #[error("`{0}` names no kind: write group/Kind, such as monitoring.coreos.com/ServiceMonitor")]
-    Form(
-        /// The text.
-        String,
-    ),
-    /// The kind gives rights.
-    #[error("`{0}` gives rights, which no store's chart may")]
-    Rights(
-        /// The text.
-        String,
-    ),
-}
+#[error("`{0}` names no kind: write group/Kind, such as monitoring.coreos.com/ServiceMonitor")]
+pub struct GroupKindError(String);
 
 impl FromStr for GroupKind {
     type Err = GroupKindError;
@@ -74,10 +54,7 @@ impl FromStr for GroupKind {
         let is_group =
             group.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c));
         if !is_kind || !is_group {
-            return Err(GroupKindError::Form(text.to_owned()));
-        }
-        if NEVER_GROUPS.contains(&group) {
-            return Err(GroupKindError::Rights(text.to_owned()));
+            return Err(GroupKindError(text.to_owned()));
         }
         Ok(Self { group: group.to_owned(), kind: kind.to_owned() })
     }
@@ -171,10 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gives_rights_can_not_be_allowed() {
-        for text in ["rbac.authorization.k8s.io/Role", "apiextensions.k8s.io/CustomResourceDefinition"] {
-            assert!(text.parse::<GroupKind>().unwrap_err().to_string().contains("gives rights"), "{text}");
-        }
+    fn what_names_no_kind_is_refused() {
         for text in ["", "/", "a/b", "apps/v1/Deployment", "*", "apps/*", "Apps/Deployment"] {
             assert!(text.parse::<GroupKind>().unwrap_err().to_string().contains("group/Kind"), "{text}");
         }

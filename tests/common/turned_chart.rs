@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The kind that it renders though no store has it unless the operator says so.
+#[allow(dead_code, reason = "each test file uses a part of this")]
+pub const KIND: &str = "rbac.authorization.k8s.io/RoleBinding";
+
 /// Writes the chart into a folder and returns where it is.
 pub fn write(folder: &Path) -> PathBuf {
     let chart = folder.join("turned-chart");
