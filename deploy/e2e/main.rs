@@ -10,6 +10,9 @@ mod browser;
 mod common;
 #[path = "../../tests/common/browser.rs"]
 mod driver;
+#[path = "../../tests/common/git_server.rs"]
+mod git_server;
+mod installed;
 mod shopper;
 
 use std::collections::BTreeMap;
@@ -60,6 +63,9 @@ struct Arguments {
     /// The folder for screenshots.
     #[arg(long)]
     screenshots: PathBuf,
+    /// The helm program.
+    #[arg(long)]
+    helm: PathBuf,
     /// The file that the line of figures goes to.
     #[arg(long)]
     figures: PathBuf,
@@ -79,6 +85,7 @@ fn main() {
     run.restore(&dump, &order);
     run.memory();
     run.remove();
+    run.install(folder.path());
     let summary = run.stop();
     fs::write(figures, format!("{summary}\n")).unwrap();
 }

@@ -1,9 +1,11 @@
 //! Git over https on the loopback interface: real `git http-backend` behind a small TLS server, or one that
 //! misbehaves in a certain way.
 
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -24,7 +26,6 @@ use openssl::x509::{X509, X509NameBuilder};
 
 /// How the server answers.
 #[derive(Debug, Clone)]
-#[allow(dead_code, reason = "each test file uses some of it")]
 pub enum Answer {
     /// As a git server, to whoever shows this token, or to all.
     Git { root: PathBuf, token: Option<&'static str> },
@@ -117,13 +118,22 @@ pub struct Server {
     /// The request lines with the Authorization header, if any.
     pub requests: Arc<Requests>,
     /// How many connections were accepted.
-    #[allow(dead_code, reason = "each test file uses some of it")]
     pub connections: Arc<Mutex<usize>>,
 }
 
 impl Server {
     /// Serves with a certificate and the intermediate ones that lead to its authority.
     pub fn start(identity: &Identity, intermediates: &[&Identity], answer: Answer) -> Self {
+        Self::start_on([127, 0, 0, 1].into(), identity, intermediates, answer)
+    }
+
+    /// The same on another address of this machine than the loopback interface's.
+    pub fn start_on(
+        address: IpAddr,
+        identity: &Identity,
+        intermediates: &[&Identity],
+        answer: Answer,
+    ) -> Self {
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         acceptor.set_certificate(&identity.certificate).unwrap();
         acceptor.set_private_key(&identity.key).unwrap();
@@ -131,7 +141,7 @@ impl Server {
             acceptor.add_extra_chain_cert(intermediate.certificate.clone()).unwrap();
         }
         let acceptor = acceptor.build();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(Mutex::new(0));
@@ -158,7 +168,6 @@ impl Server {
     }
 
     /// Answers connections from now on in another way.
-    #[allow(dead_code, reason = "the chaos tests use it")]
     pub fn set(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
     }
