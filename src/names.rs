@@ -1,6 +1,7 @@
 //! Every name that storekeeper writes into a cluster or into git, each with its reason, and the validated
 //! types that carry names: what parses into one of them can be used as it is.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -337,6 +338,19 @@ pub struct Host(String);
 impl Host {
     /// Returns the host as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the host and every domain that it lies below.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        let below = self.0.match_indices('.').map(|(dot, _)| &self.0[dot + 1..]);
+        std::iter::once(self.as_str()).chain(below)
+    }
+}
+
+// For looking one up by its text.
+impl Borrow<str> for Host {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -36,10 +36,13 @@ mod step;
 mod symptoms;
 mod verdict;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::names::StoreId;
+use crate::names::{Host, StoreId};
 
 pub use bell::Bell;
 pub use board::{Board, BoardReader, Picture, Stores};
@@ -179,6 +182,9 @@ pub struct FleetReport {
     pub journal: Option<String>,
     /// The domain under which stores without a host of their own answer.
     pub domain: Option<String>,
+    /// Further domains in which stores' hosts may lie.
+    #[serde(skip)]
+    pub domains: Arc<BTreeSet<Host>>,
 }
 
 impl StoreReport {

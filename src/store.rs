@@ -247,6 +247,8 @@ pub struct Image {
 pub struct Fleet {
     /// The domain below which stores get their default host.
     pub domain: Host,
+    /// Further domains in which stores' hosts may lie.
+    pub domains: BTreeSet<Host>,
     /// The charts that its stores may have.
     pub charts: Charts,
     /// The chart values that the fleet file sets for stores of its default chart.

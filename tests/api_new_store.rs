@@ -5,6 +5,8 @@
 #[path = "common/showroom.rs"]
 mod showroom;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use showroom::{NOW, Showroom};
 use storekeeper::report::StoreReport;
@@ -15,6 +17,7 @@ fn fleet() -> Showroom {
     let mut showroom = Showroom::new();
     showroom.board.update(|picture| {
         picture.fleet.domain = Some("example.com".to_owned());
+        picture.fleet.domains = Arc::new(["example.org", "example.net"].map(|it| it.parse().unwrap()).into());
         let addresses = [
             ("acme", "https://acme.example.com"),
             ("bold", "https://shop.example.org:8443/"),
@@ -68,6 +71,7 @@ async fn what_is_taken_or_can_not_be_is_said_where_it_was_written_and_nothing_is
         ("host", "store bold answers there already", "name=emma&host=shop.example.org"),
         ("host", "store bold answers there already", "name=emma&host=SHOP.example.org"),
         ("host", "store cute answers there already", "name=dear"),
+        ("host", "it lies in no domain of the fleet", "name=emma&host=emma.example"),
         ("host", "", "name=emma&host=a%20b"),
         ("host", "", "name=emma&host=https%3A%2F%2Femma.example.com"),
         ("displayName", "one line", "name=emma&displayName=a%0Ab"),

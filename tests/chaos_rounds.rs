@@ -7,7 +7,6 @@
 mod chaos;
 mod common;
 #[path = "common/git_server.rs"]
-#[expect(dead_code, reason = "the git tests use the rest")]
 mod git_server;
 
 use chaos::harness::{Chaos, Place};

@@ -4,7 +4,6 @@
 
 mod common;
 #[path = "common/git_server.rs"]
-#[expect(dead_code, reason = "the git tests use the rest")]
 mod git_server;
 #[path = "common/git_sshd.rs"]
 mod git_sshd;

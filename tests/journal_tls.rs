@@ -4,7 +4,6 @@
 
 mod common;
 #[path = "common/git_server.rs"]
-#[expect(dead_code, reason = "the git tests use the rest")]
 mod git_server;
 
 use std::sync::Arc;

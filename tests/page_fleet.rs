@@ -67,6 +67,7 @@ fn marked(mark: &str) -> Picture {
         paused: some("paused"),
         window: some("window"),
         domain: some("domain"),
+        domains: std::sync::Arc::default(),
     };
     picture(fleet, [store, other])
 }

@@ -231,7 +231,7 @@ fn the_digest_of_a_store_changes_with_its_chart() {
 #[test]
 fn a_value_has_a_place_in_the_file_that_sets_it() {
     let charts = "    page:\n      folder: charts/page\n      values: {a: {b: 1}, list: [{c: 1}]}\n      valueFiles: [values/page.yaml]\n";
-    let store = "  host: a.example.com\n  chart: page\n  values:\n    a:\n      d: 2\n";
+    let store = "  host: a.shops.example.com\n  chart: page\n  values:\n    a:\n      d: 2\n";
     let more = [("values/page.yaml", "# one\na: {e: 3}\n")];
     let snapshot = repository(charts, "", store, &more).unwrap();
     let place = |path: &str| acme(&snapshot).place_of(path).unwrap_or_else(|| "nowhere".to_owned());

@@ -12,7 +12,7 @@ use storekeeper::store::{
     ValueFile, read, wants,
 };
 
-const FLEET: &str = "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n";
+const FLEET: &str = "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  domains: [acme.example, example]\n";
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn id(text: &str) -> StoreId {
@@ -260,6 +260,8 @@ fn messages_for_wrong_fields_say_what_would_be_right() {
         ("host with a port", store("acme", "  host: shop.example.com:8080\n")),
         ("host with a dot at its end", store("acme", "  host: shop.example.com.\n")),
         ("host is a pattern", store("acme", "  host: '*.example.com'\n")),
+        ("host outside the fleet's domains", store("acme", "  host: acme.example.org\n")),
+        ("host that only ends like a domain", store("acme", "  host: notshops.example.com\n")),
         ("host is an address", store("acme", "  host: 10.0.0.1\n")),
         ("host with umlauts", store("acme", "  host: käse.example\n")),
         ("display name over two lines", store("acme", "  displayName: \"Acme\\nOutdoor\"\n")),
@@ -443,7 +445,7 @@ fn what_concerns_the_whole_fleet_freezes_it() {
     let mut out = String::new();
     let acme = store("acme", "");
     let fleet = |spec: &str| format!("{FLEET}{spec}");
-    let cases: [(&str, Vec<(&str, String)>); 23] = [
+    let cases: [(&str, Vec<(&str, String)>); 24] = [
         ("empty tree", vec![("README.md", String::new())]),
         ("no fleet file", vec![("stores/acme.yaml", acme.clone())]),
         ("yml", vec![("storekeeper.yml", FLEET.to_owned()), ("stores/acme.yaml", acme.clone())]),
@@ -459,6 +461,13 @@ fn what_concerns_the_whole_fleet_freezes_it() {
         (
             "bad domain",
             vec![("storekeeper.yaml", FLEET.replace("shops.example.com", "https://Shops.example.com/"))],
+        ),
+        (
+            "domains of no use",
+            vec![(
+                "storekeeper.yaml",
+                fleet("").replace("[acme.example, example]", "[Acme.example, a.example, a.example, 1]"),
+            )],
         ),
         ("long domain", vec![("storekeeper.yaml", FLEET.replace("shops.", &"shops.".repeat(40)))]),
         (

@@ -264,7 +264,8 @@ fn reader_and_schema_agree_on_stores() {
 }
 
 fn check_store(schema: &Value, text: &str, right: bool) {
-    let fleet = format!("{HEAD}kind: Fleet\nspec: {{domain: shops.example.com}}\n");
+    let fleet =
+        format!("{HEAD}kind: Fleet\nspec: {{domain: shops.example.com, domains: [a, shop.example.com]}}\n");
     let snapshot = read_files(&[("storekeeper.yaml", &fleet), ("stores/acme.yaml", text)]).unwrap();
     let entry = snapshot.stores.get(&"acme".parse().unwrap()).unwrap();
     assert_eq!(entry.accepted().is_some(), right, "the reader, about\n{text}\n{:?}", entry.problems());
@@ -306,6 +307,8 @@ fn reader_and_schema_agree_on_the_fleet() {
     let good = [
         "domain: shops.example.com",
         "domain: localhost",
+        "domain: a.b\n  domains: []",
+        "domain: a.b\n  domains: [c, d.e]",
         "domain: a.b\n  values: {}",
         "domain: a.b\n  values: {image: {tag: '1'}}",
         "domain: a.b\n  valueFiles: []",
@@ -325,6 +328,9 @@ fn reader_and_schema_agree_on_the_fleet() {
         "domain: a.b\n  changeWindows: [{days: [mon, sun], from: '22:00:05', to: '24:00', timeZone: UTC, stores: ['a-*']}]",
     ];
     let bad = [
+        "domain: a.b\n  domains: c",
+        "domain: a.b\n  domains: [C]",
+        "domain: a.b\n  domains: [c, c]",
         "{}",
         "[]",
         "null",

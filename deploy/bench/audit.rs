@@ -13,6 +13,18 @@ pub struct Audit {
     from: u64,
 }
 
+/// A request that meant to change something in a namespace, or the namespace itself.
+pub struct Write {
+    pub namespace: String,
+    /// Who asked, also where he logged in as somebody else.
+    pub user: String,
+    /// When it came, as the server writes it: such texts are in the order of time.
+    pub at: String,
+}
+
+/// What means to change something.
+const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
+
 /// The requests of one program in a time.
 #[derive(Debug, Default)]
 pub struct Requests {
@@ -34,8 +46,7 @@ impl Requests {
 
     /// Returns how many meant to change something.
     pub fn writes(&self) -> usize {
-        let writes = ["create", "update", "patch", "delete", "deletecollection"];
-        writes.iter().filter_map(|verb| self.verbs.get(*verb)).sum()
+        WRITES.iter().filter_map(|verb| self.verbs.get(*verb)).sum()
     }
 }
 
@@ -48,23 +59,50 @@ impl Audit {
 
     /// Counts the requests of a program, named by the start of its user agent, up to now.
     pub fn count(&self, agent: &str) -> Requests {
+        let mut requests = Requests::default();
+        self.each(agent, |event| requests.add(event));
+        requests
+    }
+
+    /// Returns a program's requests that meant to change something and were carried out or refused by now.
+    pub fn writes(&self, agent: &str) -> Vec<Write> {
+        let mut writes = Vec::new();
+        self.each(agent, |event| {
+            let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let resource = text("/objectRef/resource");
+            if text("/stage") == "ResponseComplete" && WRITES.contains(&text("/verb")) {
+                let of = if resource == "namespaces" { "/objectRef/name" } else { "/objectRef/namespace" };
+                let user = match text("/impersonatedUser/username") {
+                    "" => text("/user/username"),
+                    other => other,
+                };
+                writes.push(Write {
+                    namespace: text(of).to_owned(),
+                    user: user.to_owned(),
+                    at: text("/requestReceivedTimestamp").to_owned(),
+                });
+            }
+        });
+        writes
+    }
+
+    fn each(&self, agent: &str, mut with: impl FnMut(&Value)) {
         let mut file = File::open(&self.path).unwrap();
         assert!(
             file.metadata().unwrap().len() >= self.from,
             "the audit log was rotated while it was counted"
         );
         file.seek(SeekFrom::Start(self.from)).unwrap();
-        let (mut requests, needle) = (Requests::default(), format!("\"userAgent\":\"{agent}"));
+        let needle = format!("\"userAgent\":\"{agent}");
         for line in BufReader::new(file).lines() {
             let line = line.unwrap();
             // Most lines are of others: only ours are parsed.
             if line.contains(&needle)
                 && let Ok(event) = serde_json::from_str::<Value>(&line)
             {
-                requests.add(&event);
+                with(&event);
             }
         }
-        requests
     }
 }
 

@@ -88,7 +88,8 @@ fn warm_up(bench: &Bench<'_>) {
     until_settled(bench, &floor::prefix("warm"), stores);
 }
 
-fn until_settled(bench: &Bench<'_>, prefix: &str, stores: usize) -> Instant {
+/// Waits until all stores are whole and their controllers have seen them.
+pub fn until_settled(bench: &Bench<'_>, prefix: &str, stores: usize) -> Instant {
     let mut shown = Instant::now();
     until_within(patience(stores), "all objects are there and their controllers have seen them", || {
         let (settled, last) = bench.witness.settled(prefix);

@@ -123,6 +123,11 @@ pub fn table(figures: &Value) -> String {
             let _ = writeln!(text, "{:<13} {}", part.replace('_', " "), line(fields));
         }
     }
+    for (what, fields) in figures["replicas"].as_object().into_iter().flatten() {
+        if let Value::Object(fields) = fields {
+            let _ = writeln!(text, "replicas, {what:<9} {}", line(fields));
+        }
+    }
     for (size, measured) in figures["web"].as_object().into_iter().flatten() {
         for (what, fields) in measured.as_object().into_iter().flatten() {
             if let Value::Object(fields) = fields

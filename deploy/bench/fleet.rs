@@ -90,6 +90,13 @@ impl Fleet {
         Daemon::start_on("127.0.0.1:0", folder, url, &self.source, &self.kubeconfig, &all)
     }
 
+    /// Starts a daemon on the fleet that logs in by another kubeconfig, with a state of its own.
+    pub fn start_as(&self, kubeconfig: &Path, folder: &Path, more: &[&str]) -> Daemon {
+        let options = ["--probe", "objects", "--chart", self.chart.to_str().unwrap()];
+        let (url, all) = (self.repository.url(), [&options, more].concat());
+        Daemon::start_on("127.0.0.1:0", folder, &url, &self.source, kubeconfig, &all)
+    }
+
     /// Returns where the repository is.
     pub fn url(&self) -> String {
         self.repository.url()

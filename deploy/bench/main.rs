@@ -33,6 +33,7 @@ mod latency;
 mod many;
 mod process;
 mod render;
+mod replicas;
 mod server;
 mod statistics;
 mod web;
@@ -91,7 +92,7 @@ struct RunArguments {
     sizes: Vec<usize>,
     #[arg(long, default_value_t = 10.0)]
     idle_minutes: f64,
-    /// Only these parts of idle, edit, drift, removal, converged, restart, forge, `chart_change`, render, charts, web and many; all without
+    /// Only these parts of idle, edit, drift, removal, converged, restart, forge, `chart_change`, render, charts, web, many and replicas; all without
     /// any.
     #[arg(long, value_delimiter = ' ')]
     parts: Vec<String>,
@@ -155,6 +156,7 @@ fn measure_size(arguments: &RunArguments, report: &mut Report, size: usize, larg
     if largest {
         measure_more(arguments, report, &bench, running);
         report.many(&server, &folder, chart);
+        report.part("replicas", || replicas::measure(&bench, size));
     }
     // A cluster goes before the next one comes.
     drop((witness, server));

@@ -7,7 +7,6 @@ mod chaos;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 #[path = "../../tests/common/git_server.rs"]
-#[expect(dead_code, reason = "the git tests use the rest")]
 mod git_server;
 
 use std::fs;

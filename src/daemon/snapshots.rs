@@ -235,6 +235,9 @@ impl Daemon {
             picture.fleet.revision = Some(snapshot.revision.to_string());
             picture.fleet.problems = problems;
             picture.fleet.domain = Some(snapshot.fleet.domain.to_string());
+            if *picture.fleet.domains != snapshot.fleet.domains {
+                picture.fleet.domains = Arc::new(snapshot.fleet.domains.clone());
+            }
             for (id, entry) in &snapshot.stores {
                 if !picture.stores.contains_key(id) {
                     census.moves(None, Some(StoreState::Requested));

@@ -371,6 +371,7 @@ mod tests {
             change_windows: Vec::new(),
             override_windows: None,
             domain: host(),
+            domains: BTreeSet::new(),
             values: serde_json::Map::new(),
             value_files: Vec::new(),
             deletion_budget,

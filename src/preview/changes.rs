@@ -88,6 +88,9 @@ fn fleet(base: Option<&Snapshot>, proposed: &Snapshot) -> Vec<String> {
             after.domain, before.domain
         ));
     }
+    for domain in after.domains.difference(&before.domains) {
+        warnings.push(format!("hosts of stores may lie in {domain} from now on"));
+    }
     let (old, new) = (&before.deletion_budget, &after.deletion_budget);
     for (name, old, new) in
         [("maxStores", old.max_stores, new.max_stores), ("maxPercent", old.max_percent, new.max_percent)]

@@ -31,7 +31,7 @@ pub(super) fn assemble<'k>(
         collected.take(path, known);
     }
     collected.protect_claimed_names(stores);
-    collected.settle_hosts(incumbents);
+    collected.settle_hosts(&fleet, incumbents);
     collected.into_snapshot(revision, fleet)
 }
 
@@ -137,12 +137,17 @@ impl<'k> Collected<'k> {
         }
     }
 
-    fn settle_hosts(&mut self, incumbents: &BTreeMap<Host, StoreId>) {
+    fn settle_hosts(&mut self, fleet: &Fleet, incumbents: &BTreeMap<Host, StoreId>) {
+        self.reject(hosts::outside(&self.drafts, fleet));
         let file_of = |problems: &Vec<Problem>| problems.first().map(|problem| problem.file.clone());
         let rejected = self.rejected.iter();
         let rejected =
             rejected.map(|(id, problems)| (id.clone(), file_of(problems).unwrap_or_default())).collect();
-        for (id, problem) in hosts::conflicts(&self.drafts, &rejected, incumbents) {
+        self.reject(hosts::conflicts(&self.drafts, &rejected, incumbents));
+    }
+
+    fn reject(&mut self, problems: BTreeMap<StoreId, Problem>) {
+        for (id, problem) in problems {
             self.drafts.remove(&id);
             self.rejected.insert(id, vec![problem]);
         }

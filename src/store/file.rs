@@ -27,6 +27,7 @@ pub(super) const FLEET_FIELDS: Catalog = &[
         "spec",
         &[
             "domain",
+            "domains",
             "chart",
             "charts",
             "values",
@@ -163,7 +164,7 @@ pub struct StoreSpec {
     )]
     pub display_name: Option<String>,
     /// The host name that the store answers to, in lower case, no `https://`, no port. Two stores can't have
-    /// the same one. Default: `<name>.<domain of the fleet>`.
+    /// the same one, and it lies in a domain of the fleet. Default: `<name>.<domain of the fleet>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 253),
@@ -291,6 +292,16 @@ pub struct FleetSpec {
         example = &"shops.example.com"
     )]
     pub domain: String,
+    /// Further domains in which hosts of stores may lie: each and what is below it. Any other host is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        inner(length(max = 253), regex(
+            pattern = HOST
+        )),
+        extend("uniqueItems" = true),
+        example = ["acme.example"]
+    )]
+    pub domains: Option<Vec<String>>,
     /// The chart of stores that name none: a name of `charts`, or `medusa-store`, which comes with storekeeper.
     /// Default: `medusa-store`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,6 +32,7 @@ static VALUE_FILE_SHAPE: LazyLock<Regex> = LazyLock::new(|| shape(VALUE_FILE));
 /// The fleet file, read, and what it needs of other files.
 pub(super) struct Draft {
     domain: Host,
+    domains: BTreeSet<Host>,
     default_chart: String,
     charts: Vec<ChartDraft>,
     value_files: Vec<ValueFileLine>,
@@ -75,6 +76,7 @@ impl Draft {
     ) -> Result<Fleet, Freeze> {
         let Self {
             domain,
+            domains,
             default_chart,
             mut charts,
             value_files,
@@ -97,6 +99,7 @@ impl Draft {
         let charts = charts::finish(default_chart, charts, &layers).map_err(Freeze::Fleet)?;
         Ok(Fleet {
             domain,
+            domains,
             values,
             value_files: value_files.into_iter().map(|(file, _)| file).collect(),
             deletion_budget,
@@ -208,6 +211,7 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
     };
     let spec = reader.section(node, "spec")?;
     let domain = domain(reader, &spec);
+    let domains = spec.get("domains").map(|node| domains(reader, node)).unwrap_or_default();
     let mut charts = spec.get("charts").map(|node| charts::read_all(reader, node)).unwrap_or_default();
     if !charts.iter().any(|chart| chart.name() == BUILT_IN_CHART) {
         charts.push(ChartDraft::built_in());
@@ -231,6 +235,7 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
     let change_windows = spec.get("changeWindows").map(|node| window::read_all(reader, node));
     Some(Draft {
         domain: domain?,
+        domains,
         default_chart: default_chart?,
         charts,
         values,
@@ -276,6 +281,18 @@ fn domain(reader: &mut Reader<'_>, spec: &Section<'_>) -> Option<Host> {
         return None;
     }
     Some(domain)
+}
+
+fn domains(reader: &mut Reader<'_>, node: &Node) -> BTreeSet<Host> {
+    let mut out = BTreeSet::new();
+    for (index, item) in reader.list(node, "spec.domains").iter().enumerate() {
+        let Some(domain) = host(reader, item, &format!("spec.domains[{index}]")) else { continue };
+        let text = quote(domain.as_str());
+        if !out.insert(domain) {
+            reader.complain(item.at, &format!("{text} is listed twice: remove one of the two"));
+        }
+    }
+    out
 }
 
 /// Reads a list of value files.

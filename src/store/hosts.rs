@@ -1,10 +1,30 @@
-//! One host, one store: who gets a host that two files claim.
+//! One host, one store: who gets a host that two files claim, and which hosts a fleet has.
 
 use std::collections::BTreeMap;
 
-use super::Problem;
 use super::shop::Draft;
-use crate::names::{Host, StoreId};
+use super::{Fleet, Problem};
+use crate::names::{FLEET_FILE, Host, StoreId};
+
+/// Finds the stores whose host lies outside the fleet's domains.
+pub(super) fn outside(drafts: &BTreeMap<&StoreId, &Draft>, fleet: &Fleet) -> BTreeMap<StoreId, Problem> {
+    let outside = drafts.iter().filter(|(_, draft)| !lies_inside(&draft.store.host, fleet));
+    outside.map(|(id, draft)| ((*id).clone(), stranger(draft, fleet))).collect()
+}
+
+/// Whether a host is one of the fleet's domains or lies below one.
+fn lies_inside(host: &Host, fleet: &Fleet) -> bool {
+    host.domains().any(|domain| domain == fleet.domain.as_str() || fleet.domains.contains(domain))
+}
+
+fn stranger(draft: &Draft, fleet: &Fleet) -> Problem {
+    let host = &draft.store.host;
+    draft.host_problem(&format!(
+        "`spec.host` is {host}, which lies in no domain of the fleet: write one below {}, or add its domain to `spec.domains` of \
+         `{FLEET_FILE}`",
+        fleet.domain
+    ))
+}
 
 /// Finds the stores that can't have the host that they claim.
 ///

@@ -84,7 +84,7 @@ impl World {
             "\n  deletionGracePeriodSeconds: 0"
         };
         let text = format!(
-            "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  valueFiles:\n    \
+            "apiVersion: storekeeper.dev/v1\nkind: Fleet\nspec:\n  domain: shops.example.com\n  domains: [example.com]\n  valueFiles:\n    \
              - chart:values-local.yaml\n  {more}{grace}\n"
         );
         self.repository.write("storekeeper.yaml", &text);

@@ -283,6 +283,7 @@ impl Fleet {
             forge,
             journal,
             domain,
+            domains: _,
         } = report.clone();
         let held_until = held_until.map(rfc3339);
         Self {

@@ -290,6 +290,7 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
         forge,
         journal,
         domain: _,
+        domains: _,
     } = fleet;
     let mut banners = Vec::new();
     let mut say = |class, title: &str, words: &Option<String>, advice| {

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer;
 use super::view::Shell;
-use crate::names::{API_VERSION, Host, STORES_FOLDER, StoreId};
+use crate::names::{API_VERSION, FLEET_FILE, Host, STORES_FOLDER, StoreId};
 use crate::web::WebState;
 use crate::web::problem::{Body, Problem};
 
@@ -157,6 +157,17 @@ fn shown_name(name: &str) -> Option<String> {
 
 fn host_problem(state: &WebState, host: &str) -> Result<(), String> {
     let host: Host = host.parse().map_err(|error| format!("{error}"))?;
+    // Before the first commit was read nothing is known of domains.
+    let stranger = state.board.read(|picture| {
+        let (domain, more) = (picture.fleet.domain.as_deref()?, &picture.fleet.domains);
+        let is_ours = host.domains().any(|it| it == domain || more.contains(it));
+        (!is_ours).then(|| domain.to_owned())
+    });
+    if let Some(domain) = stranger {
+        return Err(format!(
+            "it lies in no domain of the fleet, which are {domain} and those of spec.domains in {FLEET_FILE}"
+        ));
+    }
     let taken = state.board.read(|picture| {
         let has = |url: &str| {
             let (_, rest) = url.split_once("://").unwrap_or(("", url));
