@@ -36,10 +36,13 @@ mod step;
 mod symptoms;
 mod verdict;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::names::StoreId;
+use crate::names::{ClusterName, StoreId};
 
 pub use bell::Bell;
 pub use board::{Board, BoardReader, Picture, Stores};
@@ -144,6 +147,8 @@ pub struct StoreReport {
     pub deletes_at: Option<i64>,
     /// The commit that last changed what git wants of it.
     pub origin: Option<Origin>,
+    /// What the fleet file calls the cluster that it is on, where it lists several.
+    pub cluster: Option<String>,
 }
 
 /// What holds for the fleet as a whole.
@@ -179,6 +184,13 @@ pub struct FleetReport {
     pub journal: Option<String>,
     /// The domain under which stores without a host of their own answer.
     pub domain: Option<String>,
+    /// What the fleet file calls this cluster, where it lists several.
+    pub cluster: Option<String>,
+    /// The stores that are on other clusters, by what their files say, and on which.
+    #[serde(skip)]
+    pub elsewhere: Arc<BTreeMap<StoreId, ClusterName>>,
+    /// Namespaces of this source that are left alone, because they are another cluster's or nobody's, and what to do.
+    pub strays: Option<String>,
 }
 
 impl StoreReport {
@@ -199,8 +211,15 @@ impl StoreReport {
             next_retry: None,
             answered: None,
             deletes_at: None,
+            cluster: None,
             origin: None,
         }
+    }
+
+    /// Says which cluster the store is on, where the fleet has several.
+    #[must_use]
+    pub fn on(self, cluster: Option<String>) -> Self {
+        Self { cluster, ..self }
     }
 
     /// Moves to a state; `since` changes only when the state does. Returns the state it left, if it left one.

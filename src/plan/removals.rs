@@ -370,6 +370,7 @@ mod tests {
             pause: None,
             change_windows: Vec::new(),
             override_windows: None,
+            clusters: crate::store::Clusters::default(),
             domain: host(),
             values: serde_json::Map::new(),
             value_files: Vec::new(),

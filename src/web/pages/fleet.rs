@@ -68,6 +68,8 @@ struct FleetPage {
 struct Head {
     revision: Option<CommitView>,
     signer: Option<String>,
+    cluster: Option<String>,
+    elsewhere: Option<String>,
     banners: Vec<Banner>,
     root: String,
 }
@@ -156,11 +158,14 @@ pub(in crate::web) fn page(state: &WebState, question: &Question, now: i64) -> R
         0 => plural(all, "store"),
         failed => format!("{failed} failed · {}", plural(all, "store")),
     };
+    let title = fleet.cluster.iter().fold(title, |title, cluster| format!("{title} · {cluster}"));
     let rows =
         shown.iter().map(|store| (format!("store-{}", store.name), draw(&row(store, links, now)))).collect();
     let head = Head {
         revision: fleet.revision.as_ref().map(|revision| CommitView::new(revision, links)),
         signer: fleet.signer.clone(),
+        cluster: fleet.cluster.clone(),
+        elsewhere: (!fleet.elsewhere.is_empty()).then(|| plural(fleet.elsewhere.len(), "store")),
         banners: banners(&fleet, now),
         root: "./".to_owned(),
     };
@@ -252,6 +257,7 @@ fn row(store: &StoreReport, links: Option<&Links>, now: i64) -> Row {
         answered: _,
         deletes_at,
         origin,
+        cluster: _, // The same of all.
     } = store;
     let applied = || applied_revision.as_ref().map(|revision| CommitView::new(revision, links));
     Row {
@@ -290,6 +296,9 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
         forge,
         journal,
         domain: _,
+        cluster: _,
+        elsewhere: _,
+        strays,
     } = fleet;
     let mut banners = Vec::new();
     let mut say = |class, title: &str, words: &Option<String>, advice| {
@@ -300,6 +309,7 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
     say("bad", "Newer commits are not followed", frozen, "Stores stay as they are until this is over.");
     say("warn", "The commit in force is not believed", distrust, "");
     say("warn", "Removals are refused", removals_refused, "");
+    say("warn", "Namespaces are left alone", strays, "");
     say("warn", "The forge is not told everything", forge, "It is tried again; stores do not wait for it.");
     say(
         "warn",
