@@ -133,9 +133,6 @@ pub async fn run(
 ) -> Result<(), ClusterError> {
     let mut stop = std::pin::pin!(stop);
     let changes = Changes::default();
-    if let Some(own) = settings.cluster.source.cluster() {
-        metrics.set_cluster(own);
-    }
     let cluster = ClusterSettings { metrics: metrics.clone(), ..settings.cluster.clone() };
     let connect = connect(&cluster, &changes, &board);
     let cluster = tokio::select! {

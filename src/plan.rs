@@ -1146,6 +1146,32 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_of_another_cluster_is_left_alone_and_one_that_names_none_is_taken_over_by_a_file() {
+        let (acme, unnamed) = (id("acme"), source());
+        let named = source().on(Some("eu-1".parse().unwrap()));
+        let namespace = |source: &SourceId| {
+            let labels = NamespaceSpec::new(Owner { store: &acme, source }, &host(), false).labels;
+            ObservedNamespace { labels, ..ObservedNamespace::default() }
+        };
+        let elsewhere = namespace(&source().on(Some("us-1".parse().unwrap())));
+        let other = Ownership::OtherCluster("us-1".to_owned());
+        for (found, source, ownership) in [
+            (&namespace(&named), &named, Ownership::Ours),
+            (&namespace(&unnamed), &unnamed, Ownership::Ours),
+            (&namespace(&unnamed), &named, Ownership::NoCluster),
+            (&elsewhere, &named, other.clone()),
+            (&elsewhere, &unnamed, other),
+        ] {
+            assert_eq!(found.ownership(Owner { store: &acme, source }), ownership, "{found:?}");
+            let may = matches!(ownership, Ownership::Ours | Ownership::NoCluster);
+            assert_eq!(ownership.may_be_had(), may);
+        }
+        let kept =
+            NamespaceSpec::absent(Owner { store: &acme, source: &named }, &elsewhere, &Marks::default());
+        assert_eq!(kept.labels, elsewhere.labels, "marks take no label away");
+    }
+
+    #[test]
     fn a_store_whose_namespace_is_going_waits_for_its_end() {
         let wanted = manifests(&[("ConfigMap", "a", "")]);
         let mut observed = after(&wanted, &inputs("1"));

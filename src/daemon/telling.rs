@@ -80,6 +80,9 @@ pub(super) async fn employ(
         Arc::clone(&clock),
     );
     let cluster = settings.cluster.source.cluster().cloned();
+    if let Some(cluster) = &cluster {
+        metrics.set_cluster(cluster);
+    }
     let clerk = Clerk {
         scribe,
         marker: comment_marker(cluster.as_ref()),

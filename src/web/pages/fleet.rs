@@ -278,6 +278,8 @@ fn row(store: &StoreReport, links: Option<&Links>, now: i64) -> Row {
     }
 }
 
+const STARTING: &str = "The first pass over all stores is not finished; what stands here is incomplete.";
+
 /// Says above everything else what holds the whole fleet back.
 fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
     let FleetReport {
@@ -333,13 +335,12 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
         let until = Some(Moment::until(*until, now));
         banners.push(Banner { until, ..Banner::new("info", "The API server asked us to wait", words) });
     }
-    if !problems.is_empty() {
-        let title = format!("{} in files that name no store", plural(problems.len(), "problem"));
-        banners.push(Banner { words: problems.clone(), ..Banner::new("warn", title, "") });
-    }
-    if !ready {
-        let words = "The first pass over all stores is not finished; what stands here is incomplete.";
-        banners.push(Banner::new("info", "Starting", words));
-    }
+    banners.extend(problems_banner(problems));
+    banners.extend((!ready).then(|| Banner::new("info", "Starting", STARTING)));
     banners
+}
+
+fn problems_banner(problems: &[String]) -> Option<Banner> {
+    let title = format!("{} in files that name no store", plural(problems.len(), "problem"));
+    (!problems.is_empty()).then(|| Banner { words: problems.to_vec(), ..Banner::new("warn", title, "") })
 }
