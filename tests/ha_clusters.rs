@@ -261,7 +261,7 @@ fn a_fleet_that_comes_to_list_its_clusters_keeps_its_stores_and_removes_none_tha
     world.until_state(&right, "acme", "READY");
     until("acme names its cluster", || (label(eu, &acme).as_deref() == Some("eu-1")).then_some(()));
     assert_eq!(made("Deployment", "resourceVersion"), before, "nothing else of it is changed");
-    assert_eq!(right.metric("storekeeper_drift_healed_total"), 0.0, "and nobody is said to have changed it");
+    assert!(right.metric("storekeeper_drift_healed_total") < 1.0, "and nobody is said to have changed it");
     assert!(right.fleet()["strays"].as_str().unwrap().contains(&world.store("brew")));
     assert!(!removal_begun(eu, &brew));
     let ours = serde_json::json!({ "metadata": { "labels": { "storekeeper.dev/cluster": "eu-1" } } });

@@ -1,6 +1,6 @@
 //! What a look at the repository changes: which commit is in force, and which stores it touches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::trust::Belief;
 use super::{Daemon, Requested, holds};
 use crate::names::{LABEL_CLUSTER, StoreId};
 use crate::plan;
-use crate::report::{StoreReport, StoreState, changes};
+use crate::report::{Change, StoreReport, StoreState, changes};
 use crate::store::{Snapshot, StoreEntry};
 
 impl Daemon {
@@ -40,10 +40,10 @@ impl Daemon {
                 self.set_frozen(None);
                 let (commit, stores) = (snapshot.revision.to_string(), snapshot.stores.len());
                 let before = self.snapshot.clone().or_else(|| arrival.before.clone());
-                let changed = changes(before.as_deref(), &snapshot);
+                let changed = self.changes_here(before.as_deref(), &snapshot);
                 self.note_commit(changed.clone(), &snapshot, &arrival.info);
                 let (before, changed) = match (before, &arrival.good) {
-                    (None, Some(good)) => (Some(Arc::clone(good)), changes(Some(good), &snapshot)),
+                    (None, Some(good)) => (Some(Arc::clone(good)), self.changes_here(Some(good), &snapshot)),
                     (before, _) => (before, changed),
                 };
                 self.tell_commit(before.as_deref(), changed, &snapshot, &arrival.info, signer);
@@ -189,6 +189,16 @@ impl Daemon {
             }
         }
         touched
+    }
+
+    /// Finds what a commit changes on this cluster: a removal that it approves may be another one's.
+    fn changes_here(&self, before: Option<&Snapshot>, after: &Snapshot) -> BTreeMap<StoreId, Change> {
+        let mut changed = changes(before, after);
+        let had_file = |store: &StoreId| before.is_some_and(|before| before.stores.contains_key(store));
+        changed.retain(|store, change| {
+            *change != Change::Removed || had_file(store) || self.context.cluster.has_namespace(store)
+        });
+        changed
     }
 
     /// Finds the stores with wrong files that are on other clusters, as far as can be read, and of which nothing is here.

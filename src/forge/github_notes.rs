@@ -48,7 +48,7 @@ impl GitHub {
         let marker = self.client.marker();
         let id = format!("{marker}-{}", hash_all(&pull.head, kept));
         let call = Call::get(act, &self.path(&["commits", &pull.head, "check-runs"]))
-            .query("check_name", &check_files(self.client.cluster()))
+            .query("check_name", check_files(self.client.cluster()))
             .query("filter", "latest")
             .query("per_page", PER_PAGE);
         let CheckRuns { check_runs } = self.client.json(call).await?;

@@ -27,29 +27,23 @@ pub struct Clusters {
     pub default: Option<ClusterName>,
 }
 
-/// Why a store is on no cluster.
+/// A store is on no cluster: it names one that is not listed, or none where there is no default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Nowhere {
-    /// It names none, and the fleet file says nothing of such.
-    Unnamed,
-    /// It names one that the fleet file does not list.
-    Unlisted,
-}
+pub(super) struct Nowhere;
 
 impl Clusters {
     /// Finds the cluster of a store that names this one, or none. None in a fleet with one cluster.
     fn find(&self, named: Option<&str>) -> Result<Option<&ClusterName>, Nowhere> {
         match named {
-            Some(named) => self.listed(named).map(Some).ok_or(Nowhere::Unlisted),
+            Some(named) => self.listed(named).map(Some).ok_or(Nowhere),
             None if self.names.is_empty() => Ok(None),
-            None => self.default.as_ref().map(Some).ok_or(Nowhere::Unnamed),
+            None => self.default.as_ref().map(Some).ok_or(Nowhere),
         }
     }
 
-    /// Finds the cluster of a store whose file was read before, with other clusters perhaps. None when it has to be read
-    /// again, for there is something to complain of.
-    pub(super) fn found_again(&self, named: Option<&ClusterName>) -> Option<Option<ClusterName>> {
-        self.find(named.map(ClusterName::as_str)).ok().map(|found| found.cloned())
+    /// Finds the cluster of a store whose file was read before, when other clusters may have been listed.
+    pub(super) fn find_again(&self, named: Option<&ClusterName>) -> Result<Option<ClusterName>, Nowhere> {
+        self.find(named.map(ClusterName::as_str)).map(Option::<&_>::cloned)
     }
 
     /// Tells on which cluster a store file means its store to be, as far as one that may be wrong says it.

@@ -64,7 +64,7 @@ impl Draft {
             Some(Ok(chart)) if chart.reads_like(&self.store.chart) => chart,
             _ => return false,
         };
-        let Some(cluster) = fleet.clusters.found_again(self.cluster.as_ref()) else { return false };
+        let Ok(cluster) = fleet.clusters.find_again(self.cluster.as_ref()) else { return false };
         let default = self.host_is_default.then(|| default_host(&self.store.id, &fleet.domain)).flatten();
         let moved = default.filter(|host| *host != self.store.host);
         let rollback = self.rollback.unwrap_or(fleet.rollback);
