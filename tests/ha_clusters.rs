@@ -138,6 +138,12 @@ fn each_keeps_its_own_a_typo_moves_nothing_and_a_move_removes_here_and_makes_the
     assert_eq!(label(&us, &acme).as_deref(), Some("us-1"));
     world.until_gone("acme");
     assert!(!removal_begun(&us, &acme) && !removal_begun(&us, &brew));
+
+    world.write_store("brew", "brew\n  cluster: us-1\n  hots: brew.example.com");
+    let commit = world.repository.push("a mistake in the file of a store on us-1");
+    world.until_failed(&at_us, "brew", &["unknown field `hots`"]);
+    until_ready(&at_eu, &commit);
+    assert_eq!(at_eu.store(&world.store("brew")), None, "it is the other's to tell of");
 }
 
 #[test]
@@ -317,7 +323,8 @@ fn what_both_tell_a_forge_of_a_commit_and_a_pull_request_keeps_apart() {
     };
     let (here, there) = (of("eu-1"), of("us-1"));
     assert!(here.contains("it moves to cluster us-1, where an empty one is made"), "{here}");
-    assert!(there.contains(&acme) && !there.contains("it moves to cluster"), "{there}");
+    assert!(there.contains("it moves here from cluster eu-1, and is made empty"), "{there}");
+    assert!(!there.contains("it moves to cluster") && !here.contains("it moves here"), "{there}");
     let statuses = forge.project.statuses(&added);
     assert!(
         statuses.keys().all(|context| !["storekeeper/all", "storekeeper/plan"].contains(&context.as_str()))
