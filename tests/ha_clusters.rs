@@ -147,6 +147,35 @@ fn each_keeps_its_own_a_typo_moves_nothing_and_a_move_removes_here_and_makes_the
 }
 
 #[test]
+fn a_store_that_was_paused_before_it_moved_is_kept_and_naming_the_old_cluster_again_undoes_the_move() {
+    let world = World::new();
+    let eu = &world.cluster;
+    world.write_fleet(&format!("{CLUSTERS}\n  {BUDGET}"));
+    place(&world, "acme", "eu-1");
+    world.repository.push("acme");
+    let at_eu = start(&world, Some("eu-1"), &eu.kubeconfig);
+    world.until_state(&at_eu, "acme", "READY");
+    let acme = world.namespace("acme");
+    let uid = mark(eu, &acme, "/metadata/uid");
+    place(&world, "acme", "eu-1\n  pause: {until: 2099-01-01, reason: it moves}");
+    world.repository.push("acme is paused");
+    world.until_state(&at_eu, "acme", "PAUSED");
+    // Stores without a file go at once in this fleet, but for the pause that the last file here had.
+    place(&world, "acme", "us-1");
+    world.repository.push("acme moves");
+    let words = "moved to cluster us-1 in git, but it is paused until 2099-01-01T00:00:00Z: it moves";
+    until_reason(&world, &at_eu, "acme", "PAUSED", words);
+    at_eu.kill();
+    let at_eu = start(&world, Some("eu-1"), &eu.kubeconfig);
+    until_reason(&world, &at_eu, "acme", "PAUSED", "moved to cluster us-1 in git, but it is paused until");
+    place(&world, "acme", "eu-1");
+    world.repository.push("acme stays");
+    world.until_state(&at_eu, "acme", "READY");
+    assert_eq!(mark(eu, &acme, "/metadata/uid"), uid);
+    assert_eq!(mark(eu, &acme, "/metadata/annotations/storekeeper.dev~1paused-until"), None);
+}
+
+#[test]
 fn protection_and_the_budget_hold_for_moves_and_a_fleet_that_forgets_a_cluster_changes_nothing_there() {
     let world = World::new();
     let us = Cluster::connect(other_kubeconfig());
