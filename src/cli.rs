@@ -35,7 +35,7 @@ use crate::names::StoreId;
 use crate::preview::{self, Outlook};
 use crate::reconcile::{self, ChartCache, Past, RenderFailure, Surroundings};
 use crate::report::{Bell, Board, History, PlanVerdict, Plans, StepTimeouts};
-use crate::store::{Limits, Snapshot, StoreEntry};
+use crate::store::{Limits, Scope, Snapshot, StoreEntry};
 use crate::web::{self, Inspector, Sources};
 
 use arguments::{Arguments, Command, PlanArguments, RenderArguments, RunArguments, SchemaKind};
@@ -87,7 +87,9 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let (board, history, plans) =
         (Board::new(bell.clone()), History::new(bell.clone()), Plans::new(bell.clone()));
     let (trigger, triggers) = Triggers::new();
-    let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
+    let cluster = arguments.cluster.settings()?;
+    let own = cluster.source.cluster().cloned();
+    let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone(), own)?;
     let (leases, caps, inside) = (arguments.leases.settings()?, arguments.caps(), Inside::default());
     let journal = arguments.journal()?;
     let sources = Sources {
@@ -114,7 +116,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     };
     let serving: Vec<_> = doors.into_iter().flatten().map(serve).collect();
     let settings = Settings {
-        cluster: arguments.cluster.settings()?,
+        cluster,
         source,
         charts,
         concurrency: arguments.concurrency,
@@ -194,8 +196,9 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
     let cluster = Cluster::connect(settings, Changes::default()).await?;
     cluster.start_watching().await?;
     let incumbents = cluster.incumbents();
-    let snapshot = read_folder(&arguments.folder, &chart, &incumbents)?;
-    let base = arguments.base.map(|base| read_folder(&base, &chart, &incumbents)).transpose()?;
+    let scope = Scope::Cluster(source.cluster().cloned());
+    let read = |folder: &Path| read_folder(folder, &chart, &incumbents, &scope);
+    let (snapshot, base) = (read(&arguments.folder)?, arguments.base.as_deref().map(read).transpose()?);
     let timeouts = StepTimeouts::default();
     // A folder on disk has no commits to go back to.
     let past = Past::new(Arc::default(), chart);
@@ -216,7 +219,7 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
 
 async fn render(arguments: RenderArguments) -> anyhow::Result<ExitCode> {
     let charts = arguments.chart.charts(None)?;
-    let snapshot = read_folder(&arguments.folder, charts.built_in(), &BTreeMap::new())?;
+    let snapshot = read_folder(&arguments.folder, charts.built_in(), &BTreeMap::new(), &Scope::All)?;
     let id: StoreId = arguments.store.parse().context("understand the name of the store")?;
     let store = match snapshot.stores.get(&id) {
         Some(StoreEntry::Accepted(store)) => store,
@@ -254,10 +257,11 @@ fn read_folder(
     folder: &Path,
     chart: &Chart,
     incumbents: &BTreeMap<crate::names::Host, StoreId>,
+    scope: &Scope,
 ) -> anyhow::Result<Snapshot> {
     let tree = workdir::read(folder, &Limits::default())
         .with_context(|| format!("read the repository in {}", folder.display()))?;
-    daemon::snapshot(&tree, chart, incumbents)
+    daemon::snapshot(&tree, chart, incumbents, scope)
         .with_context(|| format!("understand the repository in {}", folder.display()))
 }
 

@@ -44,11 +44,11 @@ use tracing::Instrument;
 use crate::cluster::{Changes, Cluster, ClusterError, ClusterSettings, LeaseSettings};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::names::{Host, StoreId};
+use crate::names::{Host, SourceId, StoreId};
 use crate::plan::{Caps, Removals};
 use crate::reconcile::{ChartCache, Context, Memory, Past, Surroundings, Wish};
 use crate::report::{Board, History, Step, StepTimeouts, StoreState};
-use crate::store::{self, KnownFiles, Snapshot, Store};
+use crate::store::{self, KnownFiles, Scope, Snapshot, Store};
 
 use absent::Absent;
 use admission::Gate;
@@ -149,7 +149,7 @@ pub async fn run(
     let (verdicts, chronicle, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
     let chronicle = chronicle.announcing(announcing::begin(cluster.clone()), cluster.fence());
     let Triggers { trigger: Trigger { look, .. }, looks, mut retries } = settings.triggers;
-    let (mirror, known) = (Arc::default(), Arc::new(Mutex::new(KnownFiles::new(store::Limits::default()))));
+    let (mirror, known) = (Arc::default(), Arc::new(Mutex::new(known_files(&source))));
     let follower = Follower {
         options: settings.source.clone(),
         mirror: Arc::clone(&mirror),
@@ -183,6 +183,11 @@ pub async fn run(
     drop(daemon);
     let _ = tokio::time::timeout(CLERK_GRACE, clerk).await;
     Ok(())
+}
+
+/// Knows nothing yet of the files of this source's stores on this cluster.
+fn known_files(source: &SourceId) -> KnownFiles {
+    KnownFiles::new(store::Limits::default()).within(Scope::Cluster(source.cluster().cloned()))
 }
 
 /// Makes the question which store holds which host.
@@ -298,6 +303,8 @@ struct Daemon {
     requests: BTreeMap<StoreId, String>,
     /// Which stores this replica keeps.
     sharing: Sharing,
+    /// Stores of other clusters whose files are wrong, and of which nothing is here: their daemons tell of them.
+    overlooked: BTreeSet<StoreId>,
 }
 
 impl Daemon {
@@ -340,6 +347,7 @@ impl Daemon {
             nudges: 0,
             requests: BTreeMap::new(),
             sharing: Sharing::default(),
+            overlooked: BTreeSet::new(),
             chance,
         }
     }
@@ -503,6 +511,7 @@ impl Daemon {
             leaving: self.absent.exits.of(store),
             withhold_healing: self.fights.withholds(store, Instant::now()),
             observes: false,
+            moved_to: self.snapshot.as_ref().and_then(|snapshot| snapshot.elsewhere.get(store).cloned()),
         }
     }
 
@@ -538,6 +547,7 @@ impl Daemon {
         }
         // Namespaces of others are none of our business as long as git does not ask for their names.
         let named = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.stores.contains_key(store));
+        let named = named && !self.overlooked.contains(store);
         let shown = self.board.reader().read(|picture| picture.stores.contains_key(store));
         let known = named || shown || self.context.cluster.is_ours(store);
         if known && self.fights.lets(store, Instant::now()) {

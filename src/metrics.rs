@@ -22,6 +22,7 @@ use prometheus::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::names::ClusterName;
 use crate::report::StoreState;
 use crate::trust::Problem;
 
@@ -215,6 +216,8 @@ series! {
     http_streams: IntGauge = gauge("storekeeper_http_streams");
     /// Always 1; the labels say which version runs, and of which commit if that was said at its build.
     build_info: IntGaugeVec = gauge_grid("storekeeper_build_info", ["version", "revision"]);
+    /// Always 1, where the fleet has several clusters; the label says which one this is.
+    cluster_info: IntGaugeVec = gauges("storekeeper_cluster_info", "cluster");
 }
 
 impl Metrics {
@@ -230,6 +233,11 @@ impl Metrics {
     /// Returns a handle for those who only show.
     pub fn reader(&self) -> MetricsReader {
         MetricsReader(Arc::clone(&self.0))
+    }
+
+    /// Says which cluster of the fleet this one is.
+    pub fn set_cluster(&self, cluster: &ClusterName) {
+        self.0.cluster_info.with_label_values(&[cluster.as_str()]).set(1);
     }
 
     /// Counts a store whose namespace was created.

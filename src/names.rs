@@ -85,6 +85,10 @@ pub const LABEL_STORE: &str = "storekeeper.dev/store";
 /// touch each other's stores.
 pub const LABEL_SOURCE: &str = "storekeeper.dev/source";
 
+/// On a store's namespace, where the fleet has several clusters: the one that the store is on. A daemon of another
+/// cluster that was sent to this API server by mistake leaves it alone.
+pub const LABEL_CLUSTER: &str = "storekeeper.dev/cluster";
+
 /// On a store's namespace: the host its Ingress answers to. It tells, after a restart too, which store holds
 /// a host that two files claim.
 pub const ANNOTATION_HOST: &str = "storekeeper.dev/host";
@@ -184,37 +188,58 @@ pub const POD_SECURITY_LABELS: [&str; 3] = [
 /// once. By convention the value is the time.
 pub const ANNOTATION_REQUESTED_AT: &str = "storekeeper.dev/requested-at";
 
-/// The context of the verdict on a commit as a whole.
-pub const STATUS_ALL: &str = "storekeeper/all";
+/// What the contexts of our statuses on commits begin with.
+const STATUS_PREFIX: &str = "storekeeper";
 
-/// The context of the verdict on what a pull request would do.
-pub const STATUS_PLAN: &str = "storekeeper/plan";
-
-/// Returns the context of the verdict on what a commit does to a store. Two names have another one, because
-/// [`STATUS_ALL`] and [`STATUS_PLAN`] are taken.
-pub fn status_context(store: &StoreId) -> String {
-    let context = format!("storekeeper/{store}");
-    if [STATUS_ALL, STATUS_PLAN].contains(&context.as_str()) {
-        return format!("storekeeper/store/{store}");
-    }
-    context
+/// Returns the context of the verdict on a commit as a whole. Where the fleet has several clusters, each has one.
+pub fn status_all(cluster: Option<&ClusterName>) -> String {
+    format!("{}/all", status_prefix(cluster))
 }
 
-/// The first line of our comment on a pull request, by which it is found again. Markdown does not show it.
-pub const COMMENT_MARKER: &str = "<!-- storekeeper/plan -->";
+/// Returns the context of the verdict on what a pull request would do.
+pub fn status_plan(cluster: Option<&ClusterName>) -> String {
+    format!("{}/plan", status_prefix(cluster))
+}
 
-/// The check run on GitHub that holds what is wrong in the files of a pull request, where a GitHub App is the login.
-pub const CHECK_FILES: &str = "storekeeper/plan files";
+/// Returns the context of the verdict on what a commit does to a store. Two names have another one, because
+/// those of [`status_all`] and [`status_plan`] are taken.
+pub fn status_context(cluster: Option<&ClusterName>, store: &StoreId) -> String {
+    let prefix = status_prefix(cluster);
+    match store.as_str() {
+        "all" | "plan" => format!("{prefix}/store/{store}"),
+        _ => format!("{prefix}/{store}"),
+    }
+}
 
-/// The report on Bitbucket that holds what is wrong in the files of a pull request. One a commit, made anew under this name.
-pub const REPORT_FILES: &str = "storekeeper-files";
+fn status_prefix(cluster: Option<&ClusterName>) -> String {
+    cluster.map_or_else(|| STATUS_PREFIX.to_owned(), |cluster| format!("{STATUS_PREFIX}/{cluster}"))
+}
+
+/// Returns the first line of our comment on a pull request, by which it is found again. Markdown does not show it.
+pub fn comment_marker(cluster: Option<&ClusterName>) -> String {
+    format!("<!-- {} -->", status_plan(cluster))
+}
+
+/// Returns the name of the check run on GitHub that holds what is wrong in the files of a pull request, where a GitHub App is
+/// the login.
+pub fn check_files(cluster: Option<&ClusterName>) -> String {
+    format!("{} files", status_plan(cluster))
+}
+
+/// Returns the name of the report on Bitbucket that holds what is wrong in the files of a pull request. One a commit and
+/// cluster, made anew under this name.
+pub fn report_files(cluster: Option<&ClusterName>) -> String {
+    cluster.map_or_else(|| "storekeeper-files".to_owned(), |cluster| format!("storekeeper-files-{cluster}"))
+}
 
 /// Who made that report, as its readers see it.
 pub const REPORTER: &str = "storekeeper";
 
-/// In the hidden first line of a comment at a line of a pull request, before the hash of what it says: such a comment is
-/// made once.
-pub const FORGE_MARKER: &str = "storekeeper:files";
+/// Returns what stands in the hidden first line of a comment at a line of a pull request, before the hash of what it says:
+/// such a comment is made once.
+pub fn files_marker(cluster: Option<&ClusterName>) -> String {
+    cluster.map_or_else(|| "storekeeper:files".to_owned(), |cluster| format!("storekeeper:files:{cluster}"))
+}
 
 /// Whether a label or annotation of a namespace is one that we write: of the others nothing is kept.
 pub fn is_our_mark(key: &str) -> bool {
@@ -304,19 +329,19 @@ impl fmt::Display for StoreId {
     }
 }
 
-/// Names a watched repository on this cluster: an RFC 1123 label, set by the operator.
+/// Names a cluster, as fleet and store files do: an RFC 1123 label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct SourceId(String);
+pub struct ClusterName(String);
 
-impl SourceId {
-    /// Returns the id as text.
+impl ClusterName {
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for SourceId {
+impl FromStr for ClusterName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
@@ -324,9 +349,49 @@ impl FromStr for SourceId {
     }
 }
 
-impl fmt::Display for SourceId {
+impl fmt::Display for ClusterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Names a watched repository on this cluster: an RFC 1123 label, set by the operator. Where that repository has stores for
+/// several clusters, it says which of them this one is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId {
+    name: String,
+    cluster: Option<ClusterName>,
+}
+
+impl SourceId {
+    /// Returns the source's name as text.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the source as this cluster sees it.
+    #[must_use]
+    pub fn on(self, cluster: Option<ClusterName>) -> Self {
+        Self { cluster, ..self }
+    }
+
+    /// Returns what the repository calls this cluster; none where it knows one cluster only.
+    pub fn cluster(&self) -> Option<&ClusterName> {
+        self.cluster.as_ref()
+    }
+}
+
+impl FromStr for SourceId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Ok(Self { name: label(text, 63)?, cluster: None })
+    }
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
     }
 }
 
@@ -425,6 +490,26 @@ mod tests {
         for bad in ["", "Acme", "-a", "a-", "a.b", "a/b", "../x", "a\0", "ä", &"a".repeat(58)] {
             assert!(bad.parse::<StoreId>().is_err(), "{bad:?} must be refused");
         }
+    }
+
+    #[test]
+    fn contexts_and_marks_carry_the_cluster_where_the_fleet_has_several() {
+        let (acme, all): (StoreId, StoreId) = ("acme".parse().unwrap(), "all".parse().unwrap());
+        assert_eq!(status_all(None), "storekeeper/all");
+        assert_eq!(status_plan(None), "storekeeper/plan");
+        assert_eq!(status_context(None, &acme), "storekeeper/acme");
+        assert_eq!(status_context(None, &all), "storekeeper/store/all");
+        assert_eq!(comment_marker(None), "<!-- storekeeper/plan -->");
+        let cluster = "eu-1".parse().unwrap();
+        let cluster = Some(&cluster);
+        assert_eq!(status_all(cluster), "storekeeper/eu-1/all");
+        assert_eq!(status_plan(cluster), "storekeeper/eu-1/plan");
+        assert_eq!(status_context(cluster, &acme), "storekeeper/eu-1/acme");
+        assert_eq!(status_context(cluster, &all), "storekeeper/eu-1/store/all");
+        assert_eq!(comment_marker(cluster), "<!-- storekeeper/eu-1/plan -->");
+        assert_eq!(check_files(cluster), "storekeeper/eu-1/plan files");
+        assert_eq!(report_files(cluster), "storekeeper-files-eu-1");
+        assert_eq!(files_marker(cluster), "storekeeper:files:eu-1");
     }
 
     #[test]

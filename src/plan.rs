@@ -24,7 +24,7 @@ use std::sync::Arc;
 use crate::manifest::{Fingerprint, Manifest, ObjectKey, Owner, Uid, is_usual, kind_order};
 use crate::names::{
     ANNOTATION_HOST, ANNOTATION_PAUSED_UNTIL, ANNOTATION_PROTECT, ANNOTATION_REMOVAL_REFUSED,
-    ANNOTATION_REMOVAL_SINCE, Host, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY,
+    ANNOTATION_REMOVAL_SINCE, Host, LABEL_CLUSTER, LABEL_MANAGED_BY, LABEL_SOURCE, LABEL_STORE, MANAGED_BY,
     POD_SECURITY_LABELS, POD_SECURITY_LEVEL,
 };
 use crate::report::{Readiness, Workload};
@@ -83,12 +83,24 @@ pub struct ObservedNamespace {
 /// Whose namespace it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ownership {
-    /// All three labels say that it is this store's.
+    /// All labels say that it is this store's.
     Ours,
+    /// This source's, from before it had several clusters: it is taken over when a file wants it, and never removed, for
+    /// nobody can tell which cluster it belongs to.
+    NoCluster,
     /// storekeeper made it for another source.
     OtherSource(String),
+    /// storekeeper made it for this source, and for another cluster of the fleet: one of the two is at the wrong API server.
+    OtherCluster(String),
     /// Made by someone else, or its labels were taken off: never touched.
     Foreign,
+}
+
+impl Ownership {
+    /// Whether a store with a file may have the namespace.
+    pub fn may_be_had(&self) -> bool {
+        matches!(self, Self::Ours | Self::NoCluster)
+    }
 }
 
 impl ObservedNamespace {
@@ -100,9 +112,15 @@ impl ObservedNamespace {
             return Ownership::Foreign;
         }
         match label(LABEL_SOURCE) {
-            Some(source) if source == owner.source.as_str() => Ownership::Ours,
-            Some(other) => Ownership::OtherSource(other.to_owned()),
-            None => Ownership::Foreign,
+            Some(source) if source == owner.source.as_str() => {}
+            Some(other) => return Ownership::OtherSource(other.to_owned()),
+            None => return Ownership::Foreign,
+        }
+        match (label(LABEL_CLUSTER), owner.source.cluster()) {
+            (None, None) => Ownership::Ours,
+            (Some(cluster), Some(own)) if cluster == own.as_str() => Ownership::Ours,
+            (None, Some(_)) => Ownership::NoCluster,
+            (Some(other), _) => Ownership::OtherCluster(other.to_owned()),
         }
     }
 
@@ -225,6 +243,9 @@ impl NamespaceSpec {
     pub fn new(owner: Owner<'_>, host: &Host, protect: bool) -> Self {
         let mut labels: BTreeMap<_, _> =
             owner.labels().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        if let Some(cluster) = owner.source.cluster() {
+            labels.insert(LABEL_CLUSTER.to_owned(), cluster.to_string());
+        }
         for label in POD_SECURITY_LABELS {
             labels.insert(label.to_owned(), POD_SECURITY_LEVEL.to_owned());
         }
@@ -240,6 +261,7 @@ impl NamespaceSpec {
         let Marks { since, refused, protected, paused_until } = marks;
         let ours = |label: &&String| {
             POD_SECURITY_LABELS.contains(&label.as_str())
+                || label.as_str() == LABEL_CLUSTER
                 || owner.labels().iter().any(|(key, _)| key == &label.as_str())
         };
         let kept = observed.labels.iter().filter(|(label, _)| ours(label));
@@ -407,14 +429,18 @@ pub fn store(desired: &DesiredStore<'_>, observed: &ObservedStore) -> StorePlan 
     match &observed.namespace {
         None => waves.push(vec![Step::CreateNamespace(spec)]),
         Some(namespace) => match namespace.ownership(desired.owner) {
-            Ownership::Ours if namespace.deleting_since.is_some() => return StorePlan::AwaitDeletion,
-            Ownership::Ours if !spec.matches(namespace) => {
-                let drifted = recorded == Some(desired.inputs) && spec.has_drifted(namespace);
+            Ownership::Ours | Ownership::NoCluster if namespace.deleting_since.is_some() => {
+                return StorePlan::AwaitDeletion;
+            }
+            whose @ (Ownership::Ours | Ownership::NoCluster) if !spec.matches(namespace) => {
+                // That it names its cluster from now on is not somebody's doing.
+                let is_known = recorded == Some(desired.inputs) && whose == Ownership::Ours;
+                let drifted = is_known && spec.has_drifted(namespace);
                 let cause = if drifted { Cause::Drifted } else { Cause::Changed };
                 let spec = NamespaceSpec { uid: Some(namespace.uid.clone()), ..spec };
                 waves.push(vec![Step::ApplyNamespace { spec, cause }]);
             }
-            Ownership::Ours => {}
+            Ownership::Ours | Ownership::NoCluster => {}
             other => return StorePlan::NotOurs(other),
         },
     }
@@ -1117,6 +1143,32 @@ mod tests {
         observed.namespace.as_mut().unwrap().labels.insert(LABEL_SOURCE.to_owned(), "other".to_owned());
         let plan = plan(&wanted, &inputs("2"), &observed);
         assert!(matches!(plan, StorePlan::NotOurs(Ownership::OtherSource(source)) if source == "other"));
+    }
+
+    #[test]
+    fn a_namespace_of_another_cluster_is_left_alone_and_one_that_names_none_is_taken_over_by_a_file() {
+        let (acme, unnamed) = (id("acme"), source());
+        let named = source().on(Some("eu-1".parse().unwrap()));
+        let namespace = |source: &SourceId| {
+            let labels = NamespaceSpec::new(Owner { store: &acme, source }, &host(), false).labels;
+            ObservedNamespace { labels, ..ObservedNamespace::default() }
+        };
+        let elsewhere = namespace(&source().on(Some("us-1".parse().unwrap())));
+        let other = Ownership::OtherCluster("us-1".to_owned());
+        for (found, source, ownership) in [
+            (&namespace(&named), &named, Ownership::Ours),
+            (&namespace(&unnamed), &unnamed, Ownership::Ours),
+            (&namespace(&unnamed), &named, Ownership::NoCluster),
+            (&elsewhere, &named, other.clone()),
+            (&elsewhere, &unnamed, other),
+        ] {
+            assert_eq!(found.ownership(Owner { store: &acme, source }), ownership, "{found:?}");
+            let may = matches!(ownership, Ownership::Ours | Ownership::NoCluster);
+            assert_eq!(ownership.may_be_had(), may);
+        }
+        let kept =
+            NamespaceSpec::absent(Owner { store: &acme, source: &named }, &elsewhere, &Marks::default());
+        assert_eq!(kept.labels, elsewhere.labels, "marks take no label away");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use futures::FutureExt;
 use crate::cluster::{Cluster, ClusterError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::manifest::{Fingerprint, ManifestError, ObjectKey, Owner};
-use crate::names::{INVENTORY_NAME, SourceId, StoreId};
+use crate::names::{ClusterName, INVENTORY_NAME, LABEL_CLUSTER, SourceId, StoreId};
 use crate::plan::{self, Hold, Inventory, Marks, ObservedStore, Ownership, StorePlan};
 use crate::report::{ProbeTargetError, Probed, Step, StepTimeouts, StoreState, Symptom};
 use crate::store::Store;
@@ -149,6 +149,8 @@ pub struct Memory {
     pub withhold_healing: bool,
     /// Whether another replica acts on the store: it is looked at, and nothing is changed.
     pub observes: bool,
+    /// The cluster that its file names, if that is another one.
+    pub moved_to: Option<ClusterName>,
 }
 
 /// How a run ended well.
@@ -280,7 +282,14 @@ impl RunError {
             Ownership::OtherSource(source) => format!(
                 "it belongs to the store of the same name from source {source}; rename this store or remove the other"
             ),
-            Ownership::Ours | Ownership::Foreign => {
+            Ownership::OtherCluster(cluster) => format!(
+                "it says that it is on cluster {cluster} of this fleet: is this the right API server? If it is, {}",
+                match owner.source.cluster() {
+                    Some(own) => format!("label the namespace {LABEL_CLUSTER}={own}"),
+                    None => format!("take the label {LABEL_CLUSTER} off the namespace"),
+                }
+            ),
+            Ownership::Ours | Ownership::NoCluster | Ownership::Foreign => {
                 "it exists and storekeeper did not make it (or its storekeeper \
                  labels were taken off); rename the store, remove that namespace, or put the labels back"
                     .to_owned()

@@ -36,13 +36,13 @@ mod step;
 mod symptoms;
 mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::names::{Host, StoreId};
+use crate::names::{ClusterName, Host, StoreId};
 
 pub use bell::Bell;
 pub use board::{Board, BoardReader, Picture, Stores};
@@ -147,6 +147,8 @@ pub struct StoreReport {
     pub deletes_at: Option<i64>,
     /// The commit that last changed what git wants of it.
     pub origin: Option<Origin>,
+    /// What the fleet file calls the cluster that it is on, where it lists several.
+    pub cluster: Option<String>,
 }
 
 /// What holds for the fleet as a whole.
@@ -185,6 +187,13 @@ pub struct FleetReport {
     /// Further domains in which stores' hosts may lie.
     #[serde(skip)]
     pub domains: Arc<BTreeSet<Host>>,
+    /// What the fleet file calls this cluster, where it lists several.
+    pub cluster: Option<String>,
+    /// The stores that are on other clusters, by what their files say, and on which.
+    #[serde(skip)]
+    pub elsewhere: Arc<BTreeMap<StoreId, ClusterName>>,
+    /// Namespaces of this source that are left alone, because they are another cluster's or nobody's, and what to do.
+    pub strays: Option<String>,
 }
 
 impl StoreReport {
@@ -205,8 +214,15 @@ impl StoreReport {
             next_retry: None,
             answered: None,
             deletes_at: None,
+            cluster: None,
             origin: None,
         }
+    }
+
+    /// Says which cluster the store is on, where the fleet has several.
+    #[must_use]
+    pub fn on(self, cluster: Option<String>) -> Self {
+        Self { cluster, ..self }
     }
 
     /// Moves to a state; `since` changes only when the state does. Returns the state it left, if it left one.

@@ -7,6 +7,7 @@
 
 mod chart;
 mod charts;
+mod clusters;
 mod collect;
 mod fields;
 pub mod file;
@@ -32,10 +33,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::names::{FLEET_FILE, Host, STORES_FOLDER, StoreId};
+use crate::names::{ClusterName, FLEET_FILE, Host, STORES_FOLDER, StoreId};
 
 pub use self::chart::{ChartFolder, ChartSource, Charts, FieldPaths, Renderer, StoreChart};
-pub use self::known::{KnownFiles, read};
+pub use self::clusters::{Clusters, Scope};
+pub use self::known::{KnownFiles, read, read_within};
 pub use self::path::{VALUES_FOLDER, is_chart_file, wants};
 pub use self::pause::Pause;
 pub use self::places::Places;
@@ -147,8 +149,12 @@ pub struct Snapshot {
     pub revision: Revision,
     /// What holds for all stores.
     pub fleet: Arc<Fleet>,
-    /// Every store that a file names, well or badly. A store that is not in here has no file.
+    /// Every store that a file names, well or badly, but for those that are on other clusters. A store that is not in here
+    /// has no file, as far as this cluster goes.
     pub stores: BTreeMap<StoreId, StoreEntry>,
+    /// Stores that other clusters have, by what their files say. Those whose files are wrong are in `stores` too: what
+    /// is wrong may be the cluster.
+    pub elsewhere: Arc<BTreeMap<StoreId, ClusterName>>,
     /// Problems that belong to no store, such as a file whose name can't be a store's.
     pub problems: Vec<Problem>,
 }
@@ -160,6 +166,16 @@ pub enum StoreEntry {
     Accepted(Arc<Store>),
     /// Its file is not, for these reasons (at least one). Whatever runs in the cluster stays as it is.
     Rejected(Vec<Problem>),
+}
+
+impl Snapshot {
+    /// Whether what a file says of a store is another cluster's to tell: the file is wrong, it names that cluster as far as
+    /// it can be read, and before it did so too, or there was none. `before` is what was in force.
+    pub fn is_others_trouble(&self, store: &StoreId, before: Option<&Self>) -> bool {
+        let leaves =
+            |snapshot: &Self| !snapshot.stores.contains_key(store) || snapshot.elsewhere.contains_key(store);
+        self.elsewhere.contains_key(store) && self.stores.contains_key(store) && before.is_none_or(leaves)
+    }
 }
 
 impl StoreEntry {
@@ -199,6 +215,8 @@ pub struct Store {
     pub rollback: Rollback,
     /// Until when nothing of it is changed, as its file says.
     pub pause: Option<Pause>,
+    /// The cluster that it is on, where the fleet has several.
+    pub cluster: Option<ClusterName>,
     /// The path of its file.
     pub file: String,
     /// The chart that it is rendered with, and what the fleet sets for all stores of that chart.
@@ -267,6 +285,8 @@ pub struct Fleet {
     pub change_windows: Vec<ChangeWindow>,
     /// Until when all windows are open, in an emergency.
     pub override_windows: Option<Pause>,
+    /// The clusters that its stores are on.
+    pub clusters: Clusters,
 }
 
 /// What becomes of a version of a store that does not come up.

@@ -206,7 +206,14 @@ fn store_id(name: Result<Path<String>, PathRejection>) -> Result<StoreId, Proble
 }
 
 fn unknown_store(state: &WebState, id: &StoreId) -> Problem {
-    let ready = state.board.read(|picture| picture.fleet.ready);
+    let (ready, elsewhere) =
+        state.board.read(|picture| (picture.fleet.ready, picture.fleet.elsewhere.get(id).cloned()));
+    if let Some(cluster) = elsewhere {
+        return Problem::not_found(format!(
+            "no store is named `{id}` here: `{STORES_FOLDER}/{id}.yaml` is for cluster {cluster}, whose own storekeeper tells \
+             of it"
+        ));
+    }
     let early = if ready { "" } else { "; the first pass is not finished, it may still appear" };
     Problem::not_found(format!(
         "no store is named `{id}`: the watched branch has no {STORES_FOLDER}/{id}.yaml and the cluster nothing left of \

@@ -46,6 +46,9 @@ fn fleet() -> Board {
         picture.fleet.removals_refused = Some("4 of 6 stores would go".to_owned());
         picture.fleet.problems = vec!["stores/A B.yaml: not a store id".to_owned()];
         picture.fleet.ready = true;
+        picture.fleet.cluster = Some("eu-1".to_owned());
+        picture.fleet.elsewhere =
+            std::sync::Arc::new([("there".parse().unwrap(), "us-1".parse().unwrap())].into());
         let acme = StoreReport {
             name: "acme".parse().unwrap(),
             display_name: Some("Acme".to_owned()),
@@ -67,6 +70,7 @@ fn fleet() -> Board {
                 signer: None,
                 pull: Some(12),
             }),
+            cluster: Some("eu-1".to_owned()),
         };
         let fresh = StoreReport::new("fresh".parse().unwrap(), NOW);
         picture.stores = [acme, fresh].into_iter().collect();
@@ -94,6 +98,7 @@ async fn one_store_looks_the_same_alone_as_in_the_list() {
 async fn an_unknown_store_is_a_problem_that_says_why() {
     for (path, words) in [
         ("/api/v1/stores/nope", "stores/nope.yaml"),
+        ("/api/v1/stores/there", "`stores/there.yaml` is for cluster us-1"),
         ("/api/v1/stores/..%2Fx", "not a DNS label"),
         ("/api/v1/stores/%FF", "UTF-8"),
         ("/api/v1/nothing", "/api/v1/nothing"),

@@ -54,11 +54,16 @@ fn showroom() -> Showroom {
             answered: Some(NOW - 1),
             deletes_at: Some(NOW + 9),
             origin: Some(origin()),
+            cluster: Some("eu-1".to_owned()),
             ..StoreReport::new(acme.clone(), NOW - 9)
         };
         picture.stores = [full, StoreReport::new("bare".parse().unwrap(), NOW)].into_iter().collect();
         picture.stores.get_mut(&acme).unwrap().state = StoreState::Failed;
         picture.fleet.held_until = Some(NOW + 1);
+        picture.fleet.cluster = Some("eu-1".to_owned());
+        picture.fleet.elsewhere =
+            std::sync::Arc::new([("there".parse().unwrap(), "us-1".parse().unwrap())].into());
+        picture.fleet.strays = Some("left alone".to_owned());
         picture.fleet.problems = vec!["stores/A.yaml: no".to_owned()];
         let stores = BTreeMap::from([(acme.clone(), verdict)]);
         picture.commits = CommitBook::resume(vec![CommitReport::new(head, NOW, None, stores)]);

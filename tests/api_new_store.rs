@@ -86,3 +86,17 @@ async fn what_is_taken_or_can_not_be_is_said_where_it_was_written_and_nothing_is
         }
     }
 }
+
+#[tokio::test]
+async fn where_the_fleet_has_several_clusters_the_file_names_this_one_and_names_of_the_others_are_taken() {
+    let showroom = fleet();
+    showroom.board.update(|picture| {
+        picture.fleet.cluster = Some("eu-1".to_owned());
+        let there = [("emma".parse().unwrap(), "us-1".parse().unwrap())];
+        picture.fleet.elsewhere = std::sync::Arc::new(there.into());
+    });
+    let file = check(&showroom, "name=dora").await["file"].as_str().unwrap().to_owned();
+    assert!(file.ends_with("  name: dora\nspec:\n  cluster: eu-1\n"), "{file}");
+    let taken = check(&showroom, "name=emma").await["name"].as_str().unwrap().to_owned();
+    assert_eq!(taken, "there is a store of that name on cluster us-1: stores/emma.yaml");
+}

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use storekeeper::forge::{
     Annotated, DEFAULT_TIMEOUT, Forge, ForgeError, ForgeKind, ForgeSettings, Login, Pull,
 };
-use storekeeper::names::COMMENT_MARKER;
+use storekeeper::names::comment_marker;
 use storekeeper::report::CommitState::{Failure, Pending, Success};
 use storekeeper::report::{Annotation, CommitStatus};
 use tempfile::TempDir;
@@ -100,6 +100,7 @@ fn open(gitea: &Gitea, project: &Project, folder: &Path, token: &str) -> Forge {
         login: Login::Token { file },
         ca_file: Some(gitea.ca_file()),
         timeout: DEFAULT_TIMEOUT,
+        cluster: None,
     };
     Forge::new(settings, Arc::new(|| 0)).unwrap()
 }
@@ -173,16 +174,17 @@ fn there_is_one_comment_of_ours_and_a_locked_conversation_is_no_trouble_with_the
     let world = World::new("pia");
     let pull = world.propose("first");
     let path = format!("/issues/{}/comments", pull.number);
-    world.project.send(Method::POST, &path, &json!({ "body": format!("{COMMENT_MARKER}\na stranger's") }));
+    let marker = comment_marker(None);
+    world.project.send(Method::POST, &path, &json!({ "body": format!("{marker}\na stranger's") }));
     for text in ["one **store**", "two stores\n\n| a | b |", "two stores\n\n| a | b |"] {
-        world.wait(world.forge.put_comment(pull.number, COMMENT_MARKER, text)).unwrap();
+        world.wait(world.forge.put_comment(pull.number, &marker, text)).unwrap();
     }
     let comments = world.project.comments(pull.number);
     assert_eq!(comments.len(), 2);
-    assert_eq!(comments[1]["body"], format!("{COMMENT_MARKER}\ntwo stores\n\n| a | b |"));
+    assert_eq!(comments[1]["body"], format!("{marker}\ntwo stores\n\n| a | b |"));
     assert_eq!(comments[1]["user"]["login"], world.keeper.name);
     let long = "a long line of text\n".repeat(5_000);
-    world.wait(world.forge.put_comment(pull.number, COMMENT_MARKER, &long)).unwrap();
+    world.wait(world.forge.put_comment(pull.number, &marker, &long)).unwrap();
     assert!(world.project.comments(pull.number)[1]["body"].as_str().unwrap().contains("(cut: "));
 
     let stranger = world.gitea.account("stranger-to-pia");
@@ -190,7 +192,7 @@ fn there_is_one_comment_of_ours_and_a_locked_conversation_is_no_trouble_with_the
     let forge = open(&world.gitea, &world.project, world.folder.path(), &token);
     let lock = format!("/issues/{}/lock", pull.number);
     world.project.send(Method::PUT, &lock, &json!({}));
-    let error = world.wait(forge.put_comment(pull.number, COMMENT_MARKER, "text")).unwrap_err();
+    let error = world.wait(forge.put_comment(pull.number, &marker, "text")).unwrap_err();
     assert!(matches!(error, ForgeError::Refused { .. }) && error.is_final(), "{error:?}");
 }
 

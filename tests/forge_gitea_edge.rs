@@ -51,6 +51,7 @@ impl Scene {
             login: Login::Token { file: token_file },
             ca_file: Some(gitea.ca_file()),
             timeout: DEFAULT_TIMEOUT,
+            cluster: None,
         };
         let forge = Forge::new(settings, Arc::new(|| 0)).unwrap();
         let runtime = Runtime::new().unwrap();

@@ -5,6 +5,8 @@
 #[path = "common/showroom.rs"]
 mod showroom;
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use showroom::{HOSTILE, NOW, Showroom, count, plain};
 use storekeeper::report::{FleetReport, Origin, Picture, Step, StoreReport, StoreState};
@@ -49,6 +51,7 @@ fn marked(mark: &str) -> Picture {
             signer: some("by"),
             pull: Some(3),
         }),
+        cluster: some("cluster"),
     };
     let other = StoreReport { name: "other".parse().unwrap(), url: some("not_a_link"), ..store.clone() };
     let fleet = FleetReport {
@@ -67,7 +70,10 @@ fn marked(mark: &str) -> Picture {
         paused: some("paused"),
         window: some("window"),
         domain: some("domain"),
-        domains: std::sync::Arc::default(),
+        domains: Arc::default(),
+        cluster: some("cluster"),
+        elsewhere: Arc::new([("there".parse().unwrap(), "us-1".parse().unwrap())].into()),
+        strays: some("strays"),
     };
     picture(fleet, [store, other])
 }
@@ -102,6 +108,8 @@ async fn every_text_is_shown_and_none_can_become_markup() {
         "journal",
         "paused",
         "window",
+        "cluster",
+        "strays",
     ] {
         assert!(hostile.contains(&format!("{ESCAPED}{field}")), "{field} is missing or not escaped");
     }

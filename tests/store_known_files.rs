@@ -422,3 +422,34 @@ fn stores_follow_what_the_fleet_file_says_of_their_charts() {
     reader.write("storekeeper.yaml", &format!("{}  chart: page\n", fleet_with_charts(titled)));
     assert_eq!(accepted(&reader.good(), "birch").chart.name, "page");
 }
+
+#[test]
+fn stores_follow_what_the_fleet_file_says_of_clusters() {
+    let mut reader = Reader::new();
+    let on = |cluster: &str| {
+        format!(
+            "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata: {{name: acme}}\nspec: {{cluster: {cluster}}}\n"
+        )
+    };
+    let with = |clusters: &str| format!("{}{clusters}", fleet("example.com", "a"));
+    let cluster = |snapshot: &Snapshot, name: &str| {
+        let store = snapshot.stores[&id(name)].accepted().cloned();
+        store.map(|store| store.cluster.as_ref().map(ToString::to_string).unwrap_or_default())
+    };
+    // Of acme, which names one, and of birch, which names none: `-` when the file is wrong now.
+    for (clusters, acme, birch) in [
+        ("", "-", ""),
+        ("  clusters: [eu-1, us-1]\n  cluster: us-1\n", "eu-1", "us-1"),
+        ("  clusters: [eu-1, us-1]\n  cluster: eu-1\n", "eu-1", "eu-1"),
+        ("  clusters: [us-1]\n  cluster: us-1\n", "-", "us-1"),
+        ("  clusters: [us-1, eu-1]\n", "eu-1", "-"),
+        ("  clusters: [us-1, eu-1, ap-1]\n  cluster: ap-1\n", "eu-1", "ap-1"),
+        ("", "-", ""),
+    ] {
+        reader.write("storekeeper.yaml", &with(clusters));
+        reader.write("stores/acme.yaml", &on("eu-1"));
+        let snapshot = reader.good();
+        let found = ["acme", "birch"].map(|name| cluster(&snapshot, name).unwrap_or("-".to_owned()));
+        assert_eq!(found, [acme, birch], "{clusters}");
+    }
+}

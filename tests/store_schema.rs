@@ -105,13 +105,15 @@ fn the_example_repository_fits_the_schemas() {
 #[test]
 fn one_example_shows_every_field_and_the_fleet_file_too() {
     let mut bonsai = fs::read_to_string(root().join("stores/bonsai.yaml")).unwrap();
-    for field in ["image:", "  repository:", "  tag:", "  digest:", "pause:", "  until:", "  reason:"] {
+    for field in
+        ["image:", "  repository:", "  tag:", "  digest:", "pause:", "  until:", "  reason:", "cluster:"]
+    {
         assert!(bonsai.contains(&format!("# {field}")), "{field}");
         bonsai = bonsai.replace(&format!("# {field}"), field);
     }
     assert!(bonsai.contains("# version: "), "short for image.tag, and not together with it");
     let mut fleet = fs::read_to_string(root().join("storekeeper.yaml")).unwrap();
-    for field in ["overrideWindows:", "pause:", "  until:", "  reason:"] {
+    for field in ["overrideWindows:", "pause:", "  until:", "  reason:", "clusters:", "cluster:"] {
         assert!(fleet.contains(&format!("# {field}")), "{field}");
         fleet = fleet.replace(&format!("# {field}"), field);
     }
@@ -324,6 +326,8 @@ fn reader_and_schema_agree_on_the_fleet() {
         "domain: a.b\n  pause: {until: 2026-12-01, reason: x}",
         "domain: a.b\n  overrideWindows: {until: 2026-12-01T00:00:00Z, reason: x}",
         "domain: a.b\n  changeWindows: []",
+        "domain: a.b\n  clusters: [eu-1]",
+        "domain: a.b\n  clusters: [eu-1, '2']\n  cluster: eu-1",
         "domain: a.b\n  changeWindows: [{from: '09:00', to: '17:00', timeZone: Europe/Berlin}]",
         "domain: a.b\n  changeWindows: [{days: [mon, sun], from: '22:00:05', to: '24:00', timeZone: UTC, stores: ['a-*']}]",
     ];
@@ -334,6 +338,13 @@ fn reader_and_schema_agree_on_the_fleet() {
         "{}",
         "[]",
         "null",
+        "domain: a.b\n  clusters: []",
+        "domain: a.b\n  clusters: eu-1",
+        "domain: a.b\n  clusters: [EU]",
+        "domain: a.b\n  clusters: [eu-1, eu-1]",
+        "domain: a.b\n  clusters: null",
+        "domain: a.b\n  clusters: [eu-1]\n  cluster: [eu-1]",
+        "domain: a.b\n  clusters: [eu-1]\n  cluster: eu_1",
         "domain: null",
         "domain: A.b",
         "domain: 12",

@@ -166,7 +166,9 @@ pub fn stores(chart: &Chart, fleet: &str, stores: &BTreeMap<String, String>) -> 
     let mut files = BTreeMap::from([("storekeeper.yaml".to_owned(), bytes(fleet))]);
     files.extend(stores.iter().map(|(name, text)| (format!("stores/{name}.yaml"), bytes(text))));
     let tree = RepositoryTree { revision: Revision::working_tree(), files };
-    let snapshot = storekeeper::daemon::snapshot(&tree, chart, &BTreeMap::new()).unwrap();
+    let snapshot =
+        storekeeper::daemon::snapshot(&tree, chart, &BTreeMap::new(), &storekeeper::store::Scope::All)
+            .unwrap();
     let accepted = |entry: &storekeeper::store::StoreEntry| match entry.accepted() {
         Some(store) => Arc::clone(store),
         None => panic!("a store file is wrong: {:?}", entry.problems()),

@@ -18,6 +18,7 @@ use crate::daemon::{AskingOptions, SourceOptions};
 use crate::git::{Auth, DEFAULT_TOKEN_USERNAME, Secret, SourceSettings};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::names::SourceId;
 use crate::plan::Caps;
 use crate::probe::{ProbeAddress, ProbeSettings, Prober};
 use crate::reconcile::ChartCache;
@@ -220,6 +221,9 @@ pub(super) struct ClusterArguments {
     /// Names this source on the cluster: a daemon touches only stores of its own source.
     #[arg(long, env = "STOREKEEPER_SOURCE", default_value = "default")]
     source: String,
+    /// What the fleet file calls this cluster, where it lists several: only stores of this cluster are kept.
+    #[arg(long = "cluster", env = "STOREKEEPER_CLUSTER")]
+    cluster_name: Option<String>,
     /// The kubeconfig file; without it KUBECONFIG, the default file or the pod's service account.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
@@ -242,17 +246,24 @@ pub(super) struct ClusterArguments {
 }
 
 impl ClusterArguments {
-    pub(super) fn settings(self) -> anyhow::Result<ClusterSettings> {
-        let source = self.source.parse().context("understand --source")?;
+    pub(super) fn settings(&self) -> anyhow::Result<ClusterSettings> {
+        let source: SourceId = self.source.parse().context("understand --source")?;
+        let cluster = self
+            .cluster_name
+            .as_ref()
+            .map(|name| name.parse())
+            .transpose()
+            .context("understand --cluster")?;
         Ok(ClusterSettings {
-            kubeconfig: self.kubeconfig,
-            context: self.context,
-            source,
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            source: source.on(cluster),
             access: self
                 .store_role
-                .zip(self.service_account)
+                .clone()
+                .zip(self.service_account.clone())
                 .map(|(role, account)| StoreAccess { role, account }),
-            try_out_namespace: self.try_out_namespace,
+            try_out_namespace: self.try_out_namespace.clone(),
             requests_at_once: self.max_requests_in_flight,
             metrics: Metrics::new(),
         })

@@ -12,6 +12,7 @@ use crate::forge::{self, Forge, ForgeKind, ForgeSettings, Login};
 use crate::git::{PullNames, RemoteUrl};
 use crate::hooks::{self, Hooks};
 use crate::metrics::Metrics;
+use crate::names::ClusterName;
 use crate::report::Plans;
 use crate::web::{ForgePages, Links};
 
@@ -76,14 +77,16 @@ impl ForgeArguments {
         }
     }
 
-    /// What is told, for a source at this URL.
+    /// What is told, for a source at this URL, of this cluster where the fleet has several.
     pub(super) fn telling(
         &self,
         repository: &RemoteUrl,
         clock: Arc<dyn Fn() -> i64 + Send + Sync>,
         plans: Plans,
+        cluster: Option<ClusterName>,
     ) -> anyhow::Result<Telling> {
-        let forge = self.settings(repository)?.map(|settings| Forge::new(settings, clock)).transpose()?;
+        let forge =
+            self.settings(repository, cluster)?.map(|settings| Forge::new(settings, clock)).transpose()?;
         let (pages, own_statuses) = (self.public_url.clone(), self.statuses_per_commit);
         let forks = match self.plan_forks {
             Forks::All => PlanForks::All,
@@ -114,7 +117,11 @@ impl ForgeArguments {
         hooks::router(Hooks { secret_file, look: Arc::new(move || trigger.look()), metrics: metrics.clone() })
     }
 
-    fn settings(&self, repository: &RemoteUrl) -> anyhow::Result<Option<ForgeSettings>> {
+    fn settings(
+        &self,
+        repository: &RemoteUrl,
+        cluster: Option<ClusterName>,
+    ) -> anyhow::Result<Option<ForgeSettings>> {
         let Some(kind) = self.forge else { return Ok(None) };
         let login = match (&self.forge_token_file, &self.forge_app_id, &self.forge_app_key_file) {
             (Some(file), _, _) => Login::Token { file: file.clone() },
@@ -127,7 +134,8 @@ impl ForgeArguments {
         let repository =
             named.context("find the repository on the forge: give --forge-repository owner/name")?;
         let (api, ca_file) = (self.forge_api.clone(), self.forge_ca_file.clone());
-        Ok(Some(ForgeSettings { kind, api, repository, login, ca_file, timeout: forge::DEFAULT_TIMEOUT }))
+        let timeout = forge::DEFAULT_TIMEOUT;
+        Ok(Some(ForgeSettings { kind, api, repository, login, ca_file, timeout, cluster }))
     }
 }
 

@@ -33,7 +33,7 @@ impl Cluster {
     /// Whether Events may be sent to a store's namespace: it is there, this source's, and stays, and no other replica's.
     pub fn takes_announcements(&self, store: &StoreId) -> bool {
         self.fence().permits(store)
-            && self.is_ours(store)
+            && self.has_its_namespace(store)
             && self.namespace(store).is_some_and(|it| it.deleting_since.is_none())
     }
 

@@ -185,9 +185,12 @@ impl Cluster {
         self.index.has_namespace(store)
     }
 
-    /// Returns the namespaces that are this source's, by store: found by name, confirmed by identity.
+    /// Returns the namespaces that stores with files may have, by store: found by name, confirmed by identity.
     pub fn our_namespaces(&self) -> BTreeMap<StoreId, ObservedNamespace> {
-        self.our_namespaces_where(|_| true)
+        self.index.namespaces_as(|store, namespace| {
+            let ours = namespace.ownership(Owner { store, source: &self.source }).may_be_had();
+            ours.then(|| (store.clone(), namespace.clone()))
+        })
     }
 
     /// Returns the namespaces that are this source's and whose stores are such, by store.
@@ -221,18 +224,41 @@ impl Cluster {
         self.index.namespace(store).is_some_and(|namespace| namespace.ownership(owner) == Ownership::Ours)
     }
 
+    /// Whether a store with a file has a namespace already, be it one that does not say yet which cluster it is on.
+    pub fn has_its_namespace(&self, store: &StoreId) -> bool {
+        let owner = Owner { store, source: &self.source };
+        self.index.namespace(store).is_some_and(|namespace| namespace.ownership(owner).may_be_had())
+    }
+
+    /// Tells of namespaces of this source that no run can be trusted with, for fear of the wrong API server: by the cluster
+    /// that they name, or none. `has_file` tells which stores have a file.
+    pub fn strays(&self, has_file: &dyn Fn(&StoreId) -> bool) -> BTreeMap<Option<String>, Vec<StoreId>> {
+        let found: Vec<_> = self.index.namespaces_as(|store, namespace| {
+            match namespace.ownership(Owner { store, source: &self.source }) {
+                Ownership::OtherCluster(cluster) => Some((Some(cluster), store.clone())),
+                Ownership::NoCluster if !has_file(store) => Some((None, store.clone())),
+                _ => None,
+            }
+        });
+        let mut strays = BTreeMap::<_, Vec<_>>::new();
+        for (cluster, store) in found {
+            strays.entry(cluster).or_default().push(store);
+        }
+        strays
+    }
+
     /// Returns this source's stores whose namespaces hold a host.
     pub fn holders(&self, host: &Host) -> Vec<StoreId> {
         self.index.stores_where(|store, namespace| {
             namespace.annotations.get(ANNOTATION_HOST).map(String::as_str) == Some(host.as_str())
-                && namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours
+                && namespace.ownership(Owner { store, source: &self.source }).may_be_had()
         })
     }
 
     /// Tells which of this source's stores holds which host now.
     pub fn incumbents(&self) -> BTreeMap<Host, StoreId> {
         self.index.namespaces_as(|store, namespace| {
-            let ours = namespace.ownership(Owner { store, source: &self.source }) == Ownership::Ours;
+            let ours = namespace.ownership(Owner { store, source: &self.source }).may_be_had();
             let host = namespace.annotations.get(ANNOTATION_HOST).filter(|_| ours)?;
             Some((host.parse().ok()?, store.clone()))
         })

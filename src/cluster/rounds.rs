@@ -13,7 +13,6 @@ use super::{Cluster, ClusterError, collection};
 use crate::manifest::{Owner, Resource};
 use crate::metrics::WatchKind;
 use crate::names::StoreId;
-use crate::plan::Ownership;
 
 /// How long a round takes.
 const ROUND: Duration = Duration::from_mins(10);
@@ -118,7 +117,7 @@ impl Cluster {
     fn open_stores(&self) -> Vec<StoreId> {
         let ours = self.index.stores_where(|store, namespace| {
             let owner = Owner { store, source: &self.source };
-            namespace.deleting_since.is_none() && namespace.ownership(owner) == Ownership::Ours
+            namespace.deleting_since.is_none() && namespace.ownership(owner).may_be_had()
         });
         ours.into_iter().filter(|store| self.index.access(store).is_some()).collect()
     }

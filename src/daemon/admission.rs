@@ -153,7 +153,7 @@ impl Daemon {
         if self.gate.caps.are_off() || self.gate.decided.is_none() {
             return;
         }
-        let ours = self.context.cluster.is_ours(store);
+        let ours = self.context.cluster.has_its_namespace(store);
         let namespace = self.context.cluster.namespace(store).filter(|_| ours);
         let seen = namespace.map(|it| (it.uid.clone(), it.created.unwrap_or_default()));
         self.gate.sees(store, seen, Instant::now());

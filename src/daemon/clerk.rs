@@ -13,7 +13,6 @@ use super::scribe::Scribe;
 use crate::forge::{Forge, ForgeError};
 use crate::journal::Letter;
 use crate::metrics::{Metrics, Told};
-use crate::names::COMMENT_MARKER;
 use crate::report::{Board, CommitReport, Delivery, Event};
 
 /// The wait after the first failure of the forge as a whole; it doubles up to [`LONGEST_WAIT`].
@@ -75,6 +74,8 @@ impl Desk {
 /// What the clerk works with.
 pub(super) struct Clerk {
     pub(super) scribe: Scribe,
+    /// The first line of our comments.
+    pub(super) marker: String,
     pub(super) forge: Option<Forge>,
     pub(super) metrics: Metrics,
     pub(super) board: Board,
@@ -220,9 +221,9 @@ impl Work {
         let may_go = |waiting: &&Waiting| waiting.not_before.is_none_or(|until| until <= now);
         let first = self.waiting.values().filter(may_go).min_by_key(|it| (it.delivery.rank(), it.since));
         let Some(Waiting { delivery, content, .. }) = first else { return };
-        let (delivery, content) = (delivery.clone(), content.clone());
+        let (delivery, content, marker) = (delivery.clone(), content.clone(), self.clerk.marker.clone());
         self.trying.spawn(async move {
-            let told = tell(&forge, &delivery).await;
+            let told = tell(&forge, &marker, &delivery).await;
             (delivery.name(), content, told)
         });
     }
@@ -313,10 +314,10 @@ fn doubled(first: Duration, times: u32) -> Duration {
     first.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LONGEST_WAIT)
 }
 
-async fn tell(forge: &Forge, delivery: &Delivery) -> Result<(), ForgeError> {
+async fn tell(forge: &Forge, marker: &str, delivery: &Delivery) -> Result<(), ForgeError> {
     match delivery {
         Delivery::Status { commit, status } => forge.set_status(commit, status).await,
-        Delivery::Comment { pull, text } => forge.put_comment(*pull, COMMENT_MARKER, text).await,
+        Delivery::Comment { pull, text } => forge.put_comment(*pull, marker, text).await,
         Delivery::Annotations { pull, head, annotations } => {
             match forge.pull(*pull).await? {
                 // It has moved on, and so will what is said of it.
@@ -343,7 +344,8 @@ mod tests {
         let (metrics, board, clock) = (Metrics::new(), Board::default(), Arc::new(|| 7));
         let scribe =
             Scribe::new((journal, Ok(())), metrics.clone(), board.clone(), History::default(), clock.clone());
-        Work::new(Clerk { scribe, forge: None, metrics, board, clock, chance: Arc::new(|| 0.0) })
+        let marker = "<!-- m -->".to_owned();
+        Work::new(Clerk { scribe, marker, forge: None, metrics, board, clock, chance: Arc::new(|| 0.0) })
     }
 
     #[tokio::test]

@@ -213,9 +213,11 @@ impl Daemon {
         let observed = self.context.cluster.observe(store);
         let origin = self.chronicle.changed_by(store).cloned();
         let created = observed.namespace.and_then(|namespace| namespace.created);
+        let cluster = self.context.source.cluster().map(ToString::to_string);
         let (was, left, failed_anew) = self.board.update(|picture| {
             let was = picture.stores.get(store).map(|report| report.state);
-            let report = picture.stores.get_or_insert_with(store, || StoreReport::new(store.clone(), now));
+            let new = || StoreReport::new(store.clone(), now).on(cluster);
+            let report = picture.stores.get_or_insert_with(store, new);
             report.created = created;
             if report.origin.is_none() {
                 report.origin = origin;

@@ -14,7 +14,7 @@ use super::source::{Incumbents, PullHeads, SourceOptions, current_auth, snapshot
 use crate::forge::{Forge, ForgeError, ForgeKind, Pull};
 use crate::git::{GitError, Merge, PullRef, Pulls};
 use crate::metrics::Metrics;
-use crate::names::{STATUS_ALL, STATUS_PLAN};
+use crate::names::{status_all, status_plan};
 use crate::preview::{self, Outlook};
 use crate::reconcile::Context;
 use crate::report::{Board, CommitState, CommitStatus, Delivery, PlanReport, PlanVerdict, Plans};
@@ -433,10 +433,11 @@ impl Work {
     fn statuses(&self, head: &str, state: CommitState, words: &str) -> Vec<Delivery> {
         let page = self.planner.pages.as_ref().map(|pages| format!("{pages}/plans/{head}"));
         let in_force = self.planner.board.reader().read(|picture| picture.commits.commit(head).is_some());
-        let contexts = [Some(STATUS_PLAN), Some(STATUS_ALL).filter(|_| !in_force)];
-        let status = |context| Delivery::Status {
+        let cluster = self.planner.context.source.cluster();
+        let contexts = [Some(status_plan(cluster)), (!in_force).then(|| status_all(cluster))];
+        let status = |context: String| Delivery::Status {
             commit: head.to_owned(),
-            status: CommitStatus::new(context, state, words, page.as_deref()),
+            status: CommitStatus::new(&context, state, words, page.as_deref()),
         };
         contexts.into_iter().flatten().map(status).collect()
     }

@@ -114,6 +114,7 @@ impl Daemon {
     /// Returns every store that git names or that has a namespace of this source.
     fn known_stores(&self) -> BTreeSet<StoreId> {
         let named = self.snapshot.iter().flat_map(|snapshot| snapshot.stores.keys().cloned());
+        let named = named.filter(|store| !self.overlooked.contains(store));
         named.chain(self.context.cluster.our_namespaces().into_keys()).collect()
     }
 

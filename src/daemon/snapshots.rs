@@ -1,15 +1,15 @@
 //! What a look at the repository changes: which commit is in force, and which stores it touches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::source::{Arrival, Frozen, Looked, Sighting};
 use super::trust::Belief;
 use super::{Daemon, Requested, holds};
-use crate::names::StoreId;
+use crate::names::{LABEL_CLUSTER, StoreId};
 use crate::plan;
-use crate::report::{StoreReport, StoreState, changes};
+use crate::report::{Change, StoreReport, StoreState, changes};
 use crate::store::{Snapshot, StoreEntry};
 
 impl Daemon {
@@ -40,10 +40,10 @@ impl Daemon {
                 self.set_frozen(None);
                 let (commit, stores) = (snapshot.revision.to_string(), snapshot.stores.len());
                 let before = self.snapshot.clone().or_else(|| arrival.before.clone());
-                let changed = changes(before.as_deref(), &snapshot);
+                let changed = self.changes_here(before.as_deref(), &snapshot);
                 self.note_commit(changed.clone(), &snapshot, &arrival.info);
                 let (before, changed) = match (before, &arrival.good) {
-                    (None, Some(good)) => (Some(Arc::clone(good)), changes(Some(good), &snapshot)),
+                    (None, Some(good)) => (Some(Arc::clone(good)), self.changes_here(Some(good), &snapshot)),
                     (before, _) => (before, changed),
                 };
                 self.tell_commit(before.as_deref(), changed, &snapshot, &arrival.info, signer);
@@ -111,6 +111,7 @@ impl Daemon {
     /// Puts a snapshot in force and returns how many stores it touches.
     pub(super) fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> usize {
         self.tell_departed(&snapshot);
+        self.overlooked = self.others_trouble(&snapshot);
         let mut touched = self.compare(&snapshot);
         let is_held_otherwise = self.snapshot.as_ref().is_some_and(|before| holds::differ(before, &snapshot));
         if is_held_otherwise {
@@ -176,6 +177,7 @@ impl Daemon {
                     let revision = revision.unwrap_or_else(|| snapshot.revision.to_string());
                     self.accepted.insert(id.clone(), (Arc::clone(store), revision));
                 }
+                (_, StoreEntry::Rejected(_)) if self.overlooked.contains(id) => {}
                 (Some(StoreEntry::Rejected(before)), StoreEntry::Rejected(problems))
                     if before == problems => {}
                 (_, StoreEntry::Rejected(problems)) => {
@@ -187,6 +189,52 @@ impl Daemon {
             }
         }
         touched
+    }
+
+    /// Finds what a commit changes on this cluster: a removal that it approves may be another one's.
+    fn changes_here(&self, before: Option<&Snapshot>, after: &Snapshot) -> BTreeMap<StoreId, Change> {
+        let mut changed = changes(before, after);
+        let had_file = |store: &StoreId| before.is_some_and(|before| before.stores.contains_key(store));
+        changed.retain(|store, change| {
+            *change != Change::Removed || had_file(store) || self.context.cluster.has_namespace(store)
+        });
+        changed
+    }
+
+    /// Finds the stores with wrong files that are on other clusters, as far as can be read, and of which nothing is here.
+    fn others_trouble(&self, snapshot: &Snapshot) -> BTreeSet<StoreId> {
+        let is_here = |store: &StoreId| {
+            self.accepted.contains_key(store)
+                || self.context.cluster.has_its_namespace(store)
+                || self.board.reader().read(|picture| picture.stores.contains_key(store))
+        };
+        let theirs = snapshot.elsewhere.keys().filter(|store| snapshot.is_others_trouble(store, None));
+        theirs.filter(|store| !is_here(store)).cloned().collect()
+    }
+
+    /// Says which namespaces of this source are left alone, and logs it when they are others than before.
+    fn strays(&self, snapshot: &Snapshot) -> Option<String> {
+        let strays = self.context.cluster.strays(&|store| snapshot.stores.contains_key(store));
+        let words = strays.iter().map(|(cluster, stores)| {
+            let stores: Vec<_> = stores.iter().map(StoreId::as_str).collect();
+            let stores = plan::shortened_list(&stores, 20);
+            match cluster {
+                Some(cluster) => format!(
+                    "this API server has stores that say that they are on cluster {cluster} of this fleet, which are \
+                     left alone: is it the right one? ({stores})"
+                ),
+                None => format!(
+                    "stores without a file don't say which cluster they are on, so none of them is removed: where they \
+                     are this cluster's, label their namespaces with {LABEL_CLUSTER} ({stores})"
+                ),
+            }
+        });
+        let words = Some(words.collect::<Vec<_>>().join("; ")).filter(|words| !words.is_empty());
+        let shown = self.board.reader().read(|picture| picture.fleet.strays.clone());
+        if let Some(words) = words.as_ref().filter(|_| words != shown) {
+            tracing::warn!(git.commit = %snapshot.revision, "{words}");
+        }
+        words
     }
 
     /// Stores that are in the cluster or on the board but in no file.
@@ -219,7 +267,8 @@ impl Daemon {
         let was_there = |id: &StoreId| self.snapshot.as_ref().is_some_and(|it| it.stores.contains_key(id));
         let news: Vec<_> = self.board.reader().read(|picture| {
             let is_news = |id: &&StoreId| !(was_there(id) && picture.stores.contains_key(id));
-            snapshot.stores.keys().filter(is_news).cloned().collect()
+            let kept = snapshot.stores.keys().filter(|id| !self.overlooked.contains(*id));
+            kept.filter(is_news).cloned().collect()
         });
         for id in news {
             let there = self.context.cluster.namespace(&id).filter(|it| it.deleting_since.is_none());
@@ -230,7 +279,9 @@ impl Daemon {
         self.requested.retain(|id, _| snapshot.stores.contains_key(id));
         let mut problems: Vec<_> = snapshot.problems.iter().map(ToString::to_string).collect();
         problems.extend(self.idle_approvals(snapshot));
-        let census = &mut self.census;
+        let strays = self.strays(snapshot);
+        let cluster = self.context.source.cluster().map(ToString::to_string);
+        let (census, overlooked) = (&mut self.census, &self.overlooked);
         self.board.update(|picture| {
             picture.fleet.revision = Some(snapshot.revision.to_string());
             picture.fleet.problems = problems;
@@ -238,10 +289,13 @@ impl Daemon {
             if *picture.fleet.domains != snapshot.fleet.domains {
                 picture.fleet.domains = Arc::new(snapshot.fleet.domains.clone());
             }
-            for (id, entry) in &snapshot.stores {
+            picture.fleet.cluster.clone_from(&cluster);
+            picture.fleet.strays = strays;
+            picture.fleet.elsewhere = Arc::clone(&snapshot.elsewhere);
+            for (id, entry) in snapshot.stores.iter().filter(|(id, _)| !overlooked.contains(*id)) {
                 if !picture.stores.contains_key(id) {
                     census.moves(None, Some(StoreState::Requested));
-                    picture.stores.insert(id.clone(), StoreReport::new(id.clone(), now));
+                    picture.stores.insert(id.clone(), StoreReport::new(id.clone(), now).on(cluster.clone()));
                 }
                 picture.stores.follow(id, &snapshot.revision.to_string());
                 let name = entry.accepted().map(|store| &store.display_name);

@@ -15,7 +15,7 @@ use crate::chart::Chart;
 use crate::git::{self, Auth, Blobs, CommitInfo, GitError, Mirror, ReadLimits, Secret, SourceSettings};
 use crate::metrics::{GitFetch, Metrics, Transfer};
 use crate::names::{Host, StoreId};
-use crate::store::{self, Freeze, KnownFiles, Listing, RepositoryTree, Revision, Snapshot};
+use crate::store::{self, Freeze, KnownFiles, Listing, RepositoryTree, Revision, Scope, Snapshot};
 
 /// How far chance moves a poll, so that many daemons do not poll a forge in step.
 const JITTER: f64 = 0.1;
@@ -413,13 +413,14 @@ fn open<'a>(mirror: &'a OnceLock<Mirror>, options: &SourceOptions) -> Result<&'a
     Ok(mirror.get_or_init(|| opened))
 }
 
-/// Reads a tree with the value files of this chart.
+/// Reads a tree with the value files of this chart, for those who want these stores.
 pub fn snapshot(
     tree: &RepositoryTree,
     chart: &Chart,
     incumbents: &BTreeMap<Host, StoreId>,
+    scope: &Scope,
 ) -> Result<Snapshot, Freeze> {
-    store::read(tree, &|path| chart.file(path), incumbents, &store::Limits::default())
+    store::read_within(tree, &|path| chart.file(path), incumbents, (&store::Limits::default(), scope))
 }
 
 fn failed(error: &GitError) -> String {

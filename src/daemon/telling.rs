@@ -17,6 +17,7 @@ use super::{Chance, Daemon, PlanForks, Settings, incumbents};
 use crate::forge::Forge;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
+use crate::names::comment_marker;
 use crate::preview::Outlook;
 use crate::report::{Board, DAYS, Event, EventKind, History, Plans};
 use crate::store::KnownFiles;
@@ -78,8 +79,13 @@ pub(super) async fn employ(
         settings.history.clone(),
         Arc::clone(&clock),
     );
+    let cluster = settings.cluster.source.cluster().cloned();
+    if let Some(cluster) = &cluster {
+        metrics.set_cluster(cluster);
+    }
     let clerk = Clerk {
         scribe,
+        marker: comment_marker(cluster.as_ref()),
         forge,
         metrics: metrics.clone(),
         board: board.clone(),
@@ -90,7 +96,8 @@ pub(super) async fn employ(
     let told = chronicle;
     let mut chronicle = Chronicle::new(settings.history.clone(), desk.clone(), plans.reader());
     chronicle.resume(&told);
-    (Verdicts { desk, pages, own_statuses, next_check: Some(Instant::now()) }, chronicle, base, working)
+    let verdicts = Verdicts { desk, cluster, pages, own_statuses, next_check: Some(Instant::now()) };
+    (verdicts, chronicle, base, working)
 }
 
 /// Takes up what an earlier process left in the journal. Returns what it told last of each store and of the fleet, the oldest

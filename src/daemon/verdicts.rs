@@ -8,7 +8,7 @@ use super::clerk::Desk;
 use super::{Daemon, Shown};
 use crate::cluster::Shard;
 use crate::git::CommitInfo;
-use crate::names::StoreId;
+use crate::names::{ClusterName, StoreId};
 use crate::reconcile::Wish;
 use crate::report::{
     Change, CommitHead, CommitReport, CommitState, Delivery, Moved, NewCommit, Progress, StoreState, status,
@@ -22,6 +22,8 @@ const SOON: i64 = 10;
 /// What is told of commits, and where.
 pub(super) struct Verdicts {
     pub(super) desk: Desk,
+    /// The cluster that they are about, where the fleet has several.
+    pub(super) cluster: Option<ClusterName>,
     /// Where our own pages are, without a slash at the end; none when people can't reach them.
     pub(super) pages: Option<String>,
     /// How many stores of one commit have a status of their own. GitHub refuses more than 1,000 a commit, and the roll-up
@@ -139,7 +141,7 @@ impl Daemon {
         let fence = self.context.cluster.fence();
         let speaks_for =
             |store: Option<&StoreId>| store.map_or_else(|| fence.is_speaker(), |store| fence.permits(store));
-        let Verdicts { desk: _, pages, own_statuses, next_check } = &mut self.verdicts;
+        let Verdicts { desk: _, cluster, pages, own_statuses, next_check } = &mut self.verdicts;
         let (mut notes, mut deliveries) = (Vec::new(), Vec::new());
         self.board.reader().read(|picture| {
             *next_check = picture.commits.is_any_open().then(|| Instant::now() + CHECK);
@@ -159,7 +161,7 @@ impl Daemon {
                         continue;
                     }
                 }
-                let status = status(commit, store.as_ref(), pages.as_deref());
+                let status = status(commit, store.as_ref(), cluster.as_ref(), pages.as_deref());
                 deliveries.extend(status.map(|status| Delivery::Status { commit: revision.clone(), status }));
             }
         });

@@ -15,7 +15,7 @@ use super::error::ForgeError;
 use super::text::{hash, hash_all, plain};
 use super::wire::Call;
 use super::{Annotated, NOTES_MAX, Pull};
-use crate::names::{REPORT_FILES, REPORTER};
+use crate::names::{REPORTER, report_files};
 use crate::report::{Annotation, one_line};
 
 /// Annotations in one request: the most that Bitbucket takes.
@@ -31,7 +31,8 @@ impl Bitbucket {
         annotations: &[Annotation],
     ) -> Result<Annotated, ForgeError> {
         let act = self.client.act(&format!("annotate pull request {}", pull.number));
-        let path = self.path(&["commit", commit(&act, &pull.head)?, "reports", REPORT_FILES]);
+        let report = report_files(self.client.cluster());
+        let path = self.path(&["commit", commit(&act, &pull.head)?, "reports", &report]);
         let mut seen = BTreeSet::new();
         let unique: Vec<_> = annotations.iter().filter(|note| seen.insert(hash(note))).collect();
         let kept = &unique[..unique.len().min(NOTES_MAX)];
@@ -55,7 +56,7 @@ impl Bitbucket {
         self.put(&act, &path, &details, "PENDING").await?;
         let notes: Vec<_> = path.iter().copied().chain(["annotations"]).collect();
         for batch in kept.chunks(BATCH) {
-            let batch: Vec<_> = batch.iter().map(|note| annotation(note)).collect();
+            let batch: Vec<_> = batch.iter().map(|note| annotation(&report, note)).collect();
             self.client.done(Call::new(&act, Method::POST, &notes).body(batch.into())).await?;
         }
         self.put(&act, &path, &details, "FAILED").await?;
@@ -94,10 +95,10 @@ fn details(head: &str, notes: &[&Annotation]) -> String {
     format!("Lines that are wrong: {} (report {})", all.len(), hash_all(head, &all))
 }
 
-fn annotation(note: &Annotation) -> Value {
+fn annotation(report: &str, note: &Annotation) -> Value {
     let message = plain(&note.message);
     json!({
-        "external_id": format!("{REPORT_FILES}-{}", hash(note)),
+        "external_id": format!("{report}-{}", hash(note)),
         "annotation_type": "BUG",
         "result": "FAILED",
         "severity": "HIGH",

@@ -11,6 +11,7 @@ use super::login::{Account, Pass};
 use super::secret::Secret;
 use super::settings::{ForgeKind, ForgeSettings};
 use super::wire::{Answer, Call, Wire};
+use crate::names::{ClusterName, files_marker};
 use crate::report::one_line;
 
 /// How many pages are read of one list, whatever their size.
@@ -49,6 +50,9 @@ pub(super) struct Client {
     wire: Wire,
     account: Account,
     name: String,
+    cluster: Option<ClusterName>,
+    /// What the markers of our annotations begin with.
+    marker: String,
     /// Who we are, with the token for which that was found out.
     me: Mutex<Option<(Secret, String)>>,
 }
@@ -58,7 +62,18 @@ impl Client {
         let account = Account::new(settings)?;
         let wire = Wire::new(settings, clock)?;
         let name = format!("{} {}", settings.kind, settings.repository);
-        Ok(Self { kind: settings.kind, wire, account, name, me: Mutex::new(None) })
+        let (cluster, marker) = (settings.cluster.clone(), files_marker(settings.cluster.as_ref()));
+        Ok(Self { kind: settings.kind, wire, account, name, cluster, marker, me: Mutex::new(None) })
+    }
+
+    /// Returns the cluster that is spoken of, where the fleet has several.
+    pub(super) fn cluster(&self) -> Option<&ClusterName> {
+        self.cluster.as_ref()
+    }
+
+    /// Returns what the markers of our annotations begin with.
+    pub(super) fn marker(&self) -> &str {
+        &self.marker
     }
 
     pub(super) fn kind(&self) -> ForgeKind {

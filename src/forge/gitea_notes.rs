@@ -41,7 +41,8 @@ impl Gitea {
         let marker = hash_all(&pull.head, &unique);
         let reviews = self.reviews(&act, &number).await?;
         let (drafts, published): (Vec<_>, Vec<_>) = reviews.iter().partition(|review| is_draft(review));
-        let there = published.iter().any(|review| marked(review.text()) == Some(marker.as_str()));
+        let ours = self.client.marker();
+        let there = published.iter().any(|review| marked(ours, review.text()) == Some(marker.as_str()));
         if shown.is_empty() || there {
             return Ok(annotated);
         }
@@ -80,7 +81,7 @@ impl Gitea {
             let comments: Vec<_> = path.iter().copied().chain(["comments"]).collect();
             let comments: Vec<Comment> =
                 self.client.list(&Call::get(act, &comments), Paging::Total, ITEMS_MAX).await?;
-            if !comments.iter().all(|comment| marked(comment.text()).is_some()) {
+            if !comments.iter().all(|comment| marked(self.client.marker(), comment.text()).is_some()) {
                 return Ok(false);
             }
             self.client.done(Call::new(act, Method::DELETE, &path)).await?;
@@ -105,15 +106,15 @@ impl Gitea {
         marker: &str,
         annotations: &[&Annotation],
     ) -> Result<(), ForgeError> {
-        let kind = self.client.kind();
+        let (kind, ours) = (self.client.kind(), self.client.marker());
         let comment = |note: &&Annotation| {
-            let body = Marker::of(&hash(note)).before(kind, &fenced(&note.message));
+            let body = Marker::of(ours, &hash(note)).before(kind, &fenced(&note.message));
             json!({ "path": note.path, "new_position": note.line, "body": body })
         };
         let body = json!({
             "commit_id": pull.head,
             "event": "COMMENT",
-            "body": Marker::of(marker).before(kind, "What is wrong in the files, at its lines."),
+            "body": Marker::of(ours, marker).before(kind, "What is wrong in the files, at its lines."),
             "comments": annotations.iter().map(comment).collect::<Vec<_>>(),
         });
         let number = pull.number.to_string();

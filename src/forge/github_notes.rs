@@ -13,7 +13,7 @@ use super::lines::Shown;
 use super::text::{Marker, fenced, hash, hash_all, marked, plain};
 use super::wire::Call;
 use super::{Annotated, COMMENTS_MAX, NOTES_MAX, Pull};
-use crate::names::{CHECK_FILES, FORGE_MARKER};
+use crate::names::check_files;
 use crate::report::Annotation;
 
 /// Annotations in one request: the most that GitHub takes.
@@ -45,14 +45,14 @@ impl GitHub {
         annotations: &[Annotation],
     ) -> Result<Annotated, ForgeError> {
         let kept = &annotations[..annotations.len().min(NOTES_MAX)];
-        let id = format!("{FORGE_MARKER}-{}", hash_all(&pull.head, kept));
+        let marker = self.client.marker();
+        let id = format!("{marker}-{}", hash_all(&pull.head, kept));
         let call = Call::get(act, &self.path(&["commits", &pull.head, "check-runs"]))
-            .query("check_name", CHECK_FILES)
+            .query("check_name", check_files(self.client.cluster()))
             .query("filter", "latest")
             .query("per_page", PER_PAGE);
         let CheckRuns { check_runs } = self.client.json(call).await?;
-        let ours =
-            |run: &&CheckRun| run.external_id.as_deref().is_some_and(|id| id.starts_with(FORGE_MARKER));
+        let ours = |run: &&CheckRun| run.external_id.as_deref().is_some_and(|id| id.starts_with(marker));
         let newest = check_runs.iter().filter(ours).max_by_key(|run| run.id);
         if kept.is_empty() {
             let wrong = newest.is_some_and(|run| run.conclusion.as_deref() != Some("success"));
@@ -95,7 +95,7 @@ impl GitHub {
                 let path = self.path(&["check-runs", &id]);
                 self.client.done(Call::new(act, Method::PATCH, &path).body(body)).await?;
             } else {
-                body["name"] = CHECK_FILES.into();
+                body["name"] = check_files(self.client.cluster()).into();
                 body["head_sha"] = pull.head.as_str().into();
                 body["external_id"] = external_id.into();
                 let call = Call::new(act, Method::POST, &self.path(&["check-runs"])).body(body);
@@ -130,8 +130,12 @@ impl GitHub {
         let files = self.files(act, pull).await?;
         let fits =
             |note: &&&Annotation| files.get(&note.path).is_some_and(|shown| shown.line(note.line).is_some());
-        let comments: Vec<_> =
-            missing.iter().filter(fits).take(COMMENTS_MAX).map(|note| comment(note)).collect();
+        let comments: Vec<_> = missing
+            .iter()
+            .filter(fits)
+            .take(COMMENTS_MAX)
+            .map(|note| comment(self.client.marker(), note))
+            .collect();
         let put = if comments.is_empty() { 0 } else { self.put_comments(act, pull, comments).await? };
         Ok(Annotated { shown: shown + put, left_out: left_out(shown + put), changed: put > 0 })
     }
@@ -144,7 +148,7 @@ impl GitHub {
         let mut there = BTreeSet::new();
         let see = |comment: Comment| {
             if comment.line.is_some() && comment.is_by(&me) {
-                there.extend(marked(comment.text()).map(str::to_owned));
+                there.extend(marked(self.client.marker(), comment.text()).map(str::to_owned));
             }
             true
         };
@@ -243,7 +247,7 @@ fn annotation(note: &Annotation) -> Value {
     value
 }
 
-fn comment(note: &Annotation) -> Value {
-    let body = Marker::of(&hash(note)).before(super::ForgeKind::GitHub, &fenced(&note.message));
+fn comment(marker: &str, note: &Annotation) -> Value {
+    let body = Marker::of(marker, &hash(note)).before(super::ForgeKind::GitHub, &fenced(&note.message));
     json!({ "path": note.path, "line": note.line, "side": "RIGHT", "body": body })
 }

@@ -57,7 +57,9 @@ impl GitLab {
         let mut threads = Vec::new();
         let see = |Discussion { id, notes }: Discussion| {
             let first = notes.first().filter(|note| note.is_by(&me));
-            if let Some((note, hash)) = first.and_then(|note| Some((note, marked(&note.body)?))) {
+            if let Some((note, hash)) =
+                first.and_then(|note| Some((note, marked(self.client.marker(), &note.body)?)))
+            {
                 // It becomes part of a URL.
                 if id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
                     let open = note.resolvable && !note.resolved;
@@ -92,7 +94,8 @@ impl GitLab {
         });
         let mut put = 0;
         for (note, position) in placed.take(COMMENTS_MAX) {
-            let body = Marker::of(&hash(note)).before(self.client.kind(), &fenced(&note.message));
+            let marker = Marker::of(self.client.marker(), &hash(note));
+            let body = marker.before(self.client.kind(), &fenced(&note.message));
             let body = json!({ "body": body, "position": position });
             match self.client.done(Call::new(act, Method::POST, &path).body(body)).await {
                 Ok(()) => put += 1,

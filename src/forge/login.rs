@@ -204,6 +204,7 @@ mod tests {
             login: Login::App { id: id.to_owned(), key_file: "/run/key".into() },
             ca_file: None,
             timeout: super::super::DEFAULT_TIMEOUT,
+            cluster: None,
         };
         assert!(Account::new(&settings(ForgeKind::GitHub, "Iv23.li-x_1")).is_ok());
         for (kind, id) in [(ForgeKind::Gitea, "1"), (ForgeKind::GitHub, ""), (ForgeKind::GitHub, "a b")] {

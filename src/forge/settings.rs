@@ -9,6 +9,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::error::ForgeError;
+use crate::names::ClusterName;
 
 /// How long one request may take.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -134,6 +135,9 @@ pub struct ForgeSettings {
     pub ca_file: Option<PathBuf>,
     /// How long one request may take.
     pub timeout: Duration,
+    /// The cluster that is spoken of, where the fleet has several: what is said at lines of files is told from what the other
+    /// clusters' storekeepers say there.
+    pub cluster: Option<ClusterName>,
 }
 
 impl ForgeSettings {
@@ -217,6 +221,7 @@ mod tests {
             login: Login::Token { file: PathBuf::from("/run/token") },
             ca_file: None,
             timeout: DEFAULT_TIMEOUT,
+            cluster: None,
         }
     }
 

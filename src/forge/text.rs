@@ -6,7 +6,6 @@ use sha2::{Digest, Sha256};
 
 use super::error::ForgeError;
 use super::settings::ForgeKind;
-use crate::names::FORGE_MARKER;
 use crate::report::Annotation;
 
 /// How many characters of an annotation are shown.
@@ -42,9 +41,9 @@ impl Marker {
         })
     }
 
-    /// Makes the marker of one annotation, or of several together.
-    pub(super) fn of(hash: &str) -> Self {
-        Self { line: format!("<!-- {FORGE_MARKER} {hash} -->") }
+    /// Makes the marker of one annotation, or of several together. `ours` are the words that such markers of ours begin with.
+    pub(super) fn of(ours: &str, hash: &str) -> Self {
+        Self { line: format!("<!-- {ours} {hash} -->") }
     }
 
     /// Tells whether a comment begins with it.
@@ -65,9 +64,9 @@ impl Marker {
 }
 
 /// Returns the hash of [`Marker::of`] in a comment's first line.
-pub(super) fn marked(body: &str) -> Option<&str> {
+pub(super) fn marked<'b>(ours: &str, body: &'b str) -> Option<&'b str> {
     let line = body.trim_start().lines().next()?.trim();
-    line.strip_prefix("<!-- ")?.strip_prefix(FORGE_MARKER)?.strip_prefix(' ')?.strip_suffix(" -->")
+    line.strip_prefix("<!-- ")?.strip_prefix(ours)?.strip_prefix(' ')?.strip_suffix(" -->")
 }
 
 /// Tells whether two comments say the same: forges change the ends of lines and of the text.
@@ -148,6 +147,7 @@ fn cut(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::files_marker;
 
     #[test]
     fn a_marker_is_a_line_that_nobody_sees() {
@@ -169,9 +169,12 @@ mod tests {
 
     #[test]
     fn the_marker_of_an_annotation_is_found_again() {
-        let body = Marker::of("0a1b").before(ForgeKind::GitHub, "text");
-        assert_eq!(marked(&body), Some("0a1b"));
-        assert_eq!(marked("text\n<!-- storekeeper:files 0a1b -->"), None);
+        let (ours, others) = (files_marker(None), files_marker(Some(&"eu-1".parse().unwrap())));
+        let body = Marker::of(&ours, "0a1b").before(ForgeKind::GitHub, "text");
+        assert_eq!((marked(&ours, &body), marked(&others, &body)), (Some("0a1b"), None));
+        let body = Marker::of(&others, "0a1b").before(ForgeKind::GitHub, "text");
+        assert_eq!((marked(&ours, &body), marked(&others, &body)), (None, Some("0a1b")));
+        assert_eq!(marked(&ours, "text\n<!-- storekeeper:files 0a1b -->"), None);
     }
 
     #[test]
@@ -193,7 +196,7 @@ mod tests {
     #[test]
     fn gitlab_carries_nothing_out() {
         let text = "a\n/merge\n  /approve\n```\n/etc/x\n```\n/close";
-        let marker = Marker::of("1");
+        let marker = Marker::of("m", "1");
         let body = marker.before(ForgeKind::GitLab, text);
         assert!(body.ends_with("a\n\\/merge\n  \\/approve\n```\n/etc/x\n```\n\\/close"), "{body}");
         assert!(marker.before(ForgeKind::GitHub, text).ends_with(text));

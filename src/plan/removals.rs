@@ -370,6 +370,7 @@ mod tests {
             pause: None,
             change_windows: Vec::new(),
             override_windows: None,
+            clusters: crate::store::Clusters::default(),
             domain: host(),
             domains: BTreeSet::new(),
             values: serde_json::Map::new(),
@@ -407,6 +408,21 @@ mod tests {
         let rules = RemovalRules::new(&source, &file, *fleet, NOW);
         let rules = RemovalRules { recent, refused_before, protection, gone, ..rules };
         removals(&|store| present.contains(store), observed, &rules)
+    }
+
+    #[test]
+    fn what_does_not_say_that_it_is_on_this_cluster_is_never_removed() {
+        let observed = namespaces(&["a"]);
+        let named = source().on(Some("eu-1".parse().unwrap()));
+        let file = fleet_file(budget(2, &["a"]), 0);
+        let rules = RemovalRules::new(&named, &file, 10, NOW);
+        assert!(removals(&|_| false, &observed, &rules).fates.is_empty(), "it names no cluster");
+        let mut ours = observed.clone();
+        for (cluster, is_due) in [("us-1", false), ("eu-1", true)] {
+            let labels = &mut ours.get_mut(&id("a")).unwrap().labels;
+            labels.insert(crate::names::LABEL_CLUSTER.to_owned(), cluster.to_owned());
+            assert_eq!(due(&removals(&|_| false, &ours, &rules)).len(), usize::from(is_due), "{cluster}");
+        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl<'a> Changes<'a> {
         for (id, entry) in &proposed.stores {
             let before = base.and_then(|base| base.stores.get(id));
             match entry {
+                StoreEntry::Rejected(_) if proposed.is_others_trouble(id, base) => {}
                 StoreEntry::Rejected(problems) if before.is_some_and(|it| it.problems() == problems) => {
                     left_wrong.extend(problems.iter().map(|problem| problem.file.as_str()));
                 }
@@ -91,6 +92,13 @@ fn fleet(base: Option<&Snapshot>, proposed: &Snapshot) -> Vec<String> {
     for domain in after.domains.difference(&before.domains) {
         warnings.push(format!("hosts of stores may lie in {domain} from now on"));
     }
+    let lost = before.clusters.names.iter().filter(|name| !after.clusters.names.contains(name));
+    warnings.extend(lost.map(|name| {
+        format!(
+            "spec.clusters does not list {name} any more: its storekeeper follows nothing from then on, and its stores \
+             stay there as they are"
+        )
+    }));
     let (old, new) = (&before.deletion_budget, &after.deletion_budget);
     for (name, old, new) in
         [("maxStores", old.max_stores, new.max_stores), ("maxPercent", old.max_percent, new.max_percent)]

@@ -142,11 +142,17 @@ async fn sync(
         limits: &limits,
     };
     report.warnings = warnings(&facts).iter().map(|words| curtain.text(words)).collect();
-    report.warnings.extend(said);
+    report.warnings.extend(said.into_iter().chain(comes_from(plan, store)));
     lost(plan, &mut report, store, &drafts).await?;
     report.when = waits_for_host(plan, store, is_new);
     report.objects = drafts.into_iter().map(|draft| draft.shown(&curtain)).collect();
     Ok(judged(report))
+}
+
+/// Says that a store moves here from another cluster, if it does.
+fn comes_from(plan: &Plan<'_>, store: &Store) -> Option<String> {
+    let cluster = plan.base?.elsewhere.get(&store.id)?;
+    Some(format!("it moves here from cluster {cluster}, and is made empty: its data does not move with it"))
 }
 
 /// A store of which an object would be refused would fail.

@@ -100,6 +100,11 @@ async fn report(
     if action == StoreAction::Keep {
         return report;
     }
+    if let Some(cluster) = plan.proposed.elsewhere.get(store) {
+        report.warnings.push(format!(
+            "it moves to cluster {cluster}, where an empty one is made: its data does not move with it"
+        ));
+    }
     if let Some(hold) = hold(plan, store, namespace) {
         report.warnings.push(format!("it is {hold}: it is not deleted before"));
         report.when = Some(format!("{}, or later", holds::when(&hold)));

@@ -307,6 +307,7 @@ mod tests {
             leaving: crate::reconcile::LeavingMemory::default(),
             observes: false,
             withhold_healing: false,
+            moved_to: None,
         }
     }
 

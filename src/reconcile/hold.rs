@@ -68,14 +68,14 @@ pub(super) async fn untouched(
             Conclusion::new(Done::Waiting, Some(StoreState::Requested), reason)
         }
         Some(namespace) => match namespace.ownership(owner) {
-            Ownership::Ours if namespace.deleting_since.is_some() => {
+            whose if whose.may_be_had() && namespace.deleting_since.is_some() => {
                 awaiting_deletion(context, owner, &observed, memory).await
             }
-            Ownership::Ours if observed.inventory.is_none() => {
+            whose if whose.may_be_had() && observed.inventory.is_none() => {
                 let reason = "namespace: its first run has not ended".to_owned();
                 Conclusion::new(Done::Waiting, Some(StoreState::Provisioning), reason)
             }
-            Ownership::Ours => {
+            Ownership::Ours | Ownership::NoCluster => {
                 conclude(context, Wanted { store, held: None, untouched: true }, Done::Nothing, memory)
                     .await?
             }

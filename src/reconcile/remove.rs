@@ -65,30 +65,30 @@ pub(super) async fn absent(
     if let Some(since) = namespace.deleting_since {
         return Ok(going(context, owner, (namespace, since), memory).await);
     }
+    let gone = gone(memory);
     match wish {
         Wish::InGrace { since, until } => {
             mark_unless(memory.observes, context, owner, namespace, decided(namespace, *since)).await?;
             let when = moment::utc(*until);
-            let reason = format!("its file is gone; it is deleted at {when} unless the file comes back");
+            let reason = format!("{gone}; it is deleted at {when} unless the file comes back");
             let mut conclusion = Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason);
             conclusion.leaving.deletes_at = Some(*until);
             Ok(conclusion)
         }
         Wish::Absent { .. } if memory.observes => {
-            let reason = "its file is gone; the replica that keeps it removes it".to_owned();
+            let reason = format!("{gone}; the replica that keeps it removes it");
             Ok(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason))
         }
         Wish::Absent { since, approved, permit } => {
             let removal = Removal { since: *since, approved: *approved, permit };
-            remove(context, owner, (&observed, namespace), &removal).await
+            remove(context, owner, (&observed, namespace), &removal, &gone).await
         }
         Wish::AbsentOnHold { since, until, hold, paused_until } => {
             let marks = Marks { paused_until: *paused_until, ..decided(namespace, *since) };
             mark_unless(memory.observes, context, owner, namespace, marks).await?;
             let when = moment::utc(*until);
-            let reason = format!(
-                "its file is gone, but it is {hold}; it is deleted at {when} unless the file comes back"
-            );
+            let reason =
+                format!("{gone}, but it is {hold}; it is deleted at {when} unless the file comes back");
             let state = if hold.is_pause() { StoreState::Paused } else { StoreState::Deleting };
             let mut conclusion = Conclusion::new(Done::Waiting, Some(state), reason);
             conclusion.leaving.deletes_at = Some(*until);
@@ -96,20 +96,28 @@ pub(super) async fn absent(
         }
         Wish::AbsentButKept { marks, reason } => {
             mark_unless(memory.observes, context, owner, namespace, *marks).await?;
-            let reason = format!("its file is gone, but it is kept: {reason}");
+            let reason = format!("{gone}, but it is kept: {reason}");
             Ok(Conclusion::new(Done::Refused, Some(StoreState::Failed), reason))
         }
         Wish::AwaitsLook { since: _ } => {
-            let reason = "its file is gone; it is deleted once the repository has been looked at again";
-            Ok(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason.to_owned()))
+            let reason = format!("{gone}; it is deleted once the repository has been looked at again");
+            Ok(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason))
         }
         Wish::AbsentForNow(reason) => {
-            let reason = format!("its file is gone, but nothing is removed for now: {reason}");
+            let reason = format!("{gone}, but nothing is removed for now: {reason}");
             Ok(Conclusion::new(Done::Waiting, Some(StoreState::Failed), reason))
         }
         Wish::Present { .. } | Wish::Unreadable | Wish::HostTaken(_) | Wish::NotAdmitted(_) => {
             Ok(Conclusion::new(Done::Waiting, None, String::new()))
         }
+    }
+}
+
+/// Says why a store goes.
+fn gone(memory: &Memory) -> String {
+    match &memory.moved_to {
+        Some(cluster) => format!("moved to cluster {cluster} in git"),
+        None => "its file is gone".to_owned(),
     }
 }
 
@@ -192,26 +200,24 @@ async fn remove(
     owner: Owner<'_>,
     (observed, namespace): (&ObservedStore, &ObservedNamespace),
     removal: &Removal<'_>,
+    gone: &str,
 ) -> Result<Conclusion, RunError> {
     let Removal { since, approved, permit } = *removal;
     let deleting = |done, reason| Ok(Conclusion::new(done, Some(StoreState::Deleting), reason));
     match back_up(context, owner, (observed, namespace), since).await? {
         BackupStep::NotWanted | BackupStep::Done => {}
         BackupStep::Make(_) | BackupStep::Clear(_) => {
-            return deleting(Done::Applied, "its file is gone; its final backup is being made".to_owned());
+            return deleting(Done::Applied, format!("{gone}; its final backup is being made"));
         }
         BackupStep::Wait(words) => {
-            return deleting(
-                Done::Waiting,
-                format!("its file is gone; its final backup is being made: {words}"),
-            );
+            return deleting(Done::Waiting, format!("{gone}; its final backup is being made: {words}"));
         }
         BackupStep::Failed(why) if approved => {
             tracing::warn!(store.id = %owner.store, "deleted without the final backup, as the fleet file approves: {why}");
         }
         BackupStep::Failed(why) => {
             let reason = format!(
-                "its file is gone, but it is kept: its final backup can't be had, {why}: bring the file back, or name \
+                "{gone}, but it is kept: its final backup can't be had, {why}: bring the file back, or name \
                  the store under spec.deletionBudget.approved in storekeeper.yaml to delete it without"
             );
             return Ok(Conclusion::new(Done::Refused, Some(StoreState::Failed), reason));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::status::{CommitState, CommitStatus};
-use crate::names::{STATUS_ALL, StoreId, status_context};
+use crate::names::{ClusterName, StoreId, status_all, status_context};
 use crate::store::{Snapshot, StoreEntry};
 
 /// How long a store may take before its commit's verdict is that it took too long, in seconds: longer than all steps to
@@ -130,11 +130,12 @@ pub struct CommitBook {
 
 /// Finds what a commit changes: `before` is what was in force; without it everything is new.
 pub fn changes(before: Option<&Snapshot>, after: &Snapshot) -> BTreeMap<StoreId, Change> {
+    let ours = after.stores.iter().filter(|(id, _)| !after.is_others_trouble(id, before));
     let Some(before) = before else {
-        return after.stores.keys().map(|id| (id.clone(), Change::Added)).collect();
+        return ours.map(|(id, _)| (id.clone(), Change::Added)).collect();
     };
     let mut found = BTreeMap::new();
-    for (id, entry) in &after.stores {
+    for (id, entry) in ours {
         match before.stores.get(id) {
             None => _ = found.insert(id.clone(), Change::Added),
             Some(known) if !says_the_same(known, entry) => _ = found.insert(id.clone(), Change::Changed),
@@ -501,17 +502,23 @@ fn superseded(by: &str) -> String {
     format!("superseded by {short} before it was done")
 }
 
-/// Returns how a forge shows a verdict: a store's, or with none the whole commit's. `pages` is where our own pages are.
-pub fn status(commit: &CommitReport, store: Option<&StoreId>, pages: Option<&str>) -> Option<CommitStatus> {
+/// Returns how a forge shows a verdict: a store's, or with none the whole commit's. `cluster` is the one that it is about,
+/// where the fleet has several; `pages` is where our own pages are.
+pub fn status(
+    commit: &CommitReport,
+    store: Option<&StoreId>,
+    cluster: Option<&ClusterName>,
+    pages: Option<&str>,
+) -> Option<CommitStatus> {
     let CommitReport { revision, stores, .. } = commit;
     let Some(store) = store else {
         let (state, words) = commit.overall();
         let url = pages.map(|pages| format!("{pages}/commits/{revision}"));
-        return Some(CommitStatus::new(STATUS_ALL, state, &words, url.as_deref()));
+        return Some(CommitStatus::new(&status_all(cluster), state, &words, url.as_deref()));
     };
     let verdict = stores.get(store)?;
     let url = pages.map(|pages| format!("{pages}/stores/{store}?revision={revision}"));
-    let context = status_context(store);
+    let context = status_context(cluster, store);
     Some(CommitStatus::new(&context, verdict.state, &verdict.reason, url.as_deref()))
 }
 

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::status::{Annotation, CommitStatus};
-use crate::names::{STATUS_ALL, STATUS_PLAN};
 
 /// Something that a forge shall show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +46,9 @@ impl Delivery {
     /// Returns its place in the line, 0 first: what people wait for goes before what there may be a thousand of.
     pub fn rank(&self) -> u8 {
         match self {
-            Self::Status { status, .. } if status.context == STATUS_PLAN => 0,
-            Self::Status { status, .. } if status.context == STATUS_ALL => 1,
+            // A store with such a name gets ahead too, which is no harm.
+            Self::Status { status, .. } if status.context.ends_with("/plan") => 0,
+            Self::Status { status, .. } if status.context.ends_with("/all") => 1,
             Self::Comment { .. } => 1,
             Self::Annotations { .. } => 2,
             Self::Status { .. } => 3,

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::clusters::Scope;
 use super::hosts;
 use super::known::{KnownFile, Said};
 use super::path::{Claim, Misplaced, is_misnamed_fleet_file};
 use super::problem::quote;
 use super::shop::{Draft, Outcome};
 use super::{Fleet, Problem, Revision, Snapshot, StoreEntry};
-use crate::names::{FLEET_FILE, Host, STORES_FOLDER, StoreId};
+use crate::names::{ClusterName, FLEET_FILE, Host, STORES_FOLDER, StoreId};
 
-/// Settles who has which file and which host.
+/// Settles who has which file and which host, over all clusters, and then whose stores are wanted.
 ///
 /// `stores` holds the files under `stores/`, all of them read; `others` the paths of all other wanted files.
 pub(super) fn assemble<'k>(
     revision: &Revision,
-    fleet: Arc<Fleet>,
+    (fleet, scope): (Arc<Fleet>, &Scope),
     stores: &'k BTreeMap<String, KnownFile>,
     others: impl Iterator<Item = &'k String>,
     incumbents: &BTreeMap<Host, StoreId>,
@@ -32,7 +33,26 @@ pub(super) fn assemble<'k>(
     }
     collected.protect_claimed_names(stores);
     collected.settle_hosts(&fleet, incumbents);
-    collected.into_snapshot(revision, fleet)
+    let mut snapshot = collected.into_snapshot(revision, fleet);
+    if let Scope::Cluster(Some(own)) = scope {
+        let elsewhere = stores.values().filter_map(|known| elsewhere(known, own));
+        leave_to_others(&mut snapshot, elsewhere.collect());
+    }
+    snapshot
+}
+
+/// Returns the store of a file that another cluster has, and which.
+fn elsewhere(known: &KnownFile, own: &ClusterName) -> Option<(StoreId, ClusterName)> {
+    let (Claim::File(id), Some(Said::Store(outcome))) = (&known.claim, &known.said) else { return None };
+    let cluster = outcome.cluster.as_ref().filter(|cluster| *cluster != own)?;
+    Some((id.clone(), cluster.clone()))
+}
+
+/// Takes the stores of other clusters out. One whose file is wrong stays in: whatever is of it here is protected.
+fn leave_to_others(snapshot: &mut Snapshot, elsewhere: BTreeMap<StoreId, ClusterName>) {
+    let is_left = |id: &StoreId, entry: &StoreEntry| elsewhere.contains_key(id) && entry.accepted().is_some();
+    snapshot.stores.retain(|id, entry| !is_left(id, entry));
+    snapshot.elsewhere = Arc::new(elsewhere);
 }
 
 /// What has been read so far.
@@ -50,7 +70,7 @@ struct Collected<'k> {
 impl<'k> Collected<'k> {
     fn take(&mut self, path: &'k str, known: &'k KnownFile) {
         match (&known.claim, &known.said) {
-            (Claim::File(id), Some(Said::Store(Outcome { draft, claims }))) => match draft {
+            (Claim::File(id), Some(Said::Store(Outcome { draft, claims, cluster: _ }))) => match draft {
                 Ok(draft) => {
                     self.drafts.insert(id, draft);
                 }
@@ -160,7 +180,8 @@ impl<'k> Collected<'k> {
             .map(|(id, draft)| (id.clone(), StoreEntry::Accepted(Arc::clone(&draft.store))));
         let rejected = rejected.into_iter().map(|(id, problems)| (id, StoreEntry::Rejected(problems)));
         let stores = accepted.chain(rejected).collect();
-        Snapshot { revision: revision.clone(), fleet, stores, problems }
+        let elsewhere = Arc::default();
+        Snapshot { revision: revision.clone(), fleet, stores, elsewhere, problems }
     }
 }
 

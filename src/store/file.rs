@@ -15,7 +15,21 @@ use super::fields::Catalog;
 pub(super) const STORE_FIELDS: Catalog = &[
     ("", &["apiVersion", "kind", "metadata", "spec"]),
     ("metadata", &["name"]),
-    ("spec", &["displayName", "host", "version", "image", "rollback", "chart", "values", "protect", "pause"]),
+    (
+        "spec",
+        &[
+            "displayName",
+            "host",
+            "version",
+            "image",
+            "rollback",
+            "chart",
+            "values",
+            "protect",
+            "pause",
+            "cluster",
+        ],
+    ),
     ("spec.image", &["repository", "tag", "digest"]),
     ("spec.pause", &["until", "reason"]),
 ];
@@ -38,6 +52,8 @@ pub(super) const FLEET_FIELDS: Catalog = &[
             "pause",
             "changeWindows",
             "overrideWindows",
+            "clusters",
+            "cluster",
         ],
     ),
     ("spec.charts{}", &["folder", "git", "oci", "repository", "renderer", "fields", "values", "valueFiles"]),
@@ -206,6 +222,11 @@ pub struct StoreSpec {
     /// health shown all the same. Default: not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<PauseSpec>,
+    /// The cluster that the store is on, one of `clusters` in the fleet file. Another one moves the store: here it is removed, there
+    /// it is made, without its data. Default: what the fleet says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63), regex(pattern = NAME), example = &"eu-1")]
+    pub cluster: Option<String>,
 }
 
 /// Until when, and why.
@@ -349,6 +370,20 @@ pub struct FleetSpec {
     /// Until when all windows count as open, for an emergency. Default: they hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_windows: Option<PauseSpec>,
+    /// The clusters that the stores are on, by the names that their daemons were given (`--cluster`). Default: there is one, and
+    /// nobody names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 50),
+        inner(length(max = 63), regex(pattern = NAME)),
+        extend("uniqueItems" = true),
+        example = ["eu-1", "us-1"]
+    )]
+    pub clusters: Option<Vec<String>>,
+    /// The cluster of stores that name none, one of `clusters`. Default: every store has to name its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63), regex(pattern = NAME), example = &"eu-1")]
+    pub cluster: Option<String>,
 }
 
 /// A chart: where it comes from, and what the fleet sets in it. Without `folder`, `git`, `oci` and `repository` it is the

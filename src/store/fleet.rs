@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::chart::{ChartSource, FieldPaths};
 use super::charts::{self, ChartDraft};
+use super::clusters::{self, Clusters, Scope};
 use super::fields::{Reader, Section};
 use super::file::{FLEET_FIELDS, VALUE_FILE};
 use super::problem::quote;
@@ -44,17 +45,22 @@ pub(super) struct Draft {
     pause: Option<Pause>,
     change_windows: Vec<ChangeWindow>,
     override_windows: Option<Pause>,
+    clusters: Clusters,
 }
 
 /// A value file with the place where the fleet file names it.
 pub(super) type ValueFileLine = (ValueFile, Position);
 
-/// Reads the fleet file.
-pub(super) fn read(files: &BTreeMap<String, FileContent>, limits: &Limits) -> Result<Draft, Freeze> {
+/// Reads the fleet file, for whoever wants these stores of the repository.
+pub(super) fn read(
+    files: &BTreeMap<String, FileContent>,
+    scope: &Scope,
+    limits: &Limits,
+) -> Result<Draft, Freeze> {
     let content = files.get(FLEET_FILE).ok_or(Freeze::NoFleetFile)?;
     let source = Source::new(FLEET_FILE, content, limits).map_err(|problem| Freeze::Fleet(vec![problem]))?;
     let mut reader = Reader::new(source, FLEET_FIELDS, limits);
-    let draft = reader.document(limits).and_then(|root| fleet(&mut reader, &root));
+    let draft = reader.document(limits).and_then(|root| fleet(&mut reader, &root, scope));
     match draft {
         Some(draft) if reader.is_clean() => Ok(draft),
         _ => Err(Freeze::Fleet(reader.into_problems())),
@@ -88,6 +94,7 @@ impl Draft {
             pause,
             change_windows,
             override_windows,
+            clusters,
         } = self;
         let content = files.get(FLEET_FILE).ok_or(Freeze::NoFleetFile)?;
         let source =
@@ -108,6 +115,7 @@ impl Draft {
             pause,
             change_windows,
             override_windows,
+            clusters,
             charts,
         })
     }
@@ -203,7 +211,7 @@ impl Layers<'_, '_> {
     }
 }
 
-fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
+fn fleet(reader: &mut Reader<'_>, root: &Node, scope: &Scope) -> Option<Draft> {
     let top = header(reader, root, "Fleet")?;
     let Some(node) = top.get("spec") else {
         reader.missing(&top, "spec", "spec: {domain: shops.example.com}");
@@ -212,6 +220,7 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
     let spec = reader.section(node, "spec")?;
     let domain = domain(reader, &spec);
     let domains = spec.get("domains").map(|node| domains(reader, node)).unwrap_or_default();
+    let clusters = clusters::read(reader, &spec, node.at, scope);
     let mut charts = spec.get("charts").map(|node| charts::read_all(reader, node)).unwrap_or_default();
     if !charts.iter().any(|chart| chart.name() == BUILT_IN_CHART) {
         charts.push(ChartDraft::built_in());
@@ -247,6 +256,7 @@ fn fleet(reader: &mut Reader<'_>, root: &Node) -> Option<Draft> {
         pause,
         change_windows: change_windows.unwrap_or_default(),
         override_windows,
+        clusters,
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use super::clusters::Scope;
 use super::collect::assemble;
 use super::path::{Claim, claim, is_chart_file, is_misnamed_fleet_file};
 use super::shop::{self, Outcome};
@@ -26,6 +27,7 @@ pub(super) type ChartFile<'a, 'chart> = &'a dyn Fn(&str) -> Option<&'chart [u8]>
 #[derive(Debug, Clone)]
 pub struct KnownFiles {
     limits: Limits,
+    scope: Scope,
     /// Everything under `stores/`, in whatever case, by path.
     stores: BTreeMap<String, KnownFile>,
     /// The fleet file, the value files, and what looks like one of them, by path.
@@ -65,7 +67,13 @@ impl KnownFiles {
     /// Knows nothing yet.
     pub fn new(limits: Limits) -> Self {
         let (stores, others) = (BTreeMap::new(), BTreeMap::new());
-        Self { limits, stores, others, fleet: None, followed: None, parsed: 0 }
+        Self { limits, scope: Scope::All, stores, others, fleet: None, followed: None, parsed: 0 }
+    }
+
+    /// Narrows down which stores are wanted.
+    #[must_use]
+    pub fn within(self, scope: Scope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Returns what a path was listed as when its content was read last.
@@ -107,7 +115,8 @@ impl KnownFiles {
             Err(freeze) => return Ok(Err(freeze)),
         };
         self.read_stores(&fleet, contents)?;
-        Ok(Ok(assemble(&listing.revision, fleet, &self.stores, self.others.keys(), &incumbents())))
+        let held = incumbents();
+        Ok(Ok(assemble(&listing.revision, (fleet, &self.scope), &self.stores, self.others.keys(), &held)))
     }
 
     /// Forgets what is not as it was.
@@ -163,7 +172,7 @@ impl KnownFiles {
         for (path, listed) in self.others.iter().filter(|(path, _)| !is_chart_file(path)) {
             files.insert(path.clone(), content_of(path, listed, contents)?);
         }
-        let draft = match fleet::read(&files, &self.limits) {
+        let draft = match fleet::read(&files, &self.scope, &self.limits) {
             Ok(draft) => draft,
             Err(freeze) => return Ok(Err(freeze)),
         };
@@ -192,13 +201,19 @@ impl KnownFiles {
         self.parsed = 0;
         let followed = self.followed.take();
         let is_followed = followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, fleet));
-        let read_like = followed.is_some_and(|followed| followed.charts.read_like(&fleet.charts));
+        let read_like = followed.is_some_and(|followed| {
+            followed.charts.read_like(&fleet.charts) && followed.clusters == fleet.clusters
+        });
         for (path, known) in &mut self.stores {
             let is_known = match &mut known.said {
                 None => false,
                 Some(_) if is_followed => true,
-                Some(Said::Store(Outcome { draft: Ok(draft), claims: _ })) => draft.follow(fleet),
-                Some(Said::Store(Outcome { draft: Err(_), claims: _ })) => read_like,
+                Some(Said::Store(Outcome { draft: Ok(draft), cluster, claims: _ })) => {
+                    let follows = draft.follow(fleet);
+                    cluster.clone_from(&draft.store.cluster);
+                    follows
+                }
+                Some(Said::Store(Outcome { draft: Err(_), .. })) => read_like,
                 Some(Said::Claims(_) | Said::Unreadable(_) | Said::Nothing) => true,
             };
             if !is_known {
@@ -246,7 +261,7 @@ fn said(path: &str, claim: &Claim, content: &FileContent, fleet: &Fleet, limits:
     }
 }
 
-/// Reads a repository at one commit, all of it.
+/// Reads a repository at one commit, all of it, for all clusters.
 ///
 /// The arguments are those of [`KnownFiles::read`].
 ///
@@ -257,6 +272,21 @@ pub fn read<'chart>(
     chart_file: &dyn Fn(&str) -> Option<&'chart [u8]>,
     incumbents: &BTreeMap<Host, StoreId>,
     limits: &Limits,
+) -> Result<Snapshot, Freeze> {
+    read_within(tree, chart_file, incumbents, (limits, &Scope::All))
+}
+
+/// Reads a repository at one commit, all of it, for those who want these stores.
+///
+/// The other arguments are those of [`KnownFiles::read`].
+///
+/// # Errors
+/// [`Freeze`] when the commit can't be used as a whole.
+pub fn read_within<'chart>(
+    tree: &RepositoryTree,
+    chart_file: &dyn Fn(&str) -> Option<&'chart [u8]>,
+    incumbents: &BTreeMap<Host, StoreId>,
+    (limits, scope): (&Limits, &Scope),
 ) -> Result<Snapshot, Freeze> {
     let listed = tree.files.iter().map(|(path, content)| {
         let listed = match content {
@@ -271,7 +301,7 @@ pub fn read<'chart>(
     let listing = Listing { revision: tree.revision.clone(), files: listed.collect() };
     let mut contents = |path: &str, _| Ok::<_, Infallible>(tree.files[path].clone());
     let incumbents = || incumbents.clone();
-    let mut known = KnownFiles::new(limits.clone());
+    let mut known = KnownFiles::new(limits.clone()).within(scope.clone());
     match known.read(&listing, &mut contents, chart_file, &incumbents) {
         Ok(snapshot) => snapshot,
         Err(never) => match never {},

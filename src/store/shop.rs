@@ -8,6 +8,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::chart::{Charts, FieldPaths, StoreChart};
+use super::clusters::{self, Place};
 use super::fields::{Reader, Section, lookup, plain_text};
 use super::file::{DIGEST, REPOSITORY, STORE_FIELDS, TAG};
 use super::pause;
@@ -15,7 +16,7 @@ use super::problem::{is_unprintable, quote};
 use super::value_path::{Found, ValuePath};
 use super::yaml::{Node, Position, Source};
 use super::{FileContent, Fleet, Image, Limits, Pause, Places, Problem, Rollback, Store, values};
-use crate::names::{API_VERSION, Host, StoreId};
+use crate::names::{API_VERSION, ClusterName, Host, StoreId};
 
 /// The longest display name in characters.
 const DISPLAY_NAME_MAX: usize = 100;
@@ -37,6 +38,8 @@ pub(super) struct Draft {
     rollback: Option<Rollback>,
     /// The chart that the file itself names.
     chart: Option<String>,
+    /// The cluster that the file itself names.
+    cluster: Option<ClusterName>,
     /// Whether the file leaves the host to the default.
     pub host_is_default: bool,
     /// The line where the host is set; where the name is set when the host is the default.
@@ -61,15 +64,19 @@ impl Draft {
             Some(Ok(chart)) if chart.reads_like(&self.store.chart) => chart,
             _ => return false,
         };
+        let Ok(cluster) = fleet.clusters.find_again(self.cluster.as_ref()) else { return false };
         let default = self.host_is_default.then(|| default_host(&self.store.id, &fleet.domain)).flatten();
         let moved = default.filter(|host| *host != self.store.host);
         let rollback = self.rollback.unwrap_or(fleet.rollback);
-        let is_same = rollback == self.store.rollback && Arc::ptr_eq(&self.store.chart, chart);
+        let is_same = rollback == self.store.rollback
+            && cluster == self.store.cluster
+            && Arc::ptr_eq(&self.store.chart, chart);
         if moved.is_none() && is_same {
             return true;
         }
         let store = Arc::make_mut(&mut self.store);
         store.rollback = rollback;
+        store.cluster = cluster;
         store.host = moved.unwrap_or_else(|| store.host.clone());
         store.chart = Arc::clone(chart);
         store.digest = values::digest(store);
@@ -84,6 +91,8 @@ pub(super) struct Outcome {
     pub draft: Result<Draft, Vec<Problem>>,
     /// The name in `metadata.name` when it is a good name: of another store when the file is wrong.
     pub claims: Option<StoreId>,
+    /// The cluster that the store is meant to be on, as far as the file says it.
+    pub cluster: Option<ClusterName>,
 }
 
 /// Reads `stores/<id>.yaml`.
@@ -96,20 +105,20 @@ pub(super) fn read(
 ) -> Outcome {
     let source = match Source::new(file, content, limits) {
         Ok(source) => source,
-        Err(problem) => return Outcome { draft: Err(vec![problem]), claims: None },
+        Err(problem) => return Outcome { draft: Err(vec![problem]), claims: None, cluster: None },
     };
     let mut reader = Reader::new(source, STORE_FIELDS, limits);
     let Some(root) = reader.document(limits) else {
-        return Outcome { draft: Err(reader.into_problems()), claims: None };
+        return Outcome { draft: Err(reader.into_problems()), claims: None, cluster: None };
     };
-    let claims = claimed_name(&root);
+    let (claims, cluster) = (claimed_name(&root), fleet.clusters.meant(&root));
     let parts = store(&mut reader, &root, id, fleet);
     let draft = parts.and_then(|parts| parts.into_draft(&source, id.clone(), fleet));
     let draft = match draft {
         Some(draft) if reader.is_clean() => Ok(draft),
         _ => Err(reader.into_problems()),
     };
-    Outcome { draft, claims }
+    Outcome { draft, claims, cluster }
 }
 
 /// Reads of a file that can't be a store's only which store it says that it is.
@@ -137,6 +146,7 @@ struct Parts {
     places: Places,
     protect: bool,
     pause: Option<Pause>,
+    place: Place,
 }
 
 impl Parts {
@@ -154,6 +164,7 @@ impl Parts {
             places,
             protect,
             pause,
+            place,
         } = self;
         let at = host_at.unwrap_or(name_at);
         let display_name = display_name.unwrap_or_else(|| id.to_string());
@@ -168,6 +179,7 @@ impl Parts {
             protect,
             rollback,
             pause,
+            cluster: place.cluster,
             file,
             chart,
             places,
@@ -178,6 +190,7 @@ impl Parts {
             store: Arc::new(store),
             rollback: own_rollback,
             chart: chart_name,
+            cluster: place.named,
             host_is_default: host_at.is_none(),
             host_line: at.line,
             host_column: at.column,
@@ -236,11 +249,13 @@ fn store(reader: &mut Reader<'_>, root: &Node, id: &StoreId, fleet: &Fleet) -> O
         places: Places::default(),
         protect: false,
         pause: None,
+        place: Place::default(),
     };
     let section = top.get("spec").and_then(|node| reader.section(node, "spec"));
     parts.chart_name = section.as_ref().and_then(|spec| Some(chart_name(reader, spec.get("chart")?)?.0));
     let chart_at = section.as_ref().and_then(|spec| spec.get("chart")).map_or(parts.name_at, |node| node.at);
     parts.chart = chart(reader, parts.chart_name.as_deref(), chart_at, &fleet.charts);
+    parts.place = clusters::place(reader, section.as_ref(), parts.name_at, &fleet.clusters);
     if let Some(spec) = section {
         read_spec(reader, &spec, &mut parts);
     }

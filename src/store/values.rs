@@ -32,6 +32,7 @@ pub(super) fn for_store(store: &Store) -> Map<String, Value> {
         protect: _,
         rollback: _,
         pause: _,
+        cluster: _,
         file: _,
         chart,
         places: _,

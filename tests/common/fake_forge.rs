@@ -279,6 +279,7 @@ impl Desk {
             login: Login::Token { file: self.token_file() },
             ca_file: None,
             timeout: Duration::from_secs(20),
+            cluster: None,
         }
     }
 

@@ -64,6 +64,12 @@ pub struct Fleet {
     pub journal: Option<String>,
     /// The domain under which stores without a host of their own answer.
     pub domain: Option<String>,
+    /// What the fleet file calls this cluster, where it lists several.
+    pub cluster: Option<String>,
+    /// How many stores are on other clusters, by what their files say; their own storekeepers tell of them.
+    pub stores_elsewhere: usize,
+    /// Namespaces of this source that are left alone, because they are another cluster's or nobody's, and what to do.
+    pub strays: Option<String>,
 }
 
 /// What `/api/v1/stores/<name>` answers.
@@ -101,6 +107,8 @@ pub struct Store {
     pub deletes_at: Option<String>,
     /// The commit that last changed what git wants of it.
     pub changed_by: Option<Commit>,
+    /// What the fleet file calls the cluster that it is on, where it lists several.
+    pub cluster: Option<String>,
 }
 
 /// Where a commit comes from.
@@ -284,6 +292,9 @@ impl Fleet {
             journal,
             domain,
             domains: _,
+            cluster,
+            elsewhere,
+            strays,
         } = report.clone();
         let held_until = held_until.map(rfc3339);
         Self {
@@ -302,6 +313,9 @@ impl Fleet {
             forge,
             journal,
             domain,
+            cluster,
+            stores_elsewhere: elsewhere.len(),
+            strays,
         }
     }
 }
@@ -325,6 +339,7 @@ impl Store {
             answered,
             deletes_at,
             origin,
+            cluster,
         } = report.clone();
         Self {
             name,
@@ -342,6 +357,7 @@ impl Store {
             answered: answered.map(rfc3339),
             deletes_at: deletes_at.map(rfc3339),
             changed_by: origin.map(Commit::of),
+            cluster,
         }
     }
 }

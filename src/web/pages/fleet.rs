@@ -68,6 +68,8 @@ struct FleetPage {
 struct Head {
     revision: Option<CommitView>,
     signer: Option<String>,
+    cluster: Option<String>,
+    elsewhere: Option<String>,
     banners: Vec<Banner>,
     root: String,
 }
@@ -156,11 +158,14 @@ pub(in crate::web) fn page(state: &WebState, question: &Question, now: i64) -> R
         0 => plural(all, "store"),
         failed => format!("{failed} failed · {}", plural(all, "store")),
     };
+    let title = fleet.cluster.iter().fold(title, |title, cluster| format!("{title} · {cluster}"));
     let rows =
         shown.iter().map(|store| (format!("store-{}", store.name), draw(&row(store, links, now)))).collect();
     let head = Head {
         revision: fleet.revision.as_ref().map(|revision| CommitView::new(revision, links)),
         signer: fleet.signer.clone(),
+        cluster: fleet.cluster.clone(),
+        elsewhere: (!fleet.elsewhere.is_empty()).then(|| plural(fleet.elsewhere.len(), "store")),
         banners: banners(&fleet, now),
         root: "./".to_owned(),
     };
@@ -252,6 +257,7 @@ fn row(store: &StoreReport, links: Option<&Links>, now: i64) -> Row {
         answered: _,
         deletes_at,
         origin,
+        cluster: _, // The same of all.
     } = store;
     let applied = || applied_revision.as_ref().map(|revision| CommitView::new(revision, links));
     Row {
@@ -272,6 +278,8 @@ fn row(store: &StoreReport, links: Option<&Links>, now: i64) -> Row {
     }
 }
 
+const STARTING: &str = "The first pass over all stores is not finished; what stands here is incomplete.";
+
 /// Says above everything else what holds the whole fleet back.
 fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
     let FleetReport {
@@ -291,6 +299,9 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
         journal,
         domain: _,
         domains: _,
+        cluster: _,
+        elsewhere: _,
+        strays,
     } = fleet;
     let mut banners = Vec::new();
     let mut say = |class, title: &str, words: &Option<String>, advice| {
@@ -301,6 +312,7 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
     say("bad", "Newer commits are not followed", frozen, "Stores stay as they are until this is over.");
     say("warn", "The commit in force is not believed", distrust, "");
     say("warn", "Removals are refused", removals_refused, "");
+    say("warn", "Namespaces are left alone", strays, "");
     say("warn", "The forge is not told everything", forge, "It is tried again; stores do not wait for it.");
     say(
         "warn",
@@ -319,18 +331,19 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
     let asked =
         not_asked.as_ref().map(|reason| format!("Every workload of a READY store runs, but {reason}."));
     say("info", "READY is what the cluster says", &asked, "");
-    if let Some(until) = held_until {
-        let words = "It has more requests than it can take; none is sent until then.";
-        let until = Some(Moment::until(*until, now));
-        banners.push(Banner { until, ..Banner::new("info", "The API server asked us to wait", words) });
-    }
-    if !problems.is_empty() {
-        let title = format!("{} in files that name no store", plural(problems.len(), "problem"));
-        banners.push(Banner { words: problems.clone(), ..Banner::new("warn", title, "") });
-    }
-    if !ready {
-        let words = "The first pass over all stores is not finished; what stands here is incomplete.";
-        banners.push(Banner::new("info", "Starting", words));
-    }
+    banners.extend(held_until.map(|until| held_banner(until, now)));
+    banners.extend(problems_banner(problems));
+    banners.extend((!ready).then(|| Banner::new("info", "Starting", STARTING)));
     banners
+}
+
+fn held_banner(until: i64, now: i64) -> Banner {
+    let words = "It has more requests than it can take; none is sent until then.";
+    let until = Some(Moment::until(until, now));
+    Banner { until, ..Banner::new("info", "The API server asked us to wait", words) }
+}
+
+fn problems_banner(problems: &[String]) -> Option<Banner> {
+    let title = format!("{} in files that name no store", plural(problems.len(), "problem"));
+    (!problems.is_empty()).then(|| Banner { words: problems.to_vec(), ..Banner::new("warn", title, "") })
 }

@@ -107,7 +107,8 @@ fn understood(idea: Result<Query<Idea>, QueryRejection>) -> Result<Idea, Problem
 
 fn judge(state: &WebState, idea: &Idea) -> Checked {
     let Idea { name, display_name, host } = idea;
-    let domain = state.board.read(|picture| picture.fleet.domain.clone());
+    let (domain, cluster) =
+        state.board.read(|picture| (picture.fleet.domain.clone(), picture.fleet.cluster.clone()));
     let id = store_id(state, name);
     let wrong_name = shown_name(display_name);
     let usual =
@@ -125,7 +126,7 @@ fn judge(state: &WebState, idea: &Idea) -> Checked {
         create_left: None,
     };
     if let (Ok(id), None, None) = (id, &checked.display_name, &checked.host) {
-        let file = file(&id, display_name, host);
+        let file = file(&id, display_name, host, cluster.as_deref().unwrap_or_default());
         let page = state.links.as_ref().and_then(|links| links.create(&id, &file));
         (checked.create, checked.create_left) = page.map_or((None, None), |page| (Some(page.url), page.left));
         checked.path = Some(format!("{STORES_FOLDER}/{id}.yaml"));
@@ -140,6 +141,9 @@ fn store_id(state: &WebState, name: &str) -> Result<StoreId, String> {
         return Err("a store needs a name".to_owned());
     }
     let id: StoreId = name.parse().map_err(|error| format!("{error}"))?;
+    if let Some(cluster) = state.board.read(|picture| picture.fleet.elsewhere.get(&id).cloned()) {
+        return Err(format!("there is a store of that name on cluster {cluster}: {STORES_FOLDER}/{id}.yaml"));
+    }
     if state.board.read(|picture| picture.stores.contains_key(&id)) {
         return Err(format!(
             "there is a store of that name: {STORES_FOLDER}/{id}.yaml, or what is left of it in the cluster"
@@ -179,16 +183,16 @@ fn host_problem(state: &WebState, host: &str) -> Result<(), String> {
 }
 
 /// Writes a store file. Texts are in JSON's quotes, which YAML reads as they are.
-fn file(id: &StoreId, display_name: &str, host: &str) -> String {
+fn file(id: &StoreId, display_name: &str, host: &str, cluster: &str) -> String {
     let mut text =
         format!("apiVersion: {API_VERSION}\nkind: Store\nmetadata:\n  name: {}\n", quoted(id.as_str()));
-    if !display_name.is_empty() || !host.is_empty() {
+    let fields = [("displayName", display_name), ("host", host), ("cluster", cluster)];
+    let given: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    if !given.is_empty() {
         text.push_str("spec:\n");
     }
-    for (field, value) in [("displayName", display_name), ("host", host)] {
-        if !value.is_empty() {
-            let _ = writeln!(text, "  {field}: {}", quoted(value));
-        }
+    for (field, value) in given {
+        let _ = writeln!(text, "  {field}: {}", quoted(value));
     }
     text
 }
@@ -209,15 +213,17 @@ mod tests {
     fn a_file_says_what_was_asked_for_whatever_yaml_makes_of_such_words() {
         let acme = "acme".parse().unwrap();
         assert_eq!(
-            file(&acme, "", ""),
+            file(&acme, "", "", ""),
             "apiVersion: storekeeper.dev/v1\nkind: Store\nmetadata:\n  name: acme\n"
         );
-        let full = file(&"007".parse().unwrap(), "Bond: \"James\" # 1", "shop.example.com");
+        let full = file(&"007".parse().unwrap(), "Bond: \"James\" # 1", "shop.example.com", "");
         assert!(full.contains("  name: \"007\"\n"), "{full}");
         assert!(
             full.ends_with("spec:\n  displayName: \"Bond: \\\"James\\\" # 1\"\n  host: shop.example.com\n"),
             "{full}"
         );
+        let placed = file(&acme, "", "", "eu-1");
+        assert!(placed.ends_with("spec:\n  cluster: eu-1\n"), "{placed}");
         assert_eq!(quoted("no"), "\"no\"");
     }
 }
