@@ -144,6 +144,19 @@ fn each_keeps_its_own_a_typo_moves_nothing_and_a_move_removes_here_and_makes_the
     world.until_failed(&at_us, "brew", &["unknown field `hots`"]);
     until_ready(&at_eu, &commit);
     assert_eq!(at_eu.store(&world.store("brew")), None, "it is the other's to tell of");
+    let approved = format!("deletionBudget: {{maxStores: 0, approved: [{}]}}", world.store("brew"));
+    world.write_fleet(&format!("{CLUSTERS}\n  {approved}"));
+    world.repository.remove(&world.file("brew"));
+    let commit = world.repository.push("brew may go");
+    until("brew is gone", || us.namespace(&brew).is_none().then_some(()));
+    until_ready(&at_eu, &commit);
+    let (_, verdict) = at_eu.get(&format!("/api/v1/commits/{commit}"));
+    let verdict: Value = serde_json::from_str(&verdict).unwrap();
+    assert_eq!(
+        (&verdict["state"], &verdict["stores"]),
+        (&"success".into(), &serde_json::json!({})),
+        "{verdict}"
+    );
 }
 
 #[test]

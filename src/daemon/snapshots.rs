@@ -191,10 +191,13 @@ impl Daemon {
         touched
     }
 
-    /// Finds what a commit changes on this cluster: a removal that it approves may be another one's.
+    /// Finds what a commit changes on this cluster: a removal that it approves, or a wrong file that goes, may be another
+    /// one's.
     fn changes_here(&self, before: Option<&Snapshot>, after: &Snapshot) -> BTreeMap<StoreId, Change> {
         let mut changed = changes(before, after);
-        let had_file = |store: &StoreId| before.is_some_and(|before| before.stores.contains_key(store));
+        let had_file = |store: &StoreId| {
+            before.is_some_and(|it| it.stores.contains_key(store) && !it.elsewhere.contains_key(store))
+        };
         changed.retain(|store, change| {
             *change != Change::Removed || had_file(store) || self.context.cluster.has_namespace(store)
         });
