@@ -13,6 +13,7 @@
 //! - `event`: what happened, `history` the newest of it, and `origin` which pull request brought a commit
 //! - `statistics`: the last thirty days in numbers
 //! - `inspection`: what is inside a store's namespace
+//! - `replicas`: who shares the stores with us
 //! - `board`: all of that in one picture, and `bell` rings when it changes
 //! - `moment`: times as they are written
 
@@ -29,6 +30,7 @@ mod plan;
 mod plans;
 mod probe;
 mod readiness;
+mod replicas;
 mod rollout;
 mod statistics;
 mod status;
@@ -58,6 +60,7 @@ pub use plan::{
 pub use plans::{Plans, PlansReader};
 pub use probe::{ProbeFailure, ProbeTarget, ProbeTargetError, Probed};
 pub use readiness::{Readiness, WORKLOAD_KINDS, Workload, workload};
+pub use replicas::{Replica, Replicas, Role};
 pub use rollout::{Version, failed_rollout, rolled_back, silent_rollout};
 pub use statistics::{DAYS, Day, Statistics};
 pub use status::{Annotation, CommitState, CommitStatus, DESCRIPTION_MAX, one_line};
@@ -144,6 +147,8 @@ pub struct StoreReport {
     pub deletes_at: Option<i64>,
     /// The commit that last changed what git wants of it.
     pub origin: Option<Origin>,
+    /// The replica that keeps it, where several share the stores.
+    pub keeper: Option<String>,
 }
 
 /// What holds for the fleet as a whole.
@@ -179,6 +184,8 @@ pub struct FleetReport {
     pub journal: Option<String>,
     /// The domain under which stores without a host of their own answer.
     pub domain: Option<String>,
+    /// Who shares the stores, where there are several replicas.
+    pub replicas: Option<Replicas>,
 }
 
 impl StoreReport {
@@ -200,6 +207,7 @@ impl StoreReport {
             answered: None,
             deletes_at: None,
             origin: None,
+            keeper: None,
         }
     }
 

@@ -46,8 +46,8 @@ use crate::names::{STORES_FOLDER, StoreId};
 use crate::report::{Bell, BoardReader, EventReader, HistoryReader, Inspection, Picture, PlansReader};
 
 pub use api::{
-    Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, RunningVersion, Store,
-    StoreOutcome, Stores,
+    Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, Replica, Replicas,
+    RunningVersion, Store, StoreOutcome, Stores,
 };
 pub use door::{Door, DoorSettings, LoginSettings, READ_TOKEN_MIN, Visitor};
 pub use inner::inner_router;

@@ -230,7 +230,7 @@ impl Daemon {
         self.requested.retain(|id, _| snapshot.stores.contains_key(id));
         let mut problems: Vec<_> = snapshot.problems.iter().map(ToString::to_string).collect();
         problems.extend(self.idle_approvals(snapshot));
-        let census = &mut self.census;
+        let (census, sharing) = (&mut self.census, &self.sharing);
         self.board.update(|picture| {
             picture.fleet.revision = Some(snapshot.revision.to_string());
             picture.fleet.problems = problems;
@@ -238,7 +238,9 @@ impl Daemon {
             for (id, entry) in &snapshot.stores {
                 if !picture.stores.contains_key(id) {
                     census.moves(None, Some(StoreState::Requested));
-                    picture.stores.insert(id.clone(), StoreReport::new(id.clone(), now));
+                    let keeper = sharing.keeper(id);
+                    let report = StoreReport { keeper, ..StoreReport::new(id.clone(), now) };
+                    picture.stores.insert(id.clone(), report);
                 }
                 picture.stores.follow(id, &snapshot.revision.to_string());
                 let name = entry.accepted().map(|store| &store.display_name);
