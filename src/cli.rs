@@ -89,17 +89,19 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let (trigger, triggers) = Triggers::new();
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone())?;
     let (leases, caps, inside) = (arguments.leases.settings()?, arguments.caps(), Inside::default());
-    let journal = arguments.journal()?;
+    let process = process_number();
+    let journal = arguments.journal(&format!("{process:016x}"))?;
     let sources = Sources {
         board: board.reader(),
         metrics: metrics.reader(),
         plans: plans.reader(),
         history: history.reader(),
         older: journal.reader(),
+        journal_first: leases.is_some() && journal.may_be_shared(),
         inspect: inspector(inside.clone()),
         links: arguments.forge.links(&source.settings.url, &source.settings.branch),
         clock: seconds_now,
-        process: process_number(),
+        process,
     };
     metrics.show_stores(board.reader(), arguments.web.metrics_stores_max);
     let door = arguments.web.door(metrics.door())?;

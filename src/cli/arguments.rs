@@ -314,8 +314,8 @@ impl RunArguments {
         self.chart.charts(Some(&self.state_folder))
     }
 
-    pub(super) fn journal(&self) -> anyhow::Result<Journal> {
-        self.journal.journal(&self.state_folder)
+    pub(super) fn journal(&self, writer: &str) -> anyhow::Result<Journal> {
+        self.journal.journal(&self.state_folder, writer)
     }
 
     pub(super) fn removals(&self) -> PathBuf {

@@ -42,6 +42,8 @@ pub(super) enum Errand {
     Keep(String, i64, String),
     /// Write down what happened.
     Record(Arc<Event>),
+    /// Tell what another replica was to tell, which is gone.
+    TakeUp,
 }
 
 /// Where the daemon leaves errands. Leaving one never waits.
@@ -67,6 +69,10 @@ impl Desk {
         let _ = self.errands.send(Errand::Record(event));
     }
 
+    pub(super) fn take_up(&self) {
+        let _ = self.errands.send(Errand::TakeUp);
+    }
+
     pub(super) fn keep(&self, head: &str, made: i64, report: String) {
         let _ = self.errands.send(Errand::Keep(head.to_owned(), made, report));
     }
@@ -80,6 +86,8 @@ pub(super) struct Clerk {
     pub(super) board: Board,
     pub(super) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     pub(super) chance: Chance,
+    /// Whether other replicas tell the forge too.
+    pub(super) shares: bool,
 }
 
 /// Something that the forge is to be told.
@@ -95,8 +103,8 @@ struct Waiting {
     failures: u32,
 }
 
-/// What became of a try: the name, what was sent, and the answer.
-type Tried = (String, String, Result<(), ForgeError>);
+/// What became of a try: the name, what was sent, and the answer; none when another replica was faster.
+type Tried = (String, String, Option<Result<(), ForgeError>>);
 
 struct Work {
     clerk: Clerk,
@@ -107,6 +115,8 @@ struct Work {
     pause: Option<Instant>,
     /// How often in a row the forge as a whole failed.
     failures: u32,
+    /// Whether what the journal has that the forge was not told is ours to tell.
+    takes_up: bool,
 }
 
 impl Clerk {
@@ -156,11 +166,15 @@ impl Clerk {
 
 impl Work {
     fn new(clerk: Clerk) -> Self {
-        Self { clerk, waiting: BTreeMap::new(), trying: JoinSet::new(), pause: None, failures: 0 }
+        let takes_up = !clerk.shares;
+        Self { clerk, waiting: BTreeMap::new(), trying: JoinSet::new(), pause: None, failures: 0, takes_up }
     }
 
     /// Takes up what the journal has that the forge was not told.
     async fn resume(&mut self) {
+        if !self.takes_up {
+            return;
+        }
         let unsent = self.clerk.scribe.journal().unsent().await;
         let unsent = unsent.inspect_err(|error| tracing::warn!("failed to {error}")).unwrap_or_default();
         for Letter { name, content, since } in unsent {
@@ -179,6 +193,11 @@ impl Work {
                 Errand::Tell(more) => deliveries.extend(more),
                 Errand::Record(event) => self.clerk.scribe.record(event, now),
                 Errand::Keep(head, made, report) => self.clerk.scribe.keep(head, made, report, now),
+                // In a file of its own there is nothing but what this replica was to tell once, and others have told since.
+                Errand::TakeUp => {
+                    self.takes_up |= self.clerk.scribe.journal().may_be_shared();
+                    self.resume().await;
+                }
             }
         }
         if !deliveries.is_empty() {
@@ -220,15 +239,24 @@ impl Work {
         let may_go = |waiting: &&Waiting| waiting.not_before.is_none_or(|until| until <= now);
         let first = self.waiting.values().filter(may_go).min_by_key(|it| (it.delivery.rank(), it.since));
         let Some(Waiting { delivery, content, .. }) = first else { return };
-        let (delivery, content) = (delivery.clone(), content.clone());
+        let (delivery, content, name) = (delivery.clone(), content.clone(), delivery.name());
+        // What is not written down yet, nobody else can know.
+        let asks = self.clerk.shares && !self.clerk.scribe.is_unposted(&name);
+        let journal = self.clerk.scribe.journal().clone();
         self.trying.spawn(async move {
+            if asks && matches!(journal.is_overtaken(&name, &content).await, Ok(true)) {
+                return (name, content, None);
+            }
             let told = tell(&forge, &delivery).await;
-            (delivery.name(), content, told)
+            (name, content, Some(told))
         });
     }
 
     async fn tried(&mut self, (name, content, told): Tried) {
         let now = Instant::now();
+        let Some(told) = told else {
+            return self.waiting.retain(|waiting, it| *waiting != name || it.content != content);
+        };
         let result = match &told {
             Ok(()) => Told::Sent,
             Err(ForgeError::Busy { .. }) => Told::Busy,
@@ -343,7 +371,20 @@ mod tests {
         let (metrics, board, clock) = (Metrics::new(), Board::default(), Arc::new(|| 7));
         let scribe =
             Scribe::new((journal, Ok(())), metrics.clone(), board.clone(), History::default(), clock.clone());
-        Work::new(Clerk { scribe, forge: None, metrics, board, clock, chance: Arc::new(|| 0.0) })
+        let chance = Arc::new(|| 0.0);
+        Work::new(Clerk { scribe, forge: None, metrics, board, clock, chance, shares: false })
+    }
+
+    #[tokio::test]
+    async fn where_others_tell_too_nothing_old_is_taken_up_from_a_file_of_our_own() {
+        let (_folder, journal) = scratch().await;
+        let mut before = work(journal);
+        before.accept(status("one")).await;
+        let mut after = work(before.clerk.scribe.journal().clone());
+        (after.clerk.shares, after.takes_up) = (true, false);
+        after.resume().await;
+        after.take(vec![Errand::TakeUp]).await;
+        assert!(after.waiting.is_empty(), "another replica has told what came of it since");
     }
 
     #[tokio::test]

@@ -248,6 +248,7 @@ impl Daemon {
         self.plan_removals_soon();
         self.retell(come);
         if come.contains(&Shard::SPEAKER) {
+            self.verdicts.desk.take_up();
             // For the plans of pull requests, which the replica before may not have ended.
             let _ = self.look.send(());
         }
