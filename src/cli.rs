@@ -57,6 +57,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => runtime.block_on(run(*arguments)),
         Command::Plan(arguments) => runtime.block_on(plan(arguments)),
         Command::Render(arguments) => runtime.block_on(render(arguments)),
+        Command::Replicas(arguments) => runtime.block_on(arguments.run()),
         Command::Acknowledge(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Journal(command) => runtime.block_on(command.run()),
         Command::Schema { kind } => schema(kind),

@@ -10,7 +10,7 @@ mod showroom;
 use axum::http::StatusCode;
 use showroom::{Answer, NOW, Showroom};
 use storekeeper::metrics::Metrics;
-use storekeeper::report::{Board, Origin, Step, StoreReport, StoreState};
+use storekeeper::report::{Board, Origin, Replica, Replicas, Step, StoreReport, StoreState};
 
 const PATHS: [&str; 12] = [
     "/",
@@ -46,6 +46,15 @@ fn fleet() -> Board {
         picture.fleet.removals_refused = Some("4 of 6 stores would go".to_owned());
         picture.fleet.problems = vec!["stores/A B.yaml: not a store id".to_owned()];
         picture.fleet.ready = true;
+        picture.fleet.replicas = Some(Replicas {
+            here: "storekeeper-1".to_owned(),
+            since: Some(NOW - 40),
+            shards: 64,
+            unkept: 0,
+            all: [("storekeeper-0", 64), ("storekeeper-1", 0)]
+                .map(|(name, shards)| (name.to_owned(), Replica { alive: true, shards }))
+                .into(),
+        });
         let acme = StoreReport {
             name: "acme".parse().unwrap(),
             display_name: Some("Acme".to_owned()),
@@ -67,6 +76,7 @@ fn fleet() -> Board {
                 signer: None,
                 pull: Some(12),
             }),
+            keeper: Some("storekeeper-0".to_owned()),
         };
         let fresh = StoreReport::new("fresh".parse().unwrap(), NOW);
         picture.stores = [acme, fresh].into_iter().collect();

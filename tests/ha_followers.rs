@@ -6,7 +6,10 @@ mod common;
 #[path = "common/replicas.rs"]
 mod replicas;
 
+use std::process::Command;
+
 use common::api_proxy::{Fault, Rule};
+use common::daemon::binary;
 use common::{World, until};
 use replicas::{Replicas, until_at};
 use serde_json::Value;
@@ -14,6 +17,18 @@ use serde_json::Value;
 /// Returns what an entry of a list says that is named so.
 fn named<'a>(replicas: &'a Value, identity: &str) -> &'a Value {
     replicas["all"].as_array().unwrap().iter().find(|it| it["identity"] == identity).unwrap_or(&Value::Null)
+}
+
+/// Runs the command that lists them; returns its exit code and what it says.
+fn list_replicas(world: &World, replicas: &Replicas<'_>) -> (i32, String) {
+    let kubeconfig = world.cluster.kubeconfig.to_str().unwrap();
+    let output = Command::new(binary())
+        .args(["replicas", "--lease-namespace", &replicas.namespace])
+        .args(["--source", &world.source, "--kubeconfig", kubeconfig])
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
 #[test]
@@ -55,6 +70,9 @@ fn every_replica_says_who_keeps_what_and_since_when() {
     assert_eq!(metric(&second, "storekeeper_takeovers_total"), "0");
     assert!(second.daemon.metric("storekeeper_lease_renewed_timestamp_seconds") > 1.7e9);
 
+    let (code, said) = list_replicas(&world, &replicas);
+    assert!(code == 0 && said.contains("\nfirst     64  ") && said.contains("\nsecond    0   "), "{said}");
+
     first.signal("STOP");
     until("the second one sees that the first is silent, or has taken over", || {
         (metric(&second, "storekeeper_takeovers_total") == "1").then_some(())
@@ -67,6 +85,17 @@ fn every_replica_says_who_keeps_what_and_since_when() {
     assert!(named(&shown, "first").is_null(), "{shown}");
     assert_eq!(second.daemon.store(&world.store("acme")).unwrap()["keeper"], "second");
     first.signal("CONT");
+    for replica in [first, second] {
+        replica.daemon.kill();
+    }
+    world.cluster.delete(
+        "v1",
+        "ConfigMap",
+        &replicas.namespace,
+        &format!("storekeeper-{}-shards", world.source),
+    );
+    let (code, said) = list_replicas(&world, &replicas);
+    assert!(code == 1 && said.contains("64 shards are kept by nobody"), "{said}");
 }
 
 #[test]

@@ -51,7 +51,9 @@ fn what_each_replica_did_is_in_one_chain_and_on_every_page() {
     }
     let commit = world.repository.push("all stores");
     for name in &names {
-        both.iter().for_each(|replica| until_at(replica, &world, name, &commit));
+        for replica in &both {
+            until_at(replica, &world, name, &commit);
+        }
     }
     let mut keepers = Vec::new();
     for name in &names {

@@ -61,7 +61,8 @@ pub use changes::Changes;
 pub use error::{ClusterError, RefusalCause};
 use index::Index;
 pub use lease::{
-    Clock, Fence, Holdings, Leadership, LeaseSettings, Member, Pass, Shard, Spread, Voice, Word,
+    Clock, Enrolled, Fence, Holdings, Leadership, LeaseSettings, Member, Pass, Roster, Shard, Spread, Voice,
+    Word,
 };
 pub use mask::Mask;
 pub use pace::{Pace, PaceReport};

@@ -209,13 +209,22 @@ impl Daemon {
 
     /// Another replica says something new.
     fn on_words(&mut self) {
-        let shown: Vec<_> = self.board.reader().read(|picture| picture.stores.keys().cloned().collect());
+        let board = self.board.reader();
         let Some(circle) = &mut self.sharing.0 else { return };
         let now = circle.words.borrow_and_update().clone();
+        let leaves_out = |words: &BTreeMap<Arc<str>, Word>| words.values().any(|word| word.left_out > 0);
+        let concerned: BTreeSet<_> = if leaves_out(&now) == leaves_out(&circle.heard) {
+            circle.heard.values().chain(now.values()).flat_map(|word| word.failed.keys().cloned()).collect()
+        } else {
+            board.read(|picture| picture.stores.keys().cloned().collect())
+        };
+        let concerned: Vec<_> = concerned.into_iter().collect();
         let calls = |words: &BTreeMap<Arc<str>, Word>, uid| words.get(uid).map_or(0, |word| word.calls);
         let called = now.iter().any(|(uid, word)| word.calls > calls(&circle.heard, uid));
-        for store in circle.learn(&shown, |circle| circle.heard = now) {
-            self.queue.mark(&store);
+        for store in circle.learn(&concerned, |circle| circle.heard = now) {
+            if board.read(|picture| picture.stores.contains_key(&store)) {
+                self.queue.mark(&store);
+            }
         }
         if called {
             tracing::info!("another replica was told of a push");

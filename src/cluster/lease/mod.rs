@@ -9,11 +9,13 @@
 //! - `word`: what members tell each other; pure
 //! - `wire`: the requests
 //! - `member`: the task that takes the steps
+//! - `roster`: who takes part, for who is no member
 
 mod member;
 #[cfg(test)]
 mod model_tests;
 mod ring;
+mod roster;
 mod seat;
 #[cfg(test)]
 mod seat_tests;
@@ -31,6 +33,7 @@ use tracing::Instrument as _;
 use super::Cluster;
 use crate::names::StoreId;
 pub use ring::{Member, Shard, Spread};
+pub use roster::{Enrolled, Roster};
 pub use seat::Holdings;
 use seat::Seat;
 use wire::Wire;

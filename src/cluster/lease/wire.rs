@@ -173,10 +173,14 @@ impl Wire {
     }
 
     /// Lists the members' Leases as they are now, not as a cache of the server remembers them.
-    pub(super) async fn count(&self) -> Result<Vec<SeenLease>, ClusterError> {
+    pub(super) async fn leases(&self) -> Result<Vec<Lease>, ClusterError> {
         let params = ListParams::default().labels(&self.selector());
-        let list = self.within("list the members' Leases", self.leases.list(&params)).await?;
-        Ok(list.items.iter().map(|lease| self.seen(lease)).collect())
+        Ok(self.within("list the members' Leases", self.leases.list(&params)).await?.items)
+    }
+
+    /// The same, as members see them.
+    pub(super) async fn count(&self) -> Result<Vec<SeenLease>, ClusterError> {
+        Ok(self.leases().await?.iter().map(|lease| self.seen(lease)).collect())
     }
 
     /// Reads the ring as it is now; none when there is none.
