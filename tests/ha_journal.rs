@@ -77,9 +77,46 @@ fn what_each_replica_did_is_in_one_chain_and_on_every_page() {
         all.iter().filter(|it| it["kind"] == "commit-followed" && it["commit"]["revision"] == commit);
     assert_eq!(followed.count(), 1, "what concerns all is told once: {all:#?}");
     drop(both);
+    verify(&url);
+}
+
+#[test]
+fn a_history_goes_on_where_a_leader_that_was_killed_left_it() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database();
+    let world = World::new();
+    let file = world.folder.path().join("journal-url");
+    std::fs::write(&file, &url).unwrap();
+    let replicas = Replicas::new(&world, "leader");
+    let more = ["--poll-seconds", "1", "--journal-url-file", file.to_str().unwrap()];
+    let repository = world.repository.url();
+    let first = replicas.start_with("first", &repository, &more);
+    world.write_store("acme", "Acme");
+    let commit = world.repository.push("acme");
+    until_at(&first, &world, "acme", &commit);
+    let second = replicas.start_with("second", &repository, &more);
+    until_at(&second, &world, "acme", &commit);
+    first.signal("KILL");
+    world.write_store("brew", "Brew");
+    let commit = world.repository.push("brew");
+    until_at(&second, &world, "brew", &commit);
+    for name in ["acme", "brew"] {
+        let path = format!("stores/{}/events", world.store(name));
+        let shown = until("it is written that the store is READY", || {
+            let shown = events(&second, &path);
+            shown.iter().any(|it| it["kind"] == "state-entered" && it["state"] == "READY").then_some(shown)
+        });
+        let once = ["file-changed", "namespace-made"].map(|kind| of_kind(&shown, kind));
+        assert_eq!(once, [1, 1], "of {name}: {shown:#?}");
+    }
+    verify(&url);
+}
+
+/// Goes through the chain of events as people do.
+fn verify(url: &str) {
     let verified = Command::new(binary())
         .args(["journal", "verify"])
-        .env("STOREKEEPER_JOURNAL_URL", &url)
+        .env("STOREKEEPER_JOURNAL_URL", url)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&verified.stdout);

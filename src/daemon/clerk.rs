@@ -14,7 +14,7 @@ use crate::forge::{Forge, ForgeError};
 use crate::journal::Letter;
 use crate::metrics::{Metrics, Told};
 use crate::names::COMMENT_MARKER;
-use crate::report::{Board, CommitReport, Delivery, Event};
+use crate::report::{Board, CommitReport, Delivery, Event, EventKind};
 
 /// The wait after the first failure of the forge as a whole; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -27,6 +27,9 @@ const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(5);
 
 /// How often a delivery may be refused before it is given up: half an hour of tries.
 const REFUSALS: u32 = 12;
+
+/// How far replicas' clocks may be apart, in seconds, for what both saw to be taken for one thing.
+const CLOCKS_APART: i64 = 60;
 
 /// The most errands that are taken at once.
 const BATCH: usize = 512;
@@ -42,6 +45,8 @@ pub(super) enum Errand {
     Keep(String, i64, String),
     /// Write down what happened.
     Record(Arc<Event>),
+    /// Write down what another replica may have had no time for, unless it had.
+    Recover(Vec<Arc<Event>>),
     /// Tell what another replica was to tell, which is gone.
     TakeUp,
 }
@@ -67,6 +72,12 @@ impl Desk {
 
     pub(super) fn record(&self, event: Arc<Event>) {
         let _ = self.errands.send(Errand::Record(event));
+    }
+
+    pub(super) fn recover(&self, events: Vec<Arc<Event>>) {
+        if !events.is_empty() {
+            let _ = self.errands.send(Errand::Recover(events));
+        }
     }
 
     pub(super) fn take_up(&self) {
@@ -193,6 +204,7 @@ impl Work {
                 Errand::Tell(more) => deliveries.extend(more),
                 Errand::Record(event) => self.clerk.scribe.record(event, now),
                 Errand::Keep(head, made, report) => self.clerk.scribe.keep(head, made, report, now),
+                Errand::Recover(events) => self.recover(events, now).await,
                 // In a file of its own there is nothing but what this replica was to tell once, and others have told since.
                 Errand::TakeUp => {
                     self.takes_up |= self.clerk.scribe.journal().may_be_shared();
@@ -202,6 +214,16 @@ impl Work {
         }
         if !deliveries.is_empty() {
             self.accept(deliveries).await;
+        }
+    }
+
+    /// Writes down what happened while nobody did. A journal that can't be read holds none of it, as far as we know.
+    async fn recover(&mut self, events: Vec<Arc<Event>>, now: Instant) {
+        let since = events.iter().map(|event| event.at).min().unwrap_or(0) - CLOCKS_APART;
+        let known = self.clerk.scribe.journal().events_of(&EventKind::ALL, since).await;
+        let known: Vec<_> = known.unwrap_or_default().iter().map(Event::essence).collect();
+        for event in events.into_iter().filter(|event| !known.contains(&event.essence())) {
+            self.clerk.scribe.record(event, now);
         }
     }
 

@@ -54,6 +54,7 @@ impl Membership {
             words.mark_changed();
             Circle {
                 identity: settings.identity.clone(),
+                lease: settings.duration,
                 voice: leadership.voice(),
                 news,
                 words,
@@ -89,6 +90,8 @@ pub(super) struct Sharing(Option<Circle>);
 
 struct Circle {
     identity: String,
+    /// How long a replica that says nothing counts as alive.
+    lease: Duration,
     voice: Voice,
     news: watch::Receiver<Holdings>,
     words: watch::Receiver<BTreeMap<Arc<str>, Word>>,
@@ -255,6 +258,11 @@ impl Daemon {
             }
         }
         self.plan_removals_soon();
+        if let Some(circle) = &self.sharing.0 {
+            // The replica before was there until its Lease ended, at least; twice its time leaves no gap.
+            let window = i64::try_from(circle.lease.as_secs()).unwrap_or(i64::MAX).saturating_mul(2);
+            self.chronicle.recover(come, (self.context.surroundings.clock)().saturating_sub(window));
+        }
         self.retell(come);
         if come.contains(&Shard::SPEAKER) {
             self.verdicts.desk.take_up();
