@@ -381,7 +381,7 @@ async fn tell(forge: &Forge, delivery: &Delivery) -> Result<(), ForgeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Journal, scratch};
+    use crate::journal::{Bundle, Journal, scratch};
     use crate::report::{CommitState, CommitStatus, History};
 
     fn status(words: &str) -> Vec<Delivery> {
@@ -407,6 +407,21 @@ mod tests {
         after.resume().await;
         after.take(vec![Errand::TakeUp]).await;
         assert!(after.waiting.is_empty(), "another replica has told what came of it since");
+    }
+
+    #[tokio::test]
+    async fn what_the_replica_before_has_written_is_not_written_again_and_the_rest_is() {
+        let (_folder, journal) = scratch().await;
+        let event =
+            |id, kind| Arc::new(Event { id, ..Event::new(1_000 + id, kind, None, format!("seen {id}")) });
+        let written = Bundle { events: vec![event(1, EventKind::CommitFollowed)], ..Bundle::default() };
+        journal.write(&written, 1_001).await.unwrap();
+        let mut work = work(journal.clone());
+        let seen = vec![event(2, EventKind::CommitFollowed), event(3, EventKind::Frozen)];
+        work.take(vec![Errand::Recover(seen)]).await;
+        work.clerk.scribe.finish().await;
+        let words: Vec<_> = journal.newest(9).await.unwrap().0.into_iter().map(|event| event.words).collect();
+        assert_eq!(words, ["seen 1", "seen 3"]);
     }
 
     #[tokio::test]
