@@ -57,6 +57,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => runtime.block_on(run(*arguments)),
         Command::Plan(arguments) => runtime.block_on(plan(arguments)),
         Command::Render(arguments) => runtime.block_on(render(arguments)),
+        Command::Replicas(arguments) => runtime.block_on(arguments.run()),
         Command::Acknowledge(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Journal(command) => runtime.block_on(command.run()),
         Command::Schema { kind } => schema(kind),
@@ -91,17 +92,19 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let own = cluster.source.cluster().cloned();
     let telling = arguments.forge.telling(&source.settings.url, surroundings().clock, plans.clone(), own)?;
     let (leases, caps, inside) = (arguments.leases.settings()?, arguments.caps(), Inside::default());
-    let journal = arguments.journal()?;
+    let process = process_number();
+    let journal = arguments.journal(&format!("{process:016x}"))?;
     let sources = Sources {
         board: board.reader(),
         metrics: metrics.reader(),
         plans: plans.reader(),
         history: history.reader(),
         older: journal.reader(),
+        journal_first: leases.is_some() && journal.may_be_shared(),
         inspect: inspector(inside.clone()),
         links: arguments.forge.links(&source.settings.url, &source.settings.branch),
         clock: seconds_now,
-        process: process_number(),
+        process,
     };
     metrics.show_stores(board.reader(), arguments.web.metrics_stores_max);
     let door = arguments.web.door(metrics.door())?;

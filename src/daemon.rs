@@ -148,7 +148,8 @@ pub async fn run(
     let (chance, source) = (chance(&settings.surroundings), settings.cluster.source.clone());
     let (verdicts, chronicle, base, clerk) = employ(&settings, &board, &metrics, &chance).await;
     let chronicle = chronicle.announcing(announcing::begin(cluster.clone()), cluster.fence());
-    let Triggers { trigger: Trigger { look, .. }, looks, mut retries } = settings.triggers;
+    let Triggers { trigger: Trigger { look, .. }, looks, mut retries, calls } = settings.triggers;
+    membership.pass_on(calls);
     let (mirror, known) = (Arc::default(), Arc::new(Mutex::new(known_files(&source))));
     let follower = Follower {
         options: settings.source.clone(),
@@ -394,7 +395,7 @@ impl Daemon {
                     self.on_pace(report);
                 }
                 asked = self.asking.next() => self.on_asked(asked),
-                () = self.sharing.changed() => self.on_holdings(),
+                stir = self.sharing.changed() => self.on_stir(stir),
                 () = sleep_until(due), if due.is_some() => {}
             }
         }
@@ -476,7 +477,8 @@ impl Daemon {
             self.metrics.waited_for_run(urgency.why(), waited);
             let wish = self.wish(&store);
             let pass = self.context.cluster.fence().enter(&store);
-            let memory = Memory { observes: pass.is_none(), ..self.memory(&store) };
+            let keeper = pass.is_none().then(|| self.sharing.told_by_keeper(&store));
+            let memory = Memory { keeper, ..self.memory(&store) };
             if pass.is_some() {
                 self.show_beginning(&store, &wish);
             }
@@ -510,8 +512,8 @@ impl Daemon {
             look_closer: wait.look_closer,
             leaving: self.absent.exits.of(store),
             withhold_healing: self.fights.withholds(store, Instant::now()),
-            observes: false,
             moved_to: self.snapshot.as_ref().and_then(|snapshot| snapshot.elsewhere.get(store).cloned()),
+            keeper: None,
         }
     }
 

@@ -203,6 +203,16 @@ series! {
     fights: IntCounter = counter("storekeeper_fights_total");
     /// Stores in a fight now; the reason of each names the object and the other field manager.
     stores_fighting: IntGauge = gauge("storekeeper_stores_fighting");
+    /// Shards of the fleet, of 64, that this replica keeps; 0 where it shares the stores with nobody.
+    shards_kept: IntGauge = gauge("storekeeper_shards_kept");
+    /// Shards of the fleet that no living replica keeps, as far as this one sees.
+    shards_unkept: IntGauge = gauge("storekeeper_shards_unkept");
+    /// Replicas that are alive, as far as this one sees; 0 where it shares the stores with nobody.
+    replicas_alive: IntGauge = gauge("storekeeper_replicas_alive");
+    /// Times that this replica took shards over, its first ones included.
+    takeovers: IntCounter = counter("storekeeper_takeovers_total");
+    /// When this replica's Lease was renewed last, in seconds since 1970; 0 until it is.
+    lease_renewed: IntGauge = gauge("storekeeper_lease_renewed_timestamp_seconds");
     /// Requests over HTTP, by what was asked for and what was answered.
     http_requests: IntCounterVec = grid("storekeeper_http_requests_total", ["route", "code"]);
     /// Time in seconds until an answer over HTTP began, by what was asked for.
@@ -421,6 +431,23 @@ impl Metrics {
     /// Counts a fight that began.
     pub fn fight_begun(&self) {
         self.0.fights.inc();
+    }
+
+    /// Sets how many shards this replica keeps, how many nobody does, and how many replicas are alive.
+    pub fn set_shares(&self, kept: usize, unkept: usize, alive: usize) {
+        self.0.shards_kept.set(whole(kept));
+        self.0.shards_unkept.set(whole(unkept));
+        self.0.replicas_alive.set(whole(alive));
+    }
+
+    /// Counts that this replica took shards over.
+    pub fn taken_over(&self) {
+        self.0.takeovers.inc();
+    }
+
+    /// Sets when this replica's Lease was renewed last, in seconds since 1970.
+    pub fn set_lease_renewed(&self, now: i64) {
+        self.0.lease_renewed.set(now);
     }
 
     /// Sets how many stores are in a fight.

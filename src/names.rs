@@ -148,6 +148,9 @@ pub const INVENTORY_KEY: &str = "inventory.json";
 /// Lease is found by it.
 pub const LABEL_MEMBER: &str = "storekeeper.dev/member";
 
+/// On the Lease of a member: what it tells the others, as JSON.
+pub const ANNOTATION_WORD: &str = "storekeeper.dev/word";
+
 /// Returns what the name of a member's Lease begins with; the API server makes the rest, so that each start has a
 /// Lease of its own. (It also cuts the beginning to what a name may hold.)
 pub fn member_lease_prefix(source: &SourceId, identity: &str) -> String {

@@ -147,10 +147,28 @@ pub struct Memory {
     pub leaving: LeavingMemory,
     /// Whether drift is left as it is for now, because somebody else fights for it.
     pub withhold_healing: bool,
-    /// Whether another replica acts on the store: it is looked at, and nothing is changed.
-    pub observes: bool,
     /// The cluster that its file names, if that is another one.
     pub moved_to: Option<ClusterName>,
+    /// Who acts on the store in our place, where another replica does: it is looked at, and nothing is changed.
+    pub keeper: Option<Keeper>,
+}
+
+impl Memory {
+    /// Whether the store is looked at, and nothing is changed.
+    fn observes(&self) -> bool {
+        self.keeper.is_some()
+    }
+}
+
+/// The replica that acts on a store in our place, and what it says of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keeper {
+    /// Which, if it is settled.
+    pub identity: Option<String>,
+    /// Why the store is FAILED, if it is.
+    pub failed: Option<String>,
+    /// Whether it has more FAILED stores than it tells of.
+    pub leaves_out: bool,
 }
 
 /// How a run ended well.
@@ -355,8 +373,9 @@ async fn decide(
     tally: &mut Tally,
 ) -> Result<Conclusion, RunError> {
     let owner = Owner { store: id, source: &context.source };
-    if memory.observes {
-        return observe(context, owner, wish, memory).await;
+    if let Some(keeper) = &memory.keeper {
+        let seen = observe(context, owner, wish, memory).await?;
+        return Ok(keeper.said_of(seen, matches!(wish, Wish::Present { hold: None, .. })));
     }
     context.cluster.gain_access(owner).await?;
     if let Wish::Unreadable = wish {
@@ -394,24 +413,42 @@ async fn without_wish(
     }
 }
 
-/// Looks at a store that another replica acts on, and concludes how it is. What that replica alone knows, such as why the API
-/// server refuses an object, is not known here.
+impl Keeper {
+    /// Adds to what was seen of a store what its keeper alone knows, such as why the API server refuses an object. `may_act`
+    /// says whether the keeper may do now what git wants.
+    fn said_of(&self, seen: Conclusion, may_act: bool) -> Conclusion {
+        if matches!(seen.state, None | Some(StoreState::Deleting)) {
+            return seen;
+        }
+        if let Some(reason) = &self.failed {
+            let (state, reason) = (Some(StoreState::Failed), reason.clone());
+            return Conclusion { state, step: None, reason, waits: false, ..seen };
+        }
+        if !may_act || !seen.waits {
+            return seen;
+        }
+        let keeper = match &self.identity {
+            Some(identity) => format!("replica {identity} keeps it and applies its objects"),
+            None => "it is not settled which replica keeps it".to_owned(),
+        };
+        let more = if self.leaves_out { ", or says on its own page why it can't" } else { "" };
+        let reason = format!("namespace: {keeper}{more}; {}", seen.reason);
+        let (state, step) = (Some(StoreState::Provisioning), Some(Step::Namespace));
+        Conclusion { state, step, reason, waits: false, ..seen }
+    }
+}
+
+/// Looks at a store that another replica acts on, and concludes how it is.
 async fn observe(
     context: &Context,
     owner: Owner<'_>,
     wish: &Wish,
     memory: &Memory,
 ) -> Result<Conclusion, RunError> {
-    let Wish::Present { store, revision, hold } = wish else {
+    let Wish::Present { store, revision, hold: _ } = wish else {
         return without_wish(context, owner, wish, memory).await;
     };
-    let seen = hold::untouched(context, owner, (store, revision.as_str()), memory).await?;
-    if hold.is_some() || !seen.waits || seen.state == Some(StoreState::Deleting) {
-        return Ok(seen);
-    }
-    let reason = format!("namespace: the replica that keeps it applies its objects; {}", seen.reason);
-    let (state, step) = (Some(StoreState::Provisioning), Some(Step::Namespace));
-    Ok(Conclusion { state, step, reason, waits: false, ..seen })
+    hold::untouched(context, owner, (store, revision.as_str()), memory).await
 }
 
 /// Keeps up what is in force while what commits change waits.

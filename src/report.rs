@@ -13,6 +13,7 @@
 //! - `event`: what happened, `history` the newest of it, and `origin` which pull request brought a commit
 //! - `statistics`: the last thirty days in numbers
 //! - `inspection`: what is inside a store's namespace
+//! - `replicas`: who shares the stores with us
 //! - `board`: all of that in one picture, and `bell` rings when it changes
 //! - `moment`: times as they are written
 
@@ -29,6 +30,7 @@ mod plan;
 mod plans;
 mod probe;
 mod readiness;
+mod replicas;
 mod rollout;
 mod statistics;
 mod status;
@@ -61,6 +63,7 @@ pub use plan::{
 pub use plans::{Plans, PlansReader};
 pub use probe::{ProbeFailure, ProbeTarget, ProbeTargetError, Probed};
 pub use readiness::{Readiness, WORKLOAD_KINDS, Workload, workload};
+pub use replicas::{Replica, Replicas, Role};
 pub use rollout::{Version, failed_rollout, rolled_back, silent_rollout};
 pub use statistics::{DAYS, Day, Statistics};
 pub use status::{Annotation, CommitState, CommitStatus, DESCRIPTION_MAX, one_line};
@@ -149,6 +152,8 @@ pub struct StoreReport {
     pub origin: Option<Origin>,
     /// What the fleet file calls the cluster that it is on, where it lists several.
     pub cluster: Option<String>,
+    /// The replica that keeps it, where several share the stores.
+    pub keeper: Option<String>,
 }
 
 /// What holds for the fleet as a whole.
@@ -194,6 +199,8 @@ pub struct FleetReport {
     pub elsewhere: Arc<BTreeMap<StoreId, ClusterName>>,
     /// Namespaces of this source that are left alone, because they are another cluster's or nobody's, and what to do.
     pub strays: Option<String>,
+    /// Who shares the stores, where there are several replicas.
+    pub replicas: Option<Replicas>,
 }
 
 impl StoreReport {
@@ -216,6 +223,7 @@ impl StoreReport {
             deletes_at: None,
             cluster: None,
             origin: None,
+            keeper: None,
         }
     }
 

@@ -46,8 +46,8 @@ use crate::names::{STORES_FOLDER, StoreId};
 use crate::report::{Bell, BoardReader, EventReader, HistoryReader, Inspection, Picture, PlansReader};
 
 pub use api::{
-    Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, RunningVersion, Store,
-    StoreOutcome, Stores,
+    Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, Replica, Replicas,
+    RunningVersion, Store, StoreOutcome, Stores,
 };
 pub use door::{Door, DoorSettings, LoginSettings, READ_TOKEN_MIN, Visitor};
 pub use inner::inner_router;
@@ -75,6 +75,8 @@ pub struct Sources {
     pub history: HistoryReader,
     /// What happened before that.
     pub older: EventReader,
+    /// Whether several replicas write what happened there, so that it knows what this one does not.
+    pub journal_first: bool,
     /// What is inside stores' namespaces.
     pub inspect: Inspector,
     /// Where people see the repository.
@@ -93,6 +95,7 @@ struct WebState {
     plans: PlansReader,
     history: HistoryReader,
     older: EventReader,
+    journal_first: bool,
     inspect: Inspector,
     links: Option<Links>,
     clock: fn() -> i64,
@@ -113,7 +116,8 @@ struct Version {
 
 impl Sources {
     fn state(self, bell: &Bell) -> WebState {
-        let Self { board, metrics, plans, history, older, inspect, links, clock, process } = self;
+        let Self { board, metrics, plans, history, older, journal_first, inspect, links, clock, process } =
+            self;
         let (rung, changes) = watch::channel(());
         bell.listen(move || {
             rung.send_replace(());
@@ -124,6 +128,7 @@ impl Sources {
             plans,
             history,
             older,
+            journal_first,
             inspect,
             links,
             clock,

@@ -10,7 +10,7 @@ mod showroom;
 use axum::http::StatusCode;
 use showroom::{Answer, NOW, Showroom};
 use storekeeper::metrics::Metrics;
-use storekeeper::report::{Board, Origin, Step, StoreReport, StoreState};
+use storekeeper::report::{Board, Origin, Replica, Replicas, Step, StoreReport, StoreState};
 
 const PATHS: [&str; 12] = [
     "/",
@@ -49,6 +49,15 @@ fn fleet() -> Board {
         picture.fleet.cluster = Some("eu-1".to_owned());
         picture.fleet.elsewhere =
             std::sync::Arc::new([("there".parse().unwrap(), "us-1".parse().unwrap())].into());
+        picture.fleet.replicas = Some(Replicas {
+            here: "storekeeper-1".to_owned(),
+            since: Some(NOW - 40),
+            shards: 64,
+            unkept: 0,
+            all: [("storekeeper-0", 64), ("storekeeper-1", 0)]
+                .map(|(name, shards)| (name.to_owned(), Replica { alive: true, shards }))
+                .into(),
+        });
         let acme = StoreReport {
             name: "acme".parse().unwrap(),
             display_name: Some("Acme".to_owned()),
@@ -71,6 +80,7 @@ fn fleet() -> Board {
                 pull: Some(12),
             }),
             cluster: Some("eu-1".to_owned()),
+            keeper: Some("storekeeper-0".to_owned()),
         };
         let fresh = StoreReport::new("fresh".parse().unwrap(), NOW);
         picture.stores = [acme, fresh].into_iter().collect();

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use showroom::{NOW, Showroom};
 use storekeeper::report::{
     Change, CommitBook, CommitHead, CommitReport, CommitState, Event, EventKind, Health, Inspection,
-    ObjectHealth, Origin, PodHealth, Step, StoreReport, StoreState, StoreVerdict, VersionReport,
+    ObjectHealth, Origin, PodHealth, Replica, Replicas, Step, StoreReport, StoreState, StoreVerdict,
+    VersionReport,
 };
 
 const REVISION: &str = "1a2b3c4d5e6f7081920a1b2c3d4e5f6071829304";
@@ -55,6 +56,7 @@ fn showroom() -> Showroom {
             deletes_at: Some(NOW + 9),
             origin: Some(origin()),
             cluster: Some("eu-1".to_owned()),
+            keeper: Some("storekeeper-a".to_owned()),
             ..StoreReport::new(acme.clone(), NOW - 9)
         };
         picture.stores = [full, StoreReport::new("bare".parse().unwrap(), NOW)].into_iter().collect();
@@ -65,6 +67,14 @@ fn showroom() -> Showroom {
             std::sync::Arc::new([("there".parse().unwrap(), "us-1".parse().unwrap())].into());
         picture.fleet.strays = Some("left alone".to_owned());
         picture.fleet.problems = vec!["stores/A.yaml: no".to_owned()];
+        let all = [("storekeeper-a", true, 60), ("storekeeper-b", true, 0), ("storekeeper-c", false, 4)];
+        picture.fleet.replicas = Some(Replicas {
+            here: "storekeeper-b".to_owned(),
+            since: Some(NOW - 60),
+            shards: 64,
+            unkept: 4,
+            all: all.map(|(name, alive, shards)| (name.to_owned(), Replica { alive, shards })).into(),
+        });
         let stores = BTreeMap::from([(acme.clone(), verdict)]);
         picture.commits = CommitBook::resume(vec![CommitReport::new(head, NOW, None, stores)]);
     });
@@ -168,6 +178,28 @@ async fn every_answer_is_as_the_document_says() {
         }
     }
     assert!(checked >= 12, "{checked}");
+}
+
+#[tokio::test]
+async fn who_keeps_what_is_told_by_every_replica() {
+    let showroom = showroom();
+    let replicas = &showroom.get("/api/v1/fleet").await.json()["replicas"];
+    assert_eq!(
+        *replicas,
+        json!({
+            "identity": "storekeeper-b", "role": "follower", "since": "2026-11-22T13:34:56Z", "shards": 64, "unkept": 4,
+            "all": [
+                {"identity": "storekeeper-a", "role": "partner", "alive": true, "shards": 60, "stores": 1},
+                {"identity": "storekeeper-b", "role": "follower", "alive": true, "shards": 0, "stores": 0},
+                {"identity": "storekeeper-c", "role": "partner", "alive": false, "shards": 4, "stores": 0},
+            ],
+        })
+    );
+    let keeper =
+        async |store| showroom.get(&format!("/api/v1/stores/{store}")).await.json()["keeper"].clone();
+    assert_eq!((keeper("acme").await, keeper("bare").await), (json!("storekeeper-a"), Value::Null));
+    let alone = Showroom::new().get("/api/v1/fleet").await.json();
+    assert_eq!(alone["replicas"], Value::Null);
 }
 
 #[tokio::test]

@@ -3,102 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
+#[path = "common/replicas.rs"]
+mod replicas;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::api_proxy::ApiProxy;
-use common::daemon::Daemon;
 use common::{World, until};
-use serde_json::json;
-
-/// How long a replica that says nothing counts as alive.
-const LEASE: Duration = Duration::from_secs(4);
-
-/// A replica with a state folder and a way to the API server of its own.
-struct Replica {
-    daemon: Daemon,
-    proxy: ApiProxy,
-}
-
-/// A fleet of replicas that share a source.
-struct Replicas<'a> {
-    world: &'a World,
-    namespace: String,
-    shards: &'static str,
-}
-
-impl<'a> Replicas<'a> {
-    fn new(world: &'a World, shards: &'static str) -> Self {
-        let namespace = format!("{}-system", world.prefix);
-        world.cluster.create_namespace(&namespace, &json!({ "storekeeper.dev/source": world.source }));
-        Self { world, namespace, shards }
-    }
-
-    fn start(&self, identity: &str) -> Replica {
-        let folder = self.world.folder.path().join(identity);
-        std::fs::create_dir_all(&folder).unwrap();
-        let proxy = ApiProxy::start(&self.world.cluster.kubeconfig, &folder, 1);
-        let seconds = LEASE.as_secs().to_string();
-        let more = [
-            ["--probe", "objects"],
-            ["--lease-namespace", &self.namespace],
-            ["--identity", identity],
-            ["--lease-seconds", &seconds],
-            ["--shards", self.shards],
-            ["--poll-seconds", "1"],
-        ]
-        .concat();
-        let (url, source) = (self.world.repository.url(), &self.world.source);
-        let daemon = Daemon::start_on("127.0.0.1:0", &folder, &url, source, &proxy.kubeconfig, &more);
-        Replica { daemon, proxy }
-    }
-}
-
-impl Replica {
-    /// When it wrote into stores' namespaces.
-    fn writes(&self) -> Vec<(Instant, String)> {
-        let is_write = |seen: &&common::api_proxy::Seen| {
-            seen.call.is_write()
-                && !seen.call.query.contains("dryRun=All")
-                && seen.call.path.contains("/namespaces/store-")
-        };
-        let seen = self.proxy.seen();
-        seen.iter()
-            .filter(is_write)
-            .map(|seen| (seen.at, format!("{} {}", seen.call.verb, seen.call.path)))
-            .collect()
-    }
-
-    fn writes_since(&self, since: Instant) -> Vec<String> {
-        self.writes().into_iter().filter(|(at, _)| *at >= since).map(|(_, what)| what).collect()
-    }
-
-    /// Returns how many shards it keeps of a fleet of three, once it is giving none away.
-    fn share(&self) -> Option<u64> {
-        let line =
-            self.daemon.lines().filter(|line| line["message"] == "the stores are shared anew").last()?;
-        (line["members"] == 3 && line["leaving"] == 0).then(|| line["shards"].as_u64())?
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.daemon.pid().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-    }
-
-    fn is_at(&self, world: &World, name: &str, state: &str, commit: &str) -> bool {
-        let shown = self.daemon.store(&world.store(name)).unwrap_or_default();
-        shown["state"] == state && shown["appliedRevision"] == commit
-    }
-}
-
-fn until_at(replica: &Replica, world: &World, name: &str, commit: &str) {
-    until(&format!("{name} is READY at {commit}"), || {
-        replica.is_at(world, name, "READY", commit).then_some(())
-    });
-}
+use replicas::{LEASE, Replica, Replicas, until_at};
 
 #[test]
 fn a_leader_that_dies_is_followed_within_the_time_of_its_lease_and_done_work_is_not_done_again() {

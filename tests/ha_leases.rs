@@ -190,7 +190,7 @@ fn one_leads_and_another_takes_over_when_it_is_killed() {
     let a = place.join("a", Spread::Leader);
     until_settled("a leads", &[&a], &[64]);
     let b = place.join("b", Spread::Leader);
-    until("b knows who leads", || (b.holdings().members.get("a") == Some(&64)).then_some(()));
+    until("b knows who leads", || (b.holdings().members().get("a") == Some(&64)).then_some(()));
     assert!(b.holdings().mine.is_empty() && a.fence.is_speaker() && !b.fence.is_speaker());
     let killed = Instant::now();
     drop(a);
@@ -208,7 +208,7 @@ fn who_leaves_hands_over_at_once() {
     let a = place.join("a", Spread::Leader);
     until_settled("a leads", &[&a], &[64]);
     let b = place.join("b", Spread::Leader);
-    until("b knows who leads", || (b.holdings().members.get("a") == Some(&64)).then_some(()));
+    until("b knows who leads", || (b.holdings().members().get("a") == Some(&64)).then_some(()));
     let lookout = Lookout::new(&[&a, &b]);
     let left = Instant::now();
     place.leave(a);
@@ -228,7 +228,7 @@ fn who_was_cut_off_has_no_rights_before_another_has_them_and_none_when_it_comes_
     let a = place.join_by(&proxy.kubeconfig, "a", Spread::Leader, 0);
     until_settled("a leads", &[&a], &[64]);
     let b = place.join("b", Spread::Leader);
-    until("b knows who leads", || (b.holdings().members.get("a") == Some(&64)).then_some(()));
+    until("b knows who leads", || (b.holdings().members().get("a") == Some(&64)).then_some(()));
     let lookout = Lookout::new(&[&a, &b]);
     // What it sends lands when it has long been taken for dead.
     proxy.add(Rule::new(Fault::Delay(2 * DURATION), |_| true));
@@ -248,7 +248,7 @@ fn who_was_cut_off_has_no_rights_before_another_has_them_and_none_when_it_comes_
     assert!(a.holdings().mine.is_empty() && b.has(64));
     proxy.clear();
     proxy.end_silence();
-    until("a is back", || (a.holdings().members.get("b") == Some(&64)).then_some(()));
+    until("a is back", || (a.holdings().members().get("b") == Some(&64)).then_some(()));
     until("both have a Lease", || (place.leases().len() == 2).then_some(()));
     assert!(a.holdings().mine.is_empty() && b.has(64) && !a.fence.is_speaker());
     lookout.end();
@@ -316,7 +316,7 @@ fn wrong_wall_clocks_change_nothing_and_rest_costs_a_renewal_now_and_then() {
     let a = place.join_by(&ahead.kubeconfig, "a", Spread::Leader, hours);
     until_settled("a leads", &[&a], &[64]);
     let b = place.join_by(&behind.kubeconfig, "b", Spread::Leader, -hours);
-    until("b knows who leads", || (b.holdings().members.get("a") == Some(&64)).then_some(()));
+    until("b knows who leads", || (b.holdings().members().get("a") == Some(&64)).then_some(()));
     let (leader, _) = leader_first(&a, &b);
     assert!(leader.fence.is_speaker());
     let lookout = Lookout::new(&[&a, &b]);

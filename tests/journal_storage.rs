@@ -40,7 +40,7 @@ impl Database {
     }
 
     async fn journal(&self, keep: Keep) -> Journal {
-        let journal = Journal::new(self.place.clone(), keep);
+        let journal = Journal::new(self.place.clone(), keep, "test");
         journal.open().await.unwrap();
         journal
     }
@@ -304,12 +304,13 @@ async fn a_password_is_in_no_message() {
         url.clone() + "?sslmode=require",
         url.clone() + "?sslrootcert=/nowhere&sslmode=verify-full",
     ] {
-        let journal = Journal::new(Place::Postgres(PostgresUrl::new(&wrong).unwrap()), Keep::default());
+        let journal =
+            Journal::new(Place::Postgres(PostgresUrl::new(&wrong).unwrap()), Keep::default(), "test");
         let error = journal.open().await.unwrap_err();
         messages.push(format!("{error} {error:?} {journal:?}"));
     }
     server.stop();
-    let journal = Journal::new(Place::Postgres(PostgresUrl::new(&url).unwrap()), Keep::default());
+    let journal = Journal::new(Place::Postgres(PostgresUrl::new(&url).unwrap()), Keep::default(), "test");
     let error = journal.open().await.unwrap_err();
     messages.push(format!("{error} {error:?} {}", journal.plans(1).await.unwrap_err()));
     for message in messages {

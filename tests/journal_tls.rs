@@ -15,7 +15,7 @@ use storekeeper::report::{Event, EventKind};
 
 /// Opens the journal at an URL and writes an event.
 async fn write(url: &str) -> Result<Journal, String> {
-    let journal = Journal::new(Place::Postgres(PostgresUrl::new(url).unwrap()), Keep::default());
+    let journal = Journal::new(Place::Postgres(PostgresUrl::new(url).unwrap()), Keep::default(), "test");
     journal.open().await.map_err(|error| error.to_string())?;
     let event = Event { id: 1, ..Event::new(7, EventKind::Applied, None, "x") };
     let bundle = Bundle { events: vec![Arc::new(event)], ..Bundle::default() };

@@ -37,7 +37,7 @@ const WORDS: [&str; 21] = [
 ];
 
 /// Labels that Prometheus adds to what it scrapes.
-const SCRAPED: [&str; 2] = ["job", "instance"];
+const SCRAPED: [&str; 3] = ["job", "namespace", "instance"];
 
 /// A series' labels, each with the values it has.
 type Labels = BTreeMap<String, BTreeSet<String>>;

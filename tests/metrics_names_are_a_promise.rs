@@ -32,7 +32,7 @@ fn the_four_promised_series_have_their_names_and_types_and_all_others_carry_the_
     for name in types.keys().filter(|name| !promised.contains(*name)) {
         assert!(name.starts_with("storekeeper_"), "{name} lacks the prefix");
     }
-    assert_eq!(types.len(), 47);
+    assert_eq!(types.len(), 52);
 }
 
 #[test]
@@ -82,6 +82,9 @@ fn each_method_moves_its_own_series() {
     metrics.drift_healed();
     metrics.fight_begun();
     metrics.set_stores_fighting(3);
+    metrics.set_shares(20, 4, 3);
+    metrics.taken_over();
+    metrics.set_lease_renewed(1_760_000_012);
     let door = metrics.door();
     door.answered(Route::Api, HttpAnswer::of(304), Duration::from_millis(1));
     door.refused(DoorRefusal::Login);
@@ -133,6 +136,11 @@ fn each_method_moves_its_own_series() {
         "storekeeper_drift_healed_total 1",
         "storekeeper_fights_total 1",
         "storekeeper_stores_fighting 3",
+        "storekeeper_shards_kept 20",
+        "storekeeper_shards_unkept 4",
+        "storekeeper_replicas_alive 3",
+        "storekeeper_takeovers_total 1",
+        "storekeeper_lease_renewed_timestamp_seconds 1760000012",
     ] {
         assert!(exposition.lines().any(|found| found == line), "missing {line} in\n{exposition}");
     }

@@ -158,6 +158,24 @@ async fn what_the_journal_can_not_tell_is_said() {
 }
 
 #[tokio::test]
+async fn where_several_replicas_write_one_journal_it_is_asked_first_and_memory_when_it_is_away() {
+    let event = |words: &str| Event::new(NOW, EventKind::Applied, Some("acme".parse().unwrap()), words);
+    let mut shared = Showroom::new();
+    shared.journal_first = true;
+    shared.history.push(event("what this one saw"));
+    shared.journal = Ok(vec![event("what another one did")]);
+    let page = shared.page("/stores/acme").await.body;
+    assert!(page.contains("what another one did") && !page.contains("what this one saw"), "{page}");
+    let mut away = Showroom::new();
+    away.journal_first = true;
+    away.history.push(event("what this one saw"));
+    away.journal = Err("the database is away".to_owned());
+    let json = away.get("/api/v1/stores/acme/events").await.json();
+    let told = (&json["events"][0]["words"], &json["incomplete"]);
+    assert_eq!(told, (&"what this one saw".into(), &"the database is away".into()));
+}
+
+#[tokio::test]
 async fn what_nobody_knows_is_not_found_and_says_where_to_look() {
     for path in ["/commits/0000000", "/stores/none", "/stores/UPPER", "/stores/none?revision=1"] {
         let page = showroom("x").page(path).await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use showroom::{HOSTILE, NOW, Showroom, count, plain};
-use storekeeper::report::{FleetReport, Origin, Picture, Step, StoreReport, StoreState};
+use storekeeper::report::{FleetReport, Origin, Picture, Replica, Replicas, Step, StoreReport, StoreState};
 
 /// [`HOSTILE`] as it has to stand on a page.
 const ESCAPED: &str = "&lt;script&gt;alert(&#39;&amp;&quot;&#39;)&lt;/script&gt;";
@@ -52,6 +52,7 @@ fn marked(mark: &str) -> Picture {
             pull: Some(3),
         }),
         cluster: some("cluster"),
+        keeper: some("keeper"),
     };
     let other = StoreReport { name: "other".parse().unwrap(), url: some("not_a_link"), ..store.clone() };
     let fleet = FleetReport {
@@ -74,6 +75,18 @@ fn marked(mark: &str) -> Picture {
         cluster: some("cluster"),
         elsewhere: Arc::new([("there".parse().unwrap(), "us-1".parse().unwrap())].into()),
         strays: some("strays"),
+        replicas: Some(Replicas {
+            here: text("replica"),
+            since: Some(NOW - 200),
+            shards: 64,
+            unkept: 24,
+            all: [
+                (text("replica"), Replica { alive: true, shards: 0 }),
+                (text("keeper"), Replica { alive: true, shards: 40 }),
+                (text("silent"), Replica { alive: false, shards: 24 }),
+            ]
+            .into(),
+        }),
     };
     picture(fleet, [store, other])
 }
@@ -110,6 +123,9 @@ async fn every_text_is_shown_and_none_can_become_markup() {
         "window",
         "cluster",
         "strays",
+        "replica",
+        "keeper",
+        "silent",
     ] {
         assert!(hostile.contains(&format!("{ESCAPED}{field}")), "{field} is missing or not escaped");
     }
@@ -215,6 +231,44 @@ async fn words_and_states_narrow_the_list_and_counts_tell_the_rest() {
     let (found, page) = rows("?q=nobody").await;
     assert!(found.is_empty() && page.contains("No store is like that"), "{page}");
     assert_eq!(showroom.page("/?state=SLEEPING").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn one_line_says_which_replica_this_is_and_who_keeps_what() {
+    let shown = async |here: &str, shares: [(&str, bool, usize); 2], unkept| {
+        let all = shares.map(|(name, alive, shards)| (name.to_owned(), Replica { alive, shards })).into();
+        let replicas = Replicas { here: here.to_owned(), since: Some(NOW - 180), shards: 64, unkept, all };
+        let fleet = FleetReport { ready: true, replicas: Some(replicas), ..FleetReport::default() };
+        let store = |name: &str, keeper: &str| {
+            let keeper = Some(keeper.to_owned());
+            StoreReport { keeper, ..StoreReport::new(name.parse().unwrap(), NOW) }
+        };
+        page(picture(fleet, [store("acme", "a"), store("bold", "a"), store("calm", "b")])).await
+    };
+    for (here, shares, line) in [
+        ("a", [("a", true, 64), ("b", true, 0)], "This is replica a, which keeps all stores; b follows (for"),
+        ("b", [("a", true, 64), ("b", true, 0)], "This is replica b, which follows; a keeps all stores (for"),
+        (
+            "b",
+            [("a", true, 30), ("b", true, 34)],
+            "This is replica b, which keeps 1 store; a keeps 2 stores (for",
+        ),
+    ] {
+        let page = shown(here, shares, 0).await;
+        assert!(page.contains(line) && !page.contains("No replica keeps"), "{line} is not in {page}");
+    }
+    let silent = shown("b", [("a", false, 64), ("b", true, 0)], 64).await;
+    assert!(
+        silent.contains("a keeps all stores but is silent") && silent.contains("No replica keeps the stores")
+    );
+    let alone = page(marked_alone()).await;
+    assert!(!alone.contains("replica") && !alone.contains("Replica"), "{alone}");
+}
+
+/// A fleet of one storekeeper alone.
+fn marked_alone() -> Picture {
+    let fleet = FleetReport { ready: true, ..FleetReport::default() };
+    picture(fleet, [StoreReport::new("acme".parse().unwrap(), NOW)])
 }
 
 #[tokio::test]

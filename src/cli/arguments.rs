@@ -10,7 +10,7 @@ use super::charts::ChartArguments;
 use super::door::WebArguments;
 use super::forge::ForgeArguments;
 use super::journal::{JournalArguments, JournalCommand};
-use super::lease::LeaseArguments;
+use super::lease::{LeaseArguments, ReplicasArguments};
 use super::trust::{AcknowledgeArguments, TrustArguments};
 use crate::chart::Capabilities;
 use crate::cluster::{ClusterSettings, DEFAULT_TRY_OUT_NAMESPACE, ServiceAccountName, StoreAccess};
@@ -44,6 +44,8 @@ pub(super) enum Command {
     /// Verify or export the journal: what happened, event by event.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Show which replicas share the stores, and how many shards each keeps; exits 0: each shard is kept, 1: not each.
+    Replicas(ReplicasArguments),
     /// Let a daemon that follows no rewritten history follow this commit.
     Acknowledge(AcknowledgeArguments),
     /// Print the JSON Schemas of store and fleet files, for editors.
@@ -325,8 +327,8 @@ impl RunArguments {
         self.chart.charts(Some(&self.state_folder))
     }
 
-    pub(super) fn journal(&self) -> anyhow::Result<Journal> {
-        self.journal.journal(&self.state_folder)
+    pub(super) fn journal(&self, writer: &str) -> anyhow::Result<Journal> {
+        self.journal.journal(&self.state_folder, writer)
     }
 
     pub(super) fn removals(&self) -> PathBuf {

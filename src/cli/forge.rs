@@ -114,7 +114,8 @@ impl ForgeArguments {
     /// The routes for deliveries of webhooks; none where none are taken.
     pub(super) fn deliveries(&self, trigger: Trigger, metrics: &Metrics) -> Router {
         let Some(secret_file) = self.hook_secret_file.clone() else { return Router::new() };
-        hooks::router(Hooks { secret_file, look: Arc::new(move || trigger.look()), metrics: metrics.clone() })
+        let look = Arc::new(move || trigger.look_everywhere());
+        hooks::router(Hooks { secret_file, look, metrics: metrics.clone() })
     }
 
     fn settings(

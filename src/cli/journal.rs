@@ -107,9 +107,9 @@ impl PlaceArguments {
 }
 
 impl JournalArguments {
-    pub(super) fn journal(&self, state_folder: &Path) -> anyhow::Result<Journal> {
+    pub(super) fn journal(&self, state_folder: &Path, writer: &str) -> anyhow::Result<Journal> {
         let keep = Keep { days: self.journal_keep_days, events: self.journal_keep_events };
-        Ok(Journal::new(self.place.place(state_folder)?, keep))
+        Ok(Journal::new(self.place.place(state_folder)?, keep, writer))
     }
 }
 
@@ -123,7 +123,8 @@ impl JournalCommand {
 }
 
 async fn open(place: Place) -> anyhow::Result<Journal> {
-    let journal = Journal::new(place, Keep::default());
+    // It only reads.
+    let journal = Journal::new(place, Keep::default(), "");
     journal.open_to_read().await.with_context(|| format!("use the journal in {}", journal.place()))?;
     Ok(journal)
 }

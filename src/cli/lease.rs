@@ -1,11 +1,15 @@
-//! How several replicas share the stores.
+//! How several replicas share the stores, and the command that shows how they do.
 
+use std::io::Write as _;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use crate::cluster::{LeaseSettings, Spread};
+use super::arguments::ClusterArguments;
+use crate::cluster::{Changes, Cluster, Enrolled, LeaseSettings, Roster, Spread};
+use crate::report::moment;
 
 /// How the stores are shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,5 +53,36 @@ impl LeaseArguments {
             },
             clock: super::surroundings().clock,
         }))
+    }
+}
+
+/// Which replicas are shown.
+#[derive(Debug, Args)]
+pub(super) struct ReplicasArguments {
+    /// The namespace in which the replicas of the source settle who keeps which stores.
+    #[arg(long, env = "STOREKEEPER_LEASE_NAMESPACE")]
+    lease_namespace: String,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+impl ReplicasArguments {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let cluster = Cluster::connect(self.cluster.settings()?, Changes::default()).await?;
+        let Roster { members, unkept, since } = cluster.roster(&self.lease_namespace).await?;
+        let known = |time: Option<i64>, unknown: &str| time.map_or_else(|| unknown.to_owned(), moment::utc);
+        let width = members.iter().map(|member| member.identity.len()).max().unwrap_or(0).max(8);
+        let mut out = anstream::stdout().lock();
+        writeln!(out, "{:width$}  SHARDS  FAILED  JOINED                RENEWED", "REPLICA")?;
+        for Enrolled { identity, shards, joined, renewed, failed } in members {
+            let (joined, renewed) = (known(joined, "no Lease"), known(renewed, ""));
+            let line = format!("{identity:width$}  {shards:<6}  {failed:<6}  {joined:20}  {renewed}");
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        writeln!(out, "shared like this since {}", known(since, "never"))?;
+        if unkept > 0 {
+            writeln!(out, "{unkept} shards are kept by nobody who has a Lease")?;
+        }
+        Ok(ExitCode::from(u8::from(unkept > 0)))
     }
 }

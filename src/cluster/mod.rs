@@ -60,7 +60,10 @@ pub use announce::Announcement;
 pub use changes::Changes;
 pub use error::{ClusterError, RefusalCause};
 use index::Index;
-pub use lease::{Clock, Fence, Holdings, Leadership, LeaseSettings, Pass, Shard, Spread};
+pub use lease::{
+    Clock, Enrolled, Fence, Holdings, Leadership, LeaseSettings, Member, Pass, Roster, Shard, Spread, Voice,
+    Word,
+};
 pub use mask::Mask;
 pub use pace::{Pace, PaceReport};
 pub use record::{SeenText, SharedRecord};

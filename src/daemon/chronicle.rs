@@ -2,13 +2,14 @@
 //! told last of each store, over restarts too, so that only news are told. No run depends on it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Daemon;
 use super::announcing::Announcer;
 use super::clerk::Desk;
 use super::source::Frozen;
-use crate::cluster::Fence;
+use crate::cluster::{Fence, Shard};
 use crate::git::CommitInfo;
 use crate::names::StoreId;
 use crate::reconcile::{Tally, Wish};
@@ -20,6 +21,9 @@ const ORIGINS: usize = 300;
 
 /// How long a store that FAILED for one reason is not told to have FAILED for another one, in seconds.
 const REASON_RESTS: i64 = 60;
+
+/// How many events about stores of other replicas are held back, in case these can't write them down.
+const UNSPOKEN_MOST: usize = 5_000;
 
 /// The longest text of an event in characters.
 const WORDS_MAX: usize = 2000;
@@ -51,6 +55,8 @@ pub(super) struct Chronicle {
     fence: Fence,
     /// The commit that last changed what git wants of each store.
     changed_by: BTreeMap<StoreId, Origin>,
+    /// What was told here and is another replica's to write down, the oldest first.
+    unspoken: VecDeque<Arc<Event>>,
 }
 
 /// The state of a store as it was told last.
@@ -129,6 +135,7 @@ impl Chronicle {
             announcer: None,
             fence: Fence::alone(),
             changed_by: BTreeMap::new(),
+            unspoken: VecDeque::new(),
         }
     }
 
@@ -155,12 +162,28 @@ impl Chronicle {
         };
         // What another replica keeps, that one writes down.
         if !speaks {
+            self.unspoken.push_back(event);
+            if self.unspoken.len() > UNSPOKEN_MOST {
+                self.unspoken.pop_front();
+            }
             return;
         }
         if let Some(announcer) = &self.announcer {
             announcer.offer(&event);
         }
         self.desk.record(event);
+    }
+
+    /// Has written down what was told since then, in seconds since 1970, of what is this replica's to write down from now on, as
+    /// far as the replica before did not: between its end and now nobody did.
+    pub(super) fn recover(&mut self, come: &BTreeSet<Shard>, since: i64) {
+        let has_come = |event: &Event| come.contains(&event.store.as_ref().map_or(Shard::SPEAKER, Shard::of));
+        let (ours, others) =
+            self.unspoken.drain(..).filter(|event| event.at >= since).partition(|it| has_come(it));
+        let ours: Vec<Arc<Event>> = ours;
+        self.unspoken = Vec::into(others);
+        let renumbered = ours.iter().map(|event| Arc::new(self.history.renumbered(event)));
+        self.desk.recover(renumbered.collect());
     }
 
     /// Remembers what was told.

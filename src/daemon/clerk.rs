@@ -13,7 +13,7 @@ use super::scribe::Scribe;
 use crate::forge::{Forge, ForgeError};
 use crate::journal::Letter;
 use crate::metrics::{Metrics, Told};
-use crate::report::{Board, CommitReport, Delivery, Event};
+use crate::report::{Board, CommitReport, Delivery, Event, EventKind};
 
 /// The wait after the first failure of the forge as a whole; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -26,6 +26,9 @@ const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(5);
 
 /// How often a delivery may be refused before it is given up: half an hour of tries.
 const REFUSALS: u32 = 12;
+
+/// How far replicas' clocks may be apart, in seconds, for what both saw to be taken for one thing.
+const CLOCKS_APART: i64 = 60;
 
 /// The most errands that are taken at once.
 const BATCH: usize = 512;
@@ -41,6 +44,10 @@ pub(super) enum Errand {
     Keep(String, i64, String),
     /// Write down what happened.
     Record(Arc<Event>),
+    /// Write down what another replica may have had no time for, unless it had.
+    Recover(Vec<Arc<Event>>),
+    /// Tell what another replica was to tell, which is gone.
+    TakeUp,
 }
 
 /// Where the daemon leaves errands. Leaving one never waits.
@@ -66,6 +73,16 @@ impl Desk {
         let _ = self.errands.send(Errand::Record(event));
     }
 
+    pub(super) fn recover(&self, events: Vec<Arc<Event>>) {
+        if !events.is_empty() {
+            let _ = self.errands.send(Errand::Recover(events));
+        }
+    }
+
+    pub(super) fn take_up(&self) {
+        let _ = self.errands.send(Errand::TakeUp);
+    }
+
     pub(super) fn keep(&self, head: &str, made: i64, report: String) {
         let _ = self.errands.send(Errand::Keep(head.to_owned(), made, report));
     }
@@ -81,6 +98,8 @@ pub(super) struct Clerk {
     pub(super) board: Board,
     pub(super) clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     pub(super) chance: Chance,
+    /// Whether other replicas tell the forge too.
+    pub(super) shares: bool,
 }
 
 /// Something that the forge is to be told.
@@ -96,8 +115,8 @@ struct Waiting {
     failures: u32,
 }
 
-/// What became of a try: the name, what was sent, and the answer.
-type Tried = (String, String, Result<(), ForgeError>);
+/// What became of a try: the name, what was sent, and the answer; none when another replica was faster.
+type Tried = (String, String, Option<Result<(), ForgeError>>);
 
 struct Work {
     clerk: Clerk,
@@ -108,6 +127,8 @@ struct Work {
     pause: Option<Instant>,
     /// How often in a row the forge as a whole failed.
     failures: u32,
+    /// Whether what the journal has that the forge was not told is ours to tell.
+    takes_up: bool,
 }
 
 impl Clerk {
@@ -157,11 +178,15 @@ impl Clerk {
 
 impl Work {
     fn new(clerk: Clerk) -> Self {
-        Self { clerk, waiting: BTreeMap::new(), trying: JoinSet::new(), pause: None, failures: 0 }
+        let takes_up = !clerk.shares;
+        Self { clerk, waiting: BTreeMap::new(), trying: JoinSet::new(), pause: None, failures: 0, takes_up }
     }
 
     /// Takes up what the journal has that the forge was not told.
     async fn resume(&mut self) {
+        if !self.takes_up {
+            return;
+        }
         let unsent = self.clerk.scribe.journal().unsent().await;
         let unsent = unsent.inspect_err(|error| tracing::warn!("failed to {error}")).unwrap_or_default();
         for Letter { name, content, since } in unsent {
@@ -180,10 +205,26 @@ impl Work {
                 Errand::Tell(more) => deliveries.extend(more),
                 Errand::Record(event) => self.clerk.scribe.record(event, now),
                 Errand::Keep(head, made, report) => self.clerk.scribe.keep(head, made, report, now),
+                Errand::Recover(events) => self.recover(events, now).await,
+                // In a file of its own there is nothing but what this replica was to tell once, and others have told since.
+                Errand::TakeUp => {
+                    self.takes_up |= self.clerk.scribe.journal().may_be_shared();
+                    self.resume().await;
+                }
             }
         }
         if !deliveries.is_empty() {
             self.accept(deliveries).await;
+        }
+    }
+
+    /// Writes down what happened while nobody did. A journal that can't be read holds none of it, as far as we know.
+    async fn recover(&mut self, events: Vec<Arc<Event>>, now: Instant) {
+        let since = events.iter().map(|event| event.at).min().unwrap_or(0) - CLOCKS_APART;
+        let known = self.clerk.scribe.journal().events_of(&EventKind::ALL, since).await;
+        let known: Vec<_> = known.unwrap_or_default().iter().map(Event::essence).collect();
+        for event in events.into_iter().filter(|event| !known.contains(&event.essence())) {
+            self.clerk.scribe.record(event, now);
         }
     }
 
@@ -221,15 +262,25 @@ impl Work {
         let may_go = |waiting: &&Waiting| waiting.not_before.is_none_or(|until| until <= now);
         let first = self.waiting.values().filter(may_go).min_by_key(|it| (it.delivery.rank(), it.since));
         let Some(Waiting { delivery, content, .. }) = first else { return };
-        let (delivery, content, marker) = (delivery.clone(), content.clone(), self.clerk.marker.clone());
+        let (delivery, content, name) = (delivery.clone(), content.clone(), delivery.name());
+        let marker = self.clerk.marker.clone();
+        // What is not written down yet, nobody else can know.
+        let asks = self.clerk.shares && !self.clerk.scribe.is_unposted(&name);
+        let journal = self.clerk.scribe.journal().clone();
         self.trying.spawn(async move {
+            if asks && matches!(journal.is_overtaken(&name, &content).await, Ok(true)) {
+                return (name, content, None);
+            }
             let told = tell(&forge, &marker, &delivery).await;
-            (delivery.name(), content, told)
+            (name, content, Some(told))
         });
     }
 
     async fn tried(&mut self, (name, content, told): Tried) {
         let now = Instant::now();
+        let Some(told) = told else {
+            return self.waiting.retain(|waiting, it| *waiting != name || it.content != content);
+        };
         let result = match &told {
             Ok(()) => Told::Sent,
             Err(ForgeError::Busy { .. }) => Told::Busy,
@@ -332,7 +383,7 @@ async fn tell(forge: &Forge, marker: &str, delivery: &Delivery) -> Result<(), Fo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Journal, scratch};
+    use crate::journal::{Bundle, Journal, scratch};
     use crate::report::{CommitState, CommitStatus, History};
 
     fn status(words: &str) -> Vec<Delivery> {
@@ -345,7 +396,35 @@ mod tests {
         let scribe =
             Scribe::new((journal, Ok(())), metrics.clone(), board.clone(), History::default(), clock.clone());
         let marker = "<!-- m -->".to_owned();
-        Work::new(Clerk { scribe, marker, forge: None, metrics, board, clock, chance: Arc::new(|| 0.0) })
+        let chance = Arc::new(|| 0.0);
+        Work::new(Clerk { scribe, marker, forge: None, metrics, board, clock, chance, shares: false })
+    }
+
+    #[tokio::test]
+    async fn where_others_tell_too_nothing_old_is_taken_up_from_a_file_of_our_own() {
+        let (_folder, journal) = scratch().await;
+        let mut before = work(journal);
+        before.accept(status("one")).await;
+        let mut after = work(before.clerk.scribe.journal().clone());
+        (after.clerk.shares, after.takes_up) = (true, false);
+        after.resume().await;
+        after.take(vec![Errand::TakeUp]).await;
+        assert!(after.waiting.is_empty(), "another replica has told what came of it since");
+    }
+
+    #[tokio::test]
+    async fn what_the_replica_before_has_written_is_not_written_again_and_the_rest_is() {
+        let (_folder, journal) = scratch().await;
+        let event =
+            |id, kind| Arc::new(Event { id, ..Event::new(1_000 + id, kind, None, format!("seen {id}")) });
+        let written = Bundle { events: vec![event(1, EventKind::CommitFollowed)], ..Bundle::default() };
+        journal.write(&written, 1_001).await.unwrap();
+        let mut work = work(journal.clone());
+        let seen = vec![event(2, EventKind::CommitFollowed), event(3, EventKind::Frozen)];
+        work.take(vec![Errand::Recover(seen)]).await;
+        work.clerk.scribe.finish().await;
+        let words: Vec<_> = journal.newest(9).await.unwrap().0.into_iter().map(|event| event.words).collect();
+        assert_eq!(words, ["seen 1", "seen 3"]);
     }
 
     #[tokio::test]

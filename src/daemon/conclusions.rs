@@ -214,11 +214,13 @@ impl Daemon {
         let origin = self.chronicle.changed_by(store).cloned();
         let created = observed.namespace.and_then(|namespace| namespace.created);
         let cluster = self.context.source.cluster().map(ToString::to_string);
+        let keeper = self.sharing.keeper(store);
         let (was, left, failed_anew) = self.board.update(|picture| {
             let was = picture.stores.get(store).map(|report| report.state);
             let new = || StoreReport::new(store.clone(), now).on(cluster);
             let report = picture.stores.get_or_insert_with(store, new);
             report.created = created;
+            report.keeper = keeper;
             if report.origin.is_none() {
                 report.origin = origin;
             }
@@ -254,6 +256,7 @@ impl Daemon {
         let finding = Finding { state, step, reason: &reason, is_new, was_ready, took };
         self.tell_finding(store, wish, &finding);
         self.metrics.set_states(&self.census.0);
+        self.tell_replicas(store, Some(state), &reason);
         let url = observed.inventory.as_ref().and_then(|inventory| inventory.url.as_deref());
         let shown = Shown { state: Some(state), step, reason, next_retry, deletes_at, waits };
         self.note_progress(store, wish, &shown, url);
@@ -264,6 +267,7 @@ impl Daemon {
     fn show_no_more(&mut self, store: &StoreId) {
         self.waits.remove(store);
         self.forget_hold(store);
+        self.tell_replicas(store, None, "");
         let Some(report) = self.board.update(|picture| picture.stores.remove(store)) else {
             // It went before this process came to show it.
             self.tell_gone(store, false);
@@ -302,18 +306,23 @@ impl Daemon {
         format!("{all} ({meanwhile})")
     }
 
-    /// Counts that a store entered a state; returns how long a first READY took.
+    /// Counts that a store entered a state, where this replica keeps it; returns how long a first READY took.
     pub(super) fn count_transition(&mut self, store: &StoreId, state: StoreState) -> Option<Duration> {
+        let counts = self.speaks_for(Some(store));
         match state {
             StoreState::Ready => {
                 let took = self.requested.remove(store)?.since.elapsed();
-                self.metrics.provisioned(took);
+                if counts {
+                    self.metrics.provisioned(took);
+                }
                 return Some(took);
             }
             StoreState::Failed => {
                 if let Some(requested) = self.requested.get_mut(store).filter(|it| !it.failed) {
                     requested.failed = true;
-                    self.metrics.provisioning_failed();
+                    if counts {
+                        self.metrics.provisioning_failed();
+                    }
                 }
             }
             _ => {}

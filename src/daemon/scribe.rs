@@ -177,6 +177,11 @@ impl Scribe {
         }
     }
 
+    /// Whether something about this letter waits to be written down.
+    pub(super) fn is_unposted(&self, name: &str) -> bool {
+        self.letters.contains_key(name)
+    }
+
     fn unposted(&mut self, name: &str) -> &mut Unposted {
         if self.letters.len() >= LETTERS_MOST && !self.letters.contains_key(name) {
             self.letters.pop_first();
@@ -402,7 +407,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.db");
         fs::create_dir(&path).unwrap();
-        let journal = Journal::new(Place::File(path.clone()), Keep::default());
+        let journal = Journal::new(Place::File(path.clone()), Keep::default(), "test");
         let opened = journal.open().await;
         assert!(opened.is_err());
         (folder, path, scribe(journal, opened))

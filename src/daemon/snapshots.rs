@@ -284,7 +284,7 @@ impl Daemon {
         problems.extend(self.idle_approvals(snapshot));
         let strays = self.strays(snapshot);
         let cluster = self.context.source.cluster().map(ToString::to_string);
-        let (census, overlooked) = (&mut self.census, &self.overlooked);
+        let (census, overlooked, sharing) = (&mut self.census, &self.overlooked, &self.sharing);
         self.board.update(|picture| {
             picture.fleet.revision = Some(snapshot.revision.to_string());
             picture.fleet.problems = problems;
@@ -298,7 +298,10 @@ impl Daemon {
             for (id, entry) in snapshot.stores.iter().filter(|(id, _)| !overlooked.contains(*id)) {
                 if !picture.stores.contains_key(id) {
                     census.moves(None, Some(StoreState::Requested));
-                    picture.stores.insert(id.clone(), StoreReport::new(id.clone(), now).on(cluster.clone()));
+                    let keeper = sharing.keeper(id);
+                    let report =
+                        StoreReport { keeper, ..StoreReport::new(id.clone(), now).on(cluster.clone()) };
+                    picture.stores.insert(id.clone(), report);
                 }
                 picture.stores.follow(id, &snapshot.revision.to_string());
                 let name = entry.accepted().map(|store| &store.display_name);

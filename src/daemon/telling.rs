@@ -91,6 +91,7 @@ pub(super) async fn employ(
         board: board.clone(),
         clock,
         chance: Arc::clone(chance),
+        shares: settings.leases.is_some(),
     };
     let working = tokio::spawn(clerk.work(errands).instrument(tracing::info_span!("clerk")));
     let told = chronicle;

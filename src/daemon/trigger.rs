@@ -11,6 +11,7 @@ use crate::names::{ANNOTATION_REQUESTED_AT, StoreId};
 pub struct Trigger {
     pub(super) look: UnboundedSender<()>,
     retry: UnboundedSender<()>,
+    call: UnboundedSender<()>,
 }
 
 /// The daemon's end of a [`Trigger`].
@@ -19,14 +20,16 @@ pub struct Triggers {
     pub(super) trigger: Trigger,
     pub(super) looks: UnboundedReceiver<()>,
     pub(super) retries: UnboundedReceiver<()>,
+    pub(super) calls: UnboundedReceiver<()>,
 }
 
 impl Triggers {
     /// Makes both ends.
     pub fn new() -> (Trigger, Self) {
         let ((look, looks), (retry, retries)) = (unbounded_channel(), unbounded_channel());
-        let trigger = Trigger { look, retry };
-        (trigger.clone(), Self { trigger, looks, retries })
+        let (call, calls) = unbounded_channel();
+        let trigger = Trigger { look, retry, call };
+        (trigger.clone(), Self { trigger, looks, retries, calls })
     }
 }
 
@@ -34,6 +37,12 @@ impl Trigger {
     /// Asks for a look at the repository.
     pub fn look(&self) {
         let _ = self.look.send(());
+    }
+
+    /// Asks for a look at the repository, here and by every other replica: what is delivered to one of them concerns all.
+    pub fn look_everywhere(&self) {
+        let _ = self.call.send(());
+        self.look();
     }
 
     /// Asks for a look at the repository, and for a run of every store that waits for its next try.

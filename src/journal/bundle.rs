@@ -34,16 +34,16 @@ impl Bundle {
 
 impl Journal {
     /// Writes a bundle, and opens the journal for that if it is not open. `now` is the time in seconds since 1970. Events
-    /// that were written already, by a try whose end is unknown, are not written twice.
+    /// that this process has written already, by a try whose end is unknown, are not written twice.
     pub async fn write(&self, bundle: &Bundle, now: i64) -> Result<(), JournalError> {
         let _writing = self.0.writing.lock().await;
         self.open_for_writing().await?;
         self.check_place()?;
-        let (pool, keep) = (self.pool()?, self.0.keep);
+        let (pool, keep, writer) = (self.pool()?, self.0.keep, &self.0.writer);
         let written = async {
             let Bundle { events, notes, plans, letters, sample } = bundle;
-            let mut all = pool.begin().await?;
-            events::append(&mut all, events).await?;
+            let mut all = self.begin(&pool).await?;
+            events::append(&mut all, writer, events, now).await?;
             for commit in notes {
                 commits::note(&mut all, commit).await?;
             }
@@ -56,6 +56,7 @@ impl Journal {
             if let Some((at, stores)) = sample {
                 events::put_sample(&mut all, *at, stores).await?;
                 events::trim(&mut all, keep, now).await?;
+                events::forget_writers(&mut all, now).await?;
             }
             all.commit().await
         };

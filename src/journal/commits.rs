@@ -16,7 +16,7 @@ impl Journal {
         let _writing = self.0.writing.lock().await;
         let pool = self.pool()?;
         let written = async {
-            let mut all = pool.begin().await?;
+            let mut all = self.begin(&pool).await?;
             for commit in commits {
                 note(&mut all, commit).await?;
             }

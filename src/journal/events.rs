@@ -1,6 +1,6 @@
 //! What happened, in the order in which it did, and how many stores were in which state now and then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -24,6 +24,9 @@ const TRIMMED_AT_ONCE: i64 = 20_000;
 
 /// How long samples are kept, in seconds.
 const SAMPLES_KEPT: i64 = 35 * DAY;
+
+/// How long is known what a process has written that writes no more, in seconds.
+const WRITERS_KEPT: i64 = 35 * DAY;
 
 const DAY: i64 = 24 * 3600;
 
@@ -192,14 +195,26 @@ impl Journal {
     }
 }
 
-/// Writes events at the end of the chain, but for those that are there.
-pub(super) async fn append(all: &mut Transaction<'_, Any>, events: &[Arc<Event>]) -> Result<(), sqlx::Error> {
-    let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
-    let written =
-        sqlx::query("SELECT id FROM events WHERE id >= $1 AND id <= $2").bind(first.id).bind(last.id);
-    let written = written.fetch_all(&mut **all).await?;
-    let written: BTreeSet<i64> = written.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
-    let news: Vec<_> = events.iter().filter(|event| !written.contains(&event.id)).collect();
+/// Writes events at the end of the chain, but for those that this writer has written. They come in the order of their
+/// numbers, and keep these unless another writer has come as far: numbers grow with positions.
+pub(super) async fn append(
+    all: &mut Transaction<'_, Any>,
+    writer: &str,
+    events: &[Arc<Event>],
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    let Some(last) = events.last() else { return Ok(()) };
+    let known = sqlx::query("SELECT last FROM writers WHERE writer = $1").bind(writer.to_owned());
+    let known = known.fetch_optional(&mut **all).await?;
+    let written: i64 = known.map(|row| row.try_get("last")).transpose()?.unwrap_or(i64::MIN);
+    let news: Vec<_> = events.iter().filter(|event| event.id > written).collect();
+    let wrote = "INSERT INTO writers (writer, last, at) VALUES ($1, $2, $3) \
+                 ON CONFLICT (writer) DO UPDATE SET last = excluded.last, at = excluded.at";
+    let wrote = sqlx::query(wrote).bind(writer.to_owned()).bind(written.max(last.id)).bind(now);
+    wrote.execute(&mut **all).await?;
+    let highest =
+        sqlx::query("SELECT id FROM events ORDER BY id DESC LIMIT 1").fetch_optional(&mut **all).await?;
+    let mut highest: i64 = highest.map(|row| row.try_get("id")).transpose()?.unwrap_or(0);
     let mut head = head(all).await?;
     for chunk in news.chunks(ROWS) {
         let mut put = "INSERT INTO events (position, id, at, store, kind, content, hash) VALUES ".to_owned();
@@ -210,8 +225,9 @@ pub(super) async fn append(all: &mut Transaction<'_, Any>, events: &[Arc<Event>]
         }
         let mut put = sqlx::query(AssertSqlSafe(put)).persistent(chunk.len() == ROWS);
         for event in chunk {
-            let content =
-                serde_json::to_string(&***event).map_err(|error| sqlx::Error::Encode(error.into()))?;
+            highest = event.id.max(highest + 1);
+            let event = Event { id: highest, ..Event::clone(event) };
+            let content = serde_json::to_string(&event).map_err(|error| sqlx::Error::Encode(error.into()))?;
             head = Head { position: head.position + 1, hash: link(&head.hash, &content) };
             put = put.bind(head.position).bind(event.id).bind(event.at);
             put = put.bind(event.store.as_ref().map(ToString::to_string)).bind(event.kind.as_str());
@@ -254,6 +270,12 @@ pub(super) async fn trim(all: &mut Transaction<'_, Any>, keep: Keep, now: i64) -
                   ON CONFLICT (one) DO UPDATE SET position = excluded.position, at = excluded.at, hash = excluded.hash";
     sqlx::query(anchor).bind(last).execute(&mut **all).await?;
     sqlx::query("DELETE FROM events WHERE position <= $1").bind(last).execute(&mut **all).await?;
+    Ok(())
+}
+
+/// Forgets who has not written for long.
+pub(super) async fn forget_writers(all: &mut Transaction<'_, Any>, now: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM writers WHERE at < $1").bind(now - WRITERS_KEPT).execute(&mut **all).await?;
     Ok(())
 }
 

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, ConnectOptions, Connection, Executor, SqlStr};
+use sqlx::{Any, AnyPool, ConnectOptions, Connection, Executor, SqlStr, Transaction};
 
 pub use bundle::Bundle;
 pub use chain::{Break, Head, Verified};
@@ -35,9 +35,10 @@ pub use outbox::{Letter, Unposted};
 pub use place::{Place, PlaceError, PostgresUrl};
 
 /// What the tables are made by, from the oldest to the newest. None is ever edited. One set for both databases.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "commits and outbox", include_str!("migrations/1_commits_and_outbox.sql")),
     (2, "events and samples", include_str!("migrations/2_events_and_samples.sql")),
+    (3, "writers", include_str!("migrations/3_writers.sql")),
 ];
 
 /// For SQLite: a crash of the process loses nothing; one of the machine at most the last moments. Two seconds for somebody else
@@ -47,6 +48,13 @@ const SETTINGS: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; P
 
 /// The same for whoever only reads.
 const READING: &str = "PRAGMA busy_timeout = 2000; PRAGMA query_only = ON; PRAGMA cache_size = -512;";
+
+/// For PostgreSQL, at the beginning of each transaction that writes: one replica writes at a time, for positions, numbers and
+/// hashes follow from what is there. The lock goes with the transaction, and one whose process is paused in the middle is
+/// ended after a while. Not a lock of the table: autovacuum would give way to it each time.
+const TURN: &str = "SELECT CAST(1 AS BIGINT) AS one FROM \
+                    set_config('idle_in_transaction_session_timeout', '15s', true), \
+                    pg_advisory_xact_lock(CAST(CAST('events' AS REGCLASS) AS OID)::BIGINT)";
 
 /// How long one conversation with the database may take.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -110,6 +118,8 @@ pub struct Journal(Arc<Inner>);
 struct Inner {
     place: Place,
     keep: Keep,
+    /// The name of this process among those that write.
+    writer: String,
     pool: RwLock<Option<AnyPool>>,
     /// Held by whoever writes: SQLite has one writer, and the chain of events one end.
     writing: tokio::sync::Mutex<()>,
@@ -118,10 +128,16 @@ struct Inner {
 }
 
 impl Journal {
-    /// Names a journal, which is not opened by that. `keep` says which events stay.
-    pub fn new(place: Place, keep: Keep) -> Self {
+    /// Names a journal, which is not opened by that. `keep` says which events stay. `writer` is a name that no other process
+    /// has that writes it, nor ever had.
+    pub fn new(place: Place, keep: Keep, writer: &str) -> Self {
         let (pool, writing, is_damaged) = (RwLock::default(), tokio::sync::Mutex::default(), false.into());
-        Self(Arc::new(Inner { place, keep, pool, writing, is_damaged }))
+        Self(Arc::new(Inner { place, keep, writer: writer.to_owned(), pool, writing, is_damaged }))
+    }
+
+    /// Whether others may write it too: other replicas, on other machines.
+    pub fn may_be_shared(&self) -> bool {
+        matches!(self.0.place, Place::Postgres(_))
     }
 
     /// Returns where it is.
@@ -237,6 +253,15 @@ impl Journal {
         pool.ok_or_else(|| JournalError::Away { place: self.0.place.clone() })
     }
 
+    /// Begins to write, when it is our turn among all who write.
+    async fn begin(&self, pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        let mut all = pool.begin().await?;
+        if self.may_be_shared() {
+            sqlx::query(TURN).fetch_one(&mut *all).await?;
+        }
+        Ok(all)
+    }
+
     /// Whether the file is where it was: one that was deleted can be written to its end, and nobody would find it.
     fn check_place(&self) -> Result<(), JournalError> {
         match &self.0.place {
@@ -284,7 +309,7 @@ async fn within_time<T>(
 #[cfg(test)]
 pub(crate) async fn scratch() -> (tempfile::TempDir, Journal) {
     let folder = tempfile::tempdir().expect("a folder");
-    let journal = Journal::new(Place::File(folder.path().join("a b%c/journal.db")), Keep::default());
+    let journal = Journal::new(Place::File(folder.path().join("a b%c/journal.db")), Keep::default(), "test");
     journal.open().await.expect("a journal");
     (folder, journal)
 }
@@ -294,7 +319,7 @@ mod tests {
     use super::*;
 
     fn at(path: std::path::PathBuf) -> Journal {
-        Journal::new(Place::File(path), Keep::default())
+        Journal::new(Place::File(path), Keep::default(), "test")
     }
 
     #[tokio::test]

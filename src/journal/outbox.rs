@@ -37,7 +37,7 @@ impl Journal {
         let _writing = self.0.writing.lock().await;
         let pool = self.pool()?;
         let posted = async {
-            let mut all = pool.begin().await?;
+            let mut all = self.begin(&pool).await?;
             let mut news = Vec::with_capacity(letters.len());
             for letter in letters {
                 news.push(post(&mut all, letter).await?);
@@ -56,12 +56,20 @@ impl Journal {
         rows.iter().map(letter).collect::<Result<_, _>>().map_err(database(act))
     }
 
+    /// Whether this is not to be told any more: another replica has told it, or wants something newer.
+    pub async fn is_overtaken(&self, name: &str, content: &str) -> Result<bool, JournalError> {
+        let act = "read what the forge is to be told from the journal";
+        let overtaken = "SELECT name FROM outbox WHERE name = $1 AND (wanted <> $2 OR sent = wanted)";
+        let overtaken = sqlx::query(overtaken).bind(name.to_owned()).bind(content.to_owned());
+        Ok(within(act, overtaken.fetch_optional(&self.pool()?)).await?.is_some())
+    }
+
     /// Notes that the forge was told. What is wanted since then stays to be sent.
     pub async fn sent(&self, name: &str, content: &str, now: i64) -> Result<(), JournalError> {
         let _writing = self.0.writing.lock().await;
         let pool = self.pool()?;
         let noted = async {
-            let mut all = pool.begin().await?;
+            let mut all = self.begin(&pool).await?;
             sent(&mut all, name, content).await?;
             let trim = sqlx::query("DELETE FROM outbox WHERE since < $1 AND sent = wanted");
             trim.bind(now - REMEMBERED).execute(&mut *all).await?;

@@ -13,7 +13,7 @@ impl Journal {
         let _writing = self.0.writing.lock().await;
         let pool = self.pool()?;
         let written = async {
-            let mut all = pool.begin().await?;
+            let mut all = self.begin(&pool).await?;
             put(&mut all, head, made, report).await?;
             all.commit().await
         };

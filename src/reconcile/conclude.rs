@@ -305,7 +305,7 @@ mod tests {
             symptoms: Vec::new(),
             look_closer: false,
             leaving: crate::reconcile::LeavingMemory::default(),
-            observes: false,
+            keeper: None,
             withhold_healing: false,
             moved_to: None,
         }

@@ -68,14 +68,14 @@ pub(super) async fn absent(
     let gone = gone(memory);
     match wish {
         Wish::InGrace { since, until } => {
-            mark_unless(memory.observes, context, owner, namespace, decided(namespace, *since)).await?;
+            mark_unless(memory.observes(), context, owner, namespace, decided(namespace, *since)).await?;
             let when = moment::utc(*until);
             let reason = format!("{gone}; it is deleted at {when} unless the file comes back");
             let mut conclusion = Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason);
             conclusion.leaving.deletes_at = Some(*until);
             Ok(conclusion)
         }
-        Wish::Absent { .. } if memory.observes => {
+        Wish::Absent { .. } if memory.observes() => {
             let reason = format!("{gone}; the replica that keeps it removes it");
             Ok(Conclusion::new(Done::Waiting, Some(StoreState::Deleting), reason))
         }
@@ -85,7 +85,7 @@ pub(super) async fn absent(
         }
         Wish::AbsentOnHold { since, until, hold, paused_until } => {
             let marks = Marks { paused_until: *paused_until, ..decided(namespace, *since) };
-            mark_unless(memory.observes, context, owner, namespace, marks).await?;
+            mark_unless(memory.observes(), context, owner, namespace, marks).await?;
             let when = moment::utc(*until);
             let reason =
                 format!("{gone}, but it is {hold}; it is deleted at {when} unless the file comes back");
@@ -95,7 +95,7 @@ pub(super) async fn absent(
             Ok(conclusion)
         }
         Wish::AbsentButKept { marks, reason } => {
-            mark_unless(memory.observes, context, owner, namespace, *marks).await?;
+            mark_unless(memory.observes(), context, owner, namespace, *marks).await?;
             let reason = format!("{gone}, but it is kept: {reason}");
             Ok(Conclusion::new(Done::Refused, Some(StoreState::Failed), reason))
         }

@@ -95,6 +95,15 @@ impl Picture {
         self.fleet_changed
     }
 
+    /// Counts the stores that each replica keeps, by its identity.
+    pub fn stores_by_keeper(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for keeper in self.stores.values().filter_map(|store| store.keeper.as_deref()) {
+            *counts.entry(keeper).or_default() += 1;
+        }
+        counts
+    }
+
     /// Returns the version at which the commits last changed.
     pub fn commits_changed(&self) -> u64 {
         self.commits_changed

@@ -133,6 +133,17 @@ pub struct Event {
 }
 
 impl Event {
+    /// Returns what two have in common who saw the same thing happen.
+    #[must_use]
+    pub fn essence(&self) -> Self {
+        let revision = self.origin.as_ref().map(|origin| origin.revision.clone());
+        let origin = revision.map(|revision| Origin { revision, ..Origin::default() });
+        // A state is entered at whatever step one happened to look.
+        let step = self.step.filter(|_| self.kind == EventKind::StepDone);
+        let (id, at, words, took_ms) = (0, 0, String::new(), None);
+        Self { id, at, step, took_ms, origin, words, ..self.clone() }
+    }
+
     /// Describes something that happened at `at`, in seconds since 1970; [`super::History::push`] numbers it.
     pub fn new(at: i64, kind: EventKind, store: Option<StoreId>, words: impl Into<String>) -> Self {
         Self {

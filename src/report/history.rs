@@ -119,6 +119,13 @@ impl History {
         self.book.write().unwrap_or_else(PoisonError::into_inner).counted.sample(sample);
     }
 
+    /// Gives an event that is remembered another number, the highest so far, for who writes it down later than others.
+    pub fn renumbered(&self, event: &Event) -> Event {
+        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
+        book.last = number(event.at).max(book.last + 1);
+        Event { id: book.last, ..event.clone() }
+    }
+
     /// Numbers an event and remembers it.
     pub fn push(&self, mut event: Event) -> Arc<Event> {
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
@@ -215,6 +222,15 @@ mod tests {
         history.resume(vec![Event { id: 9_000_000, ..event(9, "a") }], true);
         let ids: Vec<_> = [8, 9, 9, 20].map(|at| history.push(event(at, "a")).id).to_vec();
         assert_eq!(ids, [9_000_001, 9_000_002, 9_000_003, 20_000_000]);
+    }
+
+    #[test]
+    fn what_is_written_down_later_has_a_number_of_its_own() {
+        let history = History::default();
+        let (first, second) = (history.push(event(9, "a")), history.push(event(9, "b")));
+        let late = history.renumbered(&first);
+        assert!(late.id > second.id && Event { id: first.id, ..late.clone() } == *first);
+        assert!(history.push(event(9, "c")).id > late.id);
     }
 
     #[test]

@@ -26,8 +26,8 @@ use crate::metrics::Summary;
 use crate::report::PlanReport;
 
 pub use shapes::{
-    Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, RunningVersion, Store,
-    StoreOutcome, Stores,
+    Commit, CommitVerdict, Commits, Fleet, Happening, Happenings, Inside, Object, Pod, Replica, Replicas,
+    RunningVersion, Store, StoreOutcome, Stores,
 };
 
 pub(super) use document::{DOCUMENT, document};
@@ -59,7 +59,7 @@ pub(super) fn routes() -> Router<WebState> {
 /// Tells what holds for the fleet as a whole.
 #[utoipa::path(get, path = "/api/v1/fleet", tag = "fleet", responses((status = 200, body = Fleet)))]
 async fn fleet(State(state): State<WebState>) -> Json<Fleet> {
-    Json(state.board.read(|picture| Fleet::of(&picture.fleet)))
+    Json(state.board.read(Fleet::of))
 }
 
 /// Tells where one store is.

@@ -29,6 +29,8 @@ pub struct Showroom {
     pub inside: Result<Inspection, String>,
     /// What the journal holds.
     pub journal: Result<Vec<Event>, String>,
+    /// Whether other replicas write it too.
+    pub journal_first: bool,
     /// How often somebody looked into a namespace.
     pub looks: Arc<AtomicUsize>,
     bell: Bell,
@@ -59,7 +61,20 @@ impl Showroom {
         let inside = Err("the cluster is not reached yet".to_owned());
         let journal = Ok(Vec::new());
         let (looks, router) = (Arc::default(), OnceLock::new());
-        Self { board, history, plans, metrics, links: None, inside, journal, looks, bell, router }
+        let journal_first = false;
+        Self {
+            board,
+            history,
+            plans,
+            metrics,
+            links: None,
+            inside,
+            journal,
+            journal_first,
+            looks,
+            bell,
+            router,
+        }
     }
 
     /// Returns the routes, with what was set until they were asked for first; what is pushed and put later is shown anyway.
@@ -87,6 +102,7 @@ impl Showroom {
             plans: self.plans.reader(),
             history: self.history.reader(),
             older: Arc::new(move |_| Box::pin(std::future::ready(journal.clone()))),
+            journal_first: self.journal_first,
             inspect: Arc::new(move |_| {
                 looks.fetch_add(1, Ordering::SeqCst);
                 Box::pin(std::future::ready(inside.clone()))

@@ -2,10 +2,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use super::super::error::ClusterError;
@@ -13,10 +14,15 @@ use super::super::follow::{News, Tries};
 use super::Shared;
 use super::ring::Member;
 use super::seat::{Draft, Seat, Step, Tending};
-use super::wire::{Burial, Wire, seen_ring};
+use super::wire::{Burial, Wire, seen_ring, word};
+use super::word::Word;
 
 /// In which part of a Lease's duration what has failed is tried again.
 const RETRIES: u32 = 15;
+
+/// How long after one renewal another one may be sent only because there is something new to say: others hear of a push
+/// within this time, and a flood of pushes costs one request in it.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// How often the ring may change under somebody who leaves before he lets the others find out by themselves.
 const PARTING_TRIES: usize = 5;
@@ -53,19 +59,22 @@ pub(super) async fn part(shared: &Shared, wire: &Wire, member: &Member, name: &s
     }
 }
 
-/// Makes our Lease and renews it.
+/// Makes our Lease, renews it and says on it what there is to say.
 async fn tend(shared: &Shared, wire: &Wire) {
-    let mut troubled = false;
+    let (mut troubled, mut words) = (false, shared.told.subscribe());
+    let (mut said, mut sent) = (Word::default(), Instant::now());
     loop {
         let tending = shared.seat().tending();
         if let Tending::Renew(_, _, at) = &tending {
             tokio::select! {
                 () = sleep_until((*at).into()) => {}
                 () = shared.tend.notified() => continue,
+                () = until_news(&mut words, &said, sent) => {}
             }
         }
+        sent = Instant::now();
         let answer = {
-            let mut attempt = pin!(attempt(shared, wire, &tending));
+            let mut attempt = pin!(attempt(shared, wire, &tending, &mut said));
             tokio::select! {
                 answer = &mut attempt => answer,
                 () = end_of_validity(shared) => {
@@ -88,18 +97,31 @@ async fn tend(shared: &Shared, wire: &Wire) {
     }
 }
 
-async fn attempt(shared: &Shared, wire: &Wire, tending: &Tending) -> Result<(), ClusterError> {
-    let sent = Instant::now();
+/// Waits until there is something to say that our Lease does not say yet, and until it may be said.
+async fn until_news(words: &mut watch::Receiver<Word>, said: &Word, sent: Instant) {
+    // Who sends is there for as long as this task.
+    let _ = words.wait_for(|word| word != said).await;
+    sleep_until((sent + TELLING).into()).await;
+}
+
+async fn attempt(
+    shared: &Shared,
+    wire: &Wire,
+    tending: &Tending,
+    said: &mut Word,
+) -> Result<(), ClusterError> {
+    let (sent, word) = (Instant::now(), shared.told.borrow().clone());
     match tending {
         Tending::Register => {
-            let lease = wire.register().await?;
+            let lease = wire.register(&word).await?;
             tracing::info!(lease.name = %lease.name, "this replica has a Lease");
             shared.learn(|seat, _| seat.registered(lease.member, lease.name, sent));
         }
-        Tending::Renew(member, name, _) => match wire.renew(name).await {
+        Tending::Renew(member, name, _) => match wire.renew(name, (word != *said).then_some(&word)).await {
             Err(error) if error.is_not_found() => {
                 tracing::warn!("this replica was taken for dead: nothing is its own any more");
                 shared.learn(|seat, _| seat.lost(member));
+                return Ok(());
             }
             answer => {
                 answer?;
@@ -107,6 +129,7 @@ async fn attempt(shared: &Shared, wire: &Wire, tending: &Tending) -> Result<(), 
             }
         },
     }
+    *said = word;
     Ok(())
 }
 
@@ -124,17 +147,49 @@ async fn follow_leases(shared: &Shared, wire: &Wire) {
     loop {
         let take_in = |news: News<Lease>| match news {
             News::Listing => shared.seat().lease_listing(),
-            News::There(lease) => shared.learn(|seat, now| seat.saw_lease(wire.seen(&lease), now)),
+            News::There(lease) => {
+                let seen = wire.seen(&lease);
+                let uid = Arc::clone(&seen.member.uid);
+                shared.learn(|seat, now| seat.saw_lease(seen, now));
+                hear(shared, uid, word(&lease));
+            }
             News::Gone(lease) => {
-                shared.learn(|seat, _| seat.lease_gone(&wire.seen(&lease).member));
+                let member = wire.seen(&lease).member;
+                shared.learn(|seat, _| seat.lease_gone(&member));
+                forget_silent(shared);
                 shared.tend.notify_one();
             }
-            News::Complete(_) => shared.learn(|seat, _| seat.leases_complete()),
+            News::Complete(_) => {
+                shared.learn(|seat, _| seat.leases_complete());
+                forget_silent(shared);
+            }
             News::Broken(words) => tracing::warn!("failed to watch the members' Leases: {words}"),
             News::Unstreamed(words) => tracing::debug!("the members' Leases are not streamed: {words}"),
         };
         source.follow(&mut tries, take_in).await;
     }
+}
+
+/// Takes in what another member says; what we said ourselves is no news.
+fn hear(shared: &Shared, uid: Arc<str>, word: Word) {
+    if !shared.seat().is_there(&uid) {
+        return;
+    }
+    shared.heard.send_if_modified(|heard| {
+        let is_news = heard.get(&uid) != Some(&word);
+        heard.insert(uid, word);
+        is_news
+    });
+}
+
+/// Forgets what members said that are gone.
+fn forget_silent(shared: &Shared) {
+    let seat = shared.seat();
+    shared.heard.send_if_modified(|heard| {
+        let count = heard.len();
+        heard.retain(|uid, _| seat.is_there(uid));
+        heard.len() != count
+    });
 }
 
 async fn follow_ring(shared: &Shared, wire: &Wire) {

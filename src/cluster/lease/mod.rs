@@ -6,18 +6,23 @@
 //!
 //! - `ring`: shards, members, and who should own what; pure
 //! - `seat`: what one member knows and may do, and its next step; pure
+//! - `word`: what members tell each other; pure
 //! - `wire`: the requests
 //! - `member`: the task that takes the steps
+//! - `roster`: who takes part, for who is no member
 
 mod member;
 #[cfg(test)]
 mod model_tests;
 mod ring;
+mod roster;
 mod seat;
 #[cfg(test)]
 mod seat_tests;
 mod wire;
+mod word;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,10 +32,12 @@ use tracing::Instrument as _;
 
 use super::Cluster;
 use crate::names::StoreId;
-pub use ring::{Shard, Spread};
+pub use ring::{Member, Shard, Spread};
+pub use roster::{Enrolled, Roster};
 pub use seat::Holdings;
 use seat::Seat;
 use wire::Wire;
+pub use word::Word;
 
 /// Tells the time in seconds since 1970. It is written for people and never compared.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -58,6 +65,10 @@ struct Shared {
     stir: Notify,
     /// Wakes who renews the Lease.
     tend: Notify,
+    /// What this member tells the others.
+    told: watch::Sender<Word>,
+    /// What the others tell, by the uids of their Leases.
+    heard: watch::Sender<BTreeMap<Arc<str>, Word>>,
 }
 
 impl Shared {
@@ -135,6 +146,26 @@ impl Drop for Pass {
     }
 }
 
+/// Tells the other members something. Cloned handles speak for the same member.
+#[derive(Clone)]
+pub struct Voice(Arc<Shared>);
+
+impl Voice {
+    /// Has every other member look at the repository.
+    pub fn call(&self) {
+        self.0.told.send_modify(|word| word.calls += 1);
+    }
+
+    /// Says why stores that this member keeps are FAILED.
+    pub fn tell(&self, failed: &BTreeMap<StoreId, String>) {
+        self.0.told.send_if_modified(|word| {
+            let before = word.clone();
+            word.tell(failed);
+            *word != before
+        });
+    }
+}
+
 /// This replica's membership. Dropping it is like being killed: others wait for the Lease to run out.
 pub struct Leadership {
     shared: Arc<Shared>,
@@ -147,12 +178,15 @@ impl Cluster {
     pub fn join(&self, settings: LeaseSettings) -> Leadership {
         let seat = Seat::new(&settings.identity, settings.duration, settings.spread);
         let span = tracing::info_span!("member", member.identity = %settings.identity);
-        let wire = Arc::new(Wire::new(self.prompt.clone(), self.source.clone(), settings));
+        let wire = Wire::new(self.prompt.clone(), self.source.clone(), settings, self.metrics.clone());
+        let wire = Arc::new(wire);
         let shared = Arc::new(Shared {
             seat: Mutex::new(seat),
             holdings: watch::channel(Holdings::default()).0,
             stir: Notify::new(),
             tend: Notify::new(),
+            told: watch::channel(Word::default()).0,
+            heard: watch::channel(BTreeMap::new()).0,
         });
         let task = tokio::spawn(member::run(Arc::clone(&shared), Arc::clone(&wire)).instrument(span));
         Leadership { shared, wire, task }
@@ -168,6 +202,16 @@ impl Leadership {
     /// Tells what this member holds and who holds what, and of each change.
     pub fn holdings(&self) -> watch::Receiver<Holdings> {
         self.shared.holdings.subscribe()
+    }
+
+    /// Returns what tells the other members something.
+    pub fn voice(&self) -> Voice {
+        Voice(Arc::clone(&self.shared))
+    }
+
+    /// Tells what the other members say, by the uids of their Leases, and of each change.
+    pub fn heard(&self) -> watch::Receiver<BTreeMap<Arc<str>, Word>> {
+        self.shared.heard.subscribe()
     }
 
     /// Gives everything to the members that are there, and ends. Nothing may be under way any more, and nothing is

@@ -103,28 +103,33 @@ impl Spread {
 
 /// Which member owns which shard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Ring(BTreeMap<Shard, Member>);
+pub(super) struct Ring {
+    owners: BTreeMap<Shard, Member>,
+    /// When it was changed last, in seconds since 1970 by the API server's clock. For people; decides nothing.
+    pub(super) changed: Option<i64>,
+}
 
 impl Ring {
     /// Reads the data of the ring's ConfigMap.
     pub(super) fn read(data: &BTreeMap<String, String>) -> Self {
         let shards = data.iter().filter_map(|(shard, owner)| Some((Shard::read(shard)?, owner)));
-        Self(shards.map(|(shard, owner)| (shard, Member::read(owner))).collect())
+        let owners = shards.map(|(shard, owner)| (shard, Member::read(owner))).collect();
+        Self { owners, changed: None }
     }
 
     pub(super) fn owner(&self, shard: Shard) -> Option<&Member> {
-        self.0.get(&shard)
+        self.owners.get(&shard)
     }
 
     /// Returns every shard that has an owner, with it.
     pub(super) fn owners(&self) -> impl Iterator<Item = (Shard, &Member)> {
-        self.0.iter().map(|(shard, owner)| (*shard, owner))
+        self.owners.iter().map(|(shard, owner)| (*shard, owner))
     }
 
     pub(super) fn set(&mut self, shard: Shard, owner: Option<Member>) {
         match owner {
-            Some(owner) => _ = self.0.insert(shard, owner),
-            None => _ = self.0.remove(&shard),
+            Some(owner) => _ = self.owners.insert(shard, owner),
+            None => _ = self.owners.remove(&shard),
         }
     }
 

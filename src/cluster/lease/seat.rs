@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ring::{Member, Ring, Shard, Spread};
+use crate::names::StoreId;
 
 /// Which part of a Lease's duration is kept clear at its end, for requests on their way and for clocks that run at
 /// different speeds.
@@ -100,10 +101,40 @@ pub struct Holdings {
     pub mine: BTreeSet<Shard>,
     /// Those of them that it is about to give away: runs under way may end, and none may begin.
     pub leaving: BTreeSet<Shard>,
-    /// How many shards each member has, by identity.
-    pub members: BTreeMap<Arc<str>, usize>,
-    /// The identity of the member that does what is to be done once for all stores.
-    pub speaker: Option<Arc<str>>,
+    /// Which member owns each shard, alive or not.
+    pub owners: BTreeMap<Shard, Member>,
+    /// The members that are alive.
+    pub alive: BTreeSet<Member>,
+    /// Since when the shards are shared like this, in seconds since 1970 by the API server's clock.
+    pub since: Option<i64>,
+}
+
+impl Holdings {
+    /// Returns the member that keeps a store, alive or not.
+    pub fn keeper(&self, store: &StoreId) -> Option<&Member> {
+        self.owners.get(&Shard::of(store))
+    }
+
+    /// Returns the member that does what is to be done once for all stores.
+    pub fn speaker(&self) -> Option<&Member> {
+        self.owners.get(&Shard::SPEAKER)
+    }
+
+    /// Tells how many shards each member has, by identity; those that are alive and have none, too.
+    pub fn members(&self) -> BTreeMap<Arc<str>, usize> {
+        let identity = |member: &Member| Arc::clone(&member.identity);
+        let mut members: BTreeMap<_, _> = self.alive.iter().map(|member| (identity(member), 0)).collect();
+        for owner in self.owners.values() {
+            *members.entry(identity(owner)).or_default() += 1;
+        }
+        members
+    }
+
+    /// Counts the shards that no living member has.
+    pub fn unkept(&self) -> usize {
+        let kept = self.owners.values().filter(|owner| self.alive.contains(owner)).count();
+        Shard::all().count() - kept
+    }
 }
 
 /// One member's knowledge.
@@ -190,16 +221,14 @@ impl Seat {
     pub(super) fn holdings(&self, now: Instant) -> Holdings {
         let mine: BTreeSet<_> = Shard::all().filter(|shard| self.permits(*shard, now)).collect();
         let leaving = self.leaving.intersection(&mine).copied().collect();
-        let mut members: BTreeMap<_, _> =
-            self.candidates(now).into_iter().map(|member| (Arc::clone(&member.identity), 0)).collect();
-        let mut speaker = None;
-        if let Known::At(_, ring) = &self.ring {
-            for (_, owner) in ring.owners() {
-                *members.entry(Arc::clone(&owner.identity)).or_default() += 1;
+        let alive = self.candidates(now).into_iter().cloned().collect();
+        let (owners, since) = match &self.ring {
+            Known::At(_, ring) => {
+                (ring.owners().map(|(shard, owner)| (shard, owner.clone())).collect(), ring.changed)
             }
-            speaker = ring.owner(Shard::SPEAKER).map(|owner| Arc::clone(&owner.identity));
-        }
-        Holdings { mine, leaving, members, speaker }
+            Known::Nothing | Known::Absent(_) => (BTreeMap::new(), None),
+        };
+        Holdings { mine, leaving, owners, alive, since }
     }
 
     /// When our own right to write ends, if nothing renews it.
@@ -285,6 +314,11 @@ impl Seat {
         let listed = std::mem::take(&mut self.listed);
         self.peers.retain(|uid, _| listed.contains(uid));
         self.is_acquainted = true;
+    }
+
+    /// Whether another member has this Lease, as far as is known.
+    pub(super) fn is_there(&self, uid: &str) -> bool {
+        self.peers.contains_key(uid)
     }
 
     pub(super) fn ring_listing(&mut self) {

@@ -18,7 +18,11 @@ use super::super::watch::selecting_labels;
 use super::LeaseSettings;
 use super::ring::{Member, Ring, Spread};
 use super::seat::{Draft, RENEWALS, SeenLease};
-use crate::names::{FIELD_MANAGER, LABEL_MEMBER, SourceId, member_lease_prefix, shards_name};
+use super::word::Word;
+use crate::metrics::Metrics;
+use crate::names::{
+    ANNOTATION_WORD, FIELD_MANAGER, LABEL_MEMBER, SourceId, member_lease_prefix, shards_name,
+};
 
 /// What became of the Lease of a member that looked dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,7 @@ pub(super) struct Wire {
     source: SourceId,
     settings: LeaseSettings,
     renewals: AtomicI64,
+    metrics: Metrics,
 }
 
 impl Followed for Lease {
@@ -54,7 +59,7 @@ impl Followed for ConfigMap {
 }
 
 impl Wire {
-    pub(super) fn new(client: Client, source: SourceId, settings: LeaseSettings) -> Self {
+    pub(super) fn new(client: Client, source: SourceId, settings: LeaseSettings, metrics: Metrics) -> Self {
         Self {
             leases: Api::namespaced(client.clone(), &settings.namespace),
             rings: Api::namespaced(client.clone(), &settings.namespace),
@@ -62,6 +67,7 @@ impl Wire {
             source,
             settings,
             renewals: AtomicI64::new(0),
+            metrics,
         }
     }
 
@@ -94,7 +100,7 @@ impl Wire {
     }
 
     /// Makes a Lease for this life of the replica.
-    pub(super) async fn register(&self) -> Result<SeenLease, ClusterError> {
+    pub(super) async fn register(&self, word: &Word) -> Result<SeenLease, ClusterError> {
         let LeaseSettings { identity, duration, spread, .. } = &self.settings;
         let labels = selecting_labels(&self.source).into_iter().chain([(LABEL_MEMBER, spread.word())]);
         let now = self.moment();
@@ -102,6 +108,7 @@ impl Wire {
             metadata: ObjectMeta {
                 generate_name: Some(member_lease_prefix(&self.source, identity)),
                 labels: Some(owned(labels)),
+                annotations: Some(BTreeMap::from([(ANNOTATION_WORD.to_owned(), word.write())])),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -114,16 +121,27 @@ impl Wire {
         };
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let made = self.within("make a Lease for this replica", self.leases.create(&params, &lease)).await?;
+        self.note_renewal();
         Ok(self.seen(&made))
     }
 
-    /// Renews our Lease. It is nobody else's to write, so that its version does not matter, and an answer that was lost
-    /// costs nothing. What is gone is not made again by a patch.
-    pub(super) async fn renew(&self, name: &str) -> Result<(), ClusterError> {
-        let patch = Patch::Merge(json!({ "spec": { "renewTime": self.moment() } }));
+    /// Renews our Lease, and says something new on it, if there is. It is nobody else's to write, so that its version does
+    /// not matter, and an answer that was lost costs nothing. What is gone is not made again by a patch.
+    pub(super) async fn renew(&self, name: &str, word: Option<&Word>) -> Result<(), ClusterError> {
+        let mut renewed = json!({ "spec": { "renewTime": self.moment() } });
+        if let Some(word) = word {
+            renewed["metadata"] = json!({ "annotations": { ANNOTATION_WORD: word.write() } });
+        }
+        let patch = Patch::Merge(renewed);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let renewed = self.leases.patch(name, &params, &patch);
-        self.within("renew this replica's Lease", renewed).await.map(|_| ())
+        self.within("renew this replica's Lease", renewed).await?;
+        self.note_renewal();
+        Ok(())
+    }
+
+    fn note_renewal(&self) {
+        self.metrics.set_lease_renewed((self.settings.clock)());
     }
 
     /// Deletes a Lease, if it is still as it was seen.
@@ -155,10 +173,14 @@ impl Wire {
     }
 
     /// Lists the members' Leases as they are now, not as a cache of the server remembers them.
-    pub(super) async fn count(&self) -> Result<Vec<SeenLease>, ClusterError> {
+    pub(super) async fn leases(&self) -> Result<Vec<Lease>, ClusterError> {
         let params = ListParams::default().labels(&self.selector());
-        let list = self.within("list the members' Leases", self.leases.list(&params)).await?;
-        Ok(list.items.iter().map(|lease| self.seen(lease)).collect())
+        Ok(self.within("list the members' Leases", self.leases.list(&params)).await?.items)
+    }
+
+    /// The same, as members see them.
+    pub(super) async fn count(&self) -> Result<Vec<SeenLease>, ClusterError> {
+        Ok(self.leases().await?.iter().map(|lease| self.seen(lease)).collect())
     }
 
     /// Reads the ring as it is now; none when there is none.
@@ -241,7 +263,16 @@ fn owned<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<S
 
 /// Reads the ring out of its ConfigMap.
 pub(super) fn seen_ring(found: &ConfigMap) -> (u64, Ring) {
-    (number(found.version()), found.data.as_ref().map(Ring::read).unwrap_or_default())
+    let mut ring = found.data.as_ref().map(Ring::read).unwrap_or_default();
+    let ours = found.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
+    ring.changed = ours.map(|time| time.0.as_second()).max();
+    (number(found.version()), ring)
+}
+
+/// Reads what a member tells the others.
+pub(super) fn word(lease: &Lease) -> Word {
+    let annotations = lease.metadata.annotations.as_ref();
+    annotations.and_then(|all| all.get(ANNOTATION_WORD)).map(|text| Word::read(text)).unwrap_or_default()
 }
 
 fn number(version: &str) -> u64 {

@@ -1,4 +1,5 @@
-//! What happened, newest first: from memory, and from the journal where memory ends.
+//! What happened, newest first: from memory, and from the journal where memory ends; where several replicas write one
+//! journal, from that as long as it can be read.
 
 use std::sync::Arc;
 
@@ -88,7 +89,20 @@ pub(in crate::web) async fn newest(
     before: Option<i64>,
     most: usize,
 ) -> (Vec<Arc<Event>>, Option<String>) {
+    let shared = if state.journal_first {
+        Some((state.older)(EventsWanted { store: store.clone(), before, most }).await)
+    } else {
+        None
+    };
+    let reason = match shared {
+        Some(Ok(events)) => return (events.into_iter().map(Arc::new).collect(), None),
+        Some(Err(reason)) => Some(reason),
+        None => None,
+    };
     let found = state.history.newest(store.as_ref(), before, most);
+    if reason.is_some() {
+        return (found.events, reason);
+    }
     if !found.partial {
         return (found.events, None);
     }

@@ -153,7 +153,7 @@ fn page(picture: &Picture, selector: &Selector, limit: usize, after: Option<&(St
     let next =
         shown.last().filter(|_| begin + limit < all.len()).map(|last| write_cursor(&selector.place(last)));
     let stores = shown.iter().map(|store| Store::of(store)).collect();
-    Stores { fleet: Fleet::of(&picture.fleet), counts, total: all.len(), stores, next }
+    Stores { fleet: Fleet::of(picture), counts, total: all.len(), stores, next }
 }
 
 fn write_cursor((key, name): &(String, String)) -> String {

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::names::StoreId;
 use crate::report::{
-    Change, CommitReport, CommitState, Event, EventKind, FleetReport, Inspection, ObjectHealth, Origin,
-    PodHealth, Step, StoreReport, StoreState, StoreVerdict, VersionReport,
+    self, Change, CommitReport, CommitState, Event, EventKind, FleetReport, Inspection, ObjectHealth, Origin,
+    Picture, PodHealth, Role, Step, StoreReport, StoreState, StoreVerdict, VersionReport,
 };
 use crate::web::when::rfc3339;
 
@@ -70,6 +70,43 @@ pub struct Fleet {
     pub stores_elsewhere: usize,
     /// Namespaces of this source that are left alone, because they are another cluster's or nobody's, and what to do.
     pub strays: Option<String>,
+    /// Who shares the stores; null where there is one storekeeper alone.
+    pub replicas: Option<Replicas>,
+}
+
+/// The replicas that share the stores, as the one that answers sees them.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replicas {
+    /// The replica that answers.
+    pub identity: String,
+    /// What it does.
+    pub role: Role,
+    /// Since when the stores are shared like this.
+    #[schema(format = DateTime)]
+    pub since: Option<String>,
+    /// Into how many shards the stores are divided.
+    pub shards: usize,
+    /// How many of the shards no living replica keeps: nothing is changed or healed in their stores.
+    pub unkept: usize,
+    /// All replicas, by identity, this one included.
+    pub all: Vec<Replica>,
+}
+
+/// One of several replicas.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replica {
+    /// Its name: the pod's.
+    pub identity: String,
+    /// What it does.
+    pub role: Role,
+    /// Whether it renews its Lease.
+    pub alive: bool,
+    /// How many shards it keeps.
+    pub shards: usize,
+    /// How many stores that is.
+    pub stores: usize,
 }
 
 /// What `/api/v1/stores/<name>` answers.
@@ -109,6 +146,8 @@ pub struct Store {
     pub changed_by: Option<Commit>,
     /// What the fleet file calls the cluster that it is on, where it lists several.
     pub cluster: Option<String>,
+    /// The replica that keeps it; null where there is one storekeeper alone.
+    pub keeper: Option<String>,
 }
 
 /// Where a commit comes from.
@@ -274,7 +313,7 @@ pub struct Pod {
 
 impl Fleet {
     /// Takes a report over.
-    pub(in crate::web) fn of(report: &FleetReport) -> Self {
+    pub(in crate::web) fn of(picture: &Picture) -> Self {
         let FleetReport {
             revision,
             signer,
@@ -295,8 +334,10 @@ impl Fleet {
             cluster,
             elsewhere,
             strays,
-        } = report.clone();
+            replicas,
+        } = picture.fleet.clone();
         let held_until = held_until.map(rfc3339);
+        let replicas = replicas.map(|replicas| Replicas::of(replicas, picture));
         Self {
             revision,
             signer,
@@ -316,7 +357,24 @@ impl Fleet {
             cluster,
             stores_elsewhere: elsewhere.len(),
             strays,
+            replicas,
         }
+    }
+}
+
+impl Replicas {
+    fn of(replicas: report::Replicas, picture: &Picture) -> Self {
+        let (role, stores) = (replicas.role(replicas.this()), picture.stores_by_keeper());
+        let one = |(identity, replica): (&String, &report::Replica)| Replica {
+            identity: identity.clone(),
+            role: replicas.role(*replica),
+            alive: replica.alive,
+            shards: replica.shards,
+            stores: stores.get(identity.as_str()).copied().unwrap_or(0),
+        };
+        let all = replicas.all.iter().map(one).collect();
+        let report::Replicas { here, since, shards, unkept, all: _ } = replicas;
+        Self { identity: here, role, since: since.map(rfc3339), shards, unkept, all }
     }
 }
 
@@ -340,6 +398,7 @@ impl Store {
             deletes_at,
             origin,
             cluster,
+            keeper,
         } = report.clone();
         Self {
             name,
@@ -358,6 +417,7 @@ impl Store {
             deletes_at: deletes_at.map(rfc3339),
             changed_by: origin.map(Commit::of),
             cluster,
+            keeper,
         }
     }
 }

@@ -171,7 +171,7 @@ impl News {
         let stores = changed.map(|(store, _)| Store::of(store)).collect();
         let gone = picture.stores.gone_since(version)?;
         let gone = gone.filter(|id| !picture.stores.contains_key(id)).cloned().collect();
-        let fleet = (picture.fleet_changed() > version).then(|| Fleet::of(&picture.fleet));
+        let fleet = (picture.fleet_changed() > version).then(|| Fleet::of(picture));
         let newest = picture.commits.commits().next().filter(|_| picture.commits_changed() > version);
         let commit = newest.map(|commit| CommitVerdict::of(commit, false));
         Some(Self { version: picture.version(), stores, gone, fleet, commit })

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::view::{Address, Banner, CommitView, Moment, Shell, StateView, plural};
 use super::{Page, answer, draw};
 use crate::names::STORES_FOLDER;
-use crate::report::{FleetReport, Picture, Sample, StoreReport, StoreState};
+use crate::report::{FleetReport, Picture, Replica, Replicas, Role, Sample, StoreReport, StoreState};
 use crate::web::links::Links;
 use crate::web::problem::Problem;
 use crate::web::select::{Selection, Selector, Sort};
@@ -70,8 +70,15 @@ struct Head {
     signer: Option<String>,
     cluster: Option<String>,
     elsewhere: Option<String>,
+    sharing: Option<Sharing>,
     banners: Vec<Banner>,
     root: String,
+}
+
+/// Who keeps the stores.
+struct Sharing {
+    words: String,
+    since: Option<Moment>,
 }
 
 #[derive(Template)]
@@ -145,11 +152,12 @@ pub(in crate::web) fn page(state: &WebState, question: &Question, now: i64) -> R
     let selector = question.selection().understand()?;
     let links = state.links.as_ref();
     let begin = (question.page() - 1) * PAGE;
-    let (fleet, shown, total, counts, in_fleet) = state.board.read(|picture| {
+    let (fleet, shown, total, counts, in_fleet, sharing) = state.board.read(|picture| {
         let found = selector.select(picture);
         let shown: Vec<StoreReport> =
             found.iter().skip(begin).take(PAGE).map(|store| (*store).clone()).collect();
-        (picture.fleet.clone(), shown, found.len(), count(picture, &selector), picture.stores.len())
+        let sharing = sharing(picture, now);
+        (picture.fleet.clone(), shown, found.len(), count(picture, &selector), picture.stores.len(), sharing)
     });
     let all: usize = counts.values().sum();
     let failed = counts.get(&StoreState::Failed).copied().unwrap_or(0);
@@ -166,6 +174,7 @@ pub(in crate::web) fn page(state: &WebState, question: &Question, now: i64) -> R
         signer: fleet.signer.clone(),
         cluster: fleet.cluster.clone(),
         elsewhere: (!fleet.elsewhere.is_empty()).then(|| plural(fleet.elsewhere.len(), "store")),
+        sharing,
         banners: banners(&fleet, now),
         root: "./".to_owned(),
     };
@@ -184,6 +193,30 @@ pub(in crate::web) fn page(state: &WebState, question: &Question, now: i64) -> R
         ("pager", draw(&pager)),
     ]);
     Ok(Page { title, regions, rows })
+}
+
+/// Says which replica this is and who keeps what; nothing where there is one alone.
+fn sharing(picture: &Picture, now: i64) -> Option<Sharing> {
+    let replicas = picture.fleet.replicas.as_ref()?;
+    let stores = picture.stores_by_keeper();
+    let does = |identity: &String, replica: Replica| {
+        let silent = if replica.alive { "" } else { " but is silent" };
+        let does = match replicas.role(replica) {
+            Role::Leader => "keeps all stores".to_owned(),
+            Role::Partner => {
+                format!("keeps {}", plural(stores.get(identity.as_str()).copied().unwrap_or(0), "store"))
+            }
+            Role::Follower => "follows".to_owned(),
+        };
+        format!("{does}{silent}")
+    };
+    let others = replicas.all.iter().filter(|(identity, _)| **identity != replicas.here);
+    let others = others.map(|(identity, replica)| format!("; {identity} {}", does(identity, *replica)));
+    let here = &replicas.here;
+    Some(Sharing {
+        words: format!("{here}, which {}{}", does(here, replicas.this()), others.collect::<String>()),
+        since: replicas.since.map(|since| Moment::since(since, now)),
+    })
 }
 
 fn by_state(picture: &Picture) -> BTreeMap<StoreState, usize> {
@@ -258,6 +291,7 @@ fn row(store: &StoreReport, links: Option<&Links>, now: i64) -> Row {
         deletes_at,
         origin,
         cluster: _, // The same of all.
+        keeper: _,
     } = store;
     let applied = || applied_revision.as_ref().map(|revision| CommitView::new(revision, links));
     Row {
@@ -279,6 +313,19 @@ fn row(store: &StoreReport, links: Option<&Links>, now: i64) -> Row {
 }
 
 const STARTING: &str = "The first pass over all stores is not finished; what stands here is incomplete.";
+
+/// Says that some stores are nobody's, if that is so.
+fn unkept(replicas: &Replicas) -> Option<Banner> {
+    let Replicas { unkept, shards, .. } = replicas;
+    let title = match *unkept {
+        0 => return None,
+        unkept if unkept == *shards => "No replica keeps the stores",
+        _ => "No replica keeps some stores",
+    };
+    let words = format!("As seen from here, {unkept} of {shards} parts of the fleet are nobody's.");
+    let advice = "Nothing of their stores is changed or healed until a replica takes them over.";
+    Some(Banner { advice, ..Banner::new("bad", title, &words) })
+}
 
 /// Says above everything else what holds the whole fleet back.
 fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
@@ -302,6 +349,7 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
         cluster: _,
         elsewhere: _,
         strays,
+        replicas,
     } = fleet;
     let mut banners = Vec::new();
     let mut say = |class, title: &str, words: &Option<String>, advice| {
@@ -332,6 +380,7 @@ fn banners(fleet: &FleetReport, now: i64) -> Vec<Banner> {
         not_asked.as_ref().map(|reason| format!("Every workload of a READY store runs, but {reason}."));
     say("info", "READY is what the cluster says", &asked, "");
     banners.extend(held_until.map(|until| held_banner(until, now)));
+    banners.extend(replicas.as_ref().and_then(unkept));
     banners.extend(problems_banner(problems));
     banners.extend((!ready).then(|| Banner::new("info", "Starting", STARTING)));
     banners

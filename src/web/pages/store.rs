@@ -70,6 +70,8 @@ struct Now {
     is_gone: bool,
     verdict: Option<Verdict>,
     changed_by: Option<CommitView>,
+    /// The replica that keeps it, where several share the stores.
+    keeper: Option<String>,
     steps: Vec<StepView>,
 }
 
@@ -245,6 +247,7 @@ fn now_view(
         is_gone: report.is_none(),
         verdict,
         changed_by: report.and_then(|it| it.origin.as_ref()).map(|origin| CommitView::of(origin, links)),
+        keeper: report.and_then(|report| report.keeper.clone()),
         steps: report.map(|report| steps(report, events)).unwrap_or_default(),
     }
 }
