@@ -41,7 +41,6 @@ use crate::web::{self, Inspector, Sources};
 use arguments::{Arguments, Command, PlanArguments, RenderArguments, RunArguments, SchemaKind};
 use traces::Traces;
 
-/// The chart that every binary carries.
 /// How long threads that block may take to end when the process does.
 const LAST_GRACE: Duration = Duration::from_millis(500);
 
@@ -85,8 +84,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     let listener = arguments.web.listener().await?;
     log_start(&listener, &source, &charts)?;
     let (bell, metrics) = (Bell::default(), Metrics::new());
-    let (board, history, plans) =
-        (Board::new(bell.clone()), History::new(bell.clone()), Plans::new(bell.clone()));
+    let (board, history, plans) = books(&bell);
     let (trigger, triggers) = Triggers::new();
     let cluster = arguments.cluster.settings()?;
     let own = cluster.source.cluster().cloned();
@@ -107,8 +105,7 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
         process,
     };
     metrics.show_stores(board.reader(), arguments.web.metrics_stores_max);
-    let door = arguments.web.door(metrics.door())?;
-    let inner = arguments.web.inner_listener().await?;
+    let (door, inner) = (arguments.web.door(metrics.door())?, arguments.web.inner_listener().await?);
     let probes = web::inner_router(&sources);
     let router =
         door.guard(web::router(sources, &bell, arguments.forge.deliveries(trigger.clone(), &metrics)));
@@ -139,6 +136,11 @@ async fn run_until_stopped(arguments: RunArguments) -> anyhow::Result<ExitCode> 
     futures::future::try_join_all(serving).await.context("stop serving")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what is shown, empty yet; all of it rings one bell.
+fn books(bell: &Bell) -> (Board, History, Plans) {
+    (Board::new(bell.clone()), History::new(bell.clone()), Plans::new(bell.clone()))
 }
 
 /// Says what begins, and where it listens.
