@@ -18,7 +18,6 @@ use storekeeper::store::ChartSource;
 use tempfile::TempDir;
 
 mod common;
-#[allow(dead_code, reason = "the identities alone are used")]
 #[path = "common/git_server.rs"]
 mod git_server;
 #[path = "common/gitea.rs"]

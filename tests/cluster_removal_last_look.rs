@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
-#[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "common/git_server.rs"]
 mod git_server;
 

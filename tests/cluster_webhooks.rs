@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
-#[allow(dead_code, reason = "of the git server only its certificates are used")]
 #[path = "common/git_server.rs"]
 mod git_server;
 #[path = "common/turned_chart.rs"]

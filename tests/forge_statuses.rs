@@ -5,7 +5,6 @@
 mod common;
 #[path = "common/forge_world.rs"]
 mod forge_world;
-#[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "common/git_server.rs"]
 mod git_server;
 #[path = "common/gitea.rs"]

@@ -7,7 +7,6 @@
 mod browser;
 #[path = "common/mod.rs"]
 mod common;
-#[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "common/git_server.rs"]
 mod git_server;
 #[path = "common/gitea.rs"]

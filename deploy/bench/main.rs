@@ -12,7 +12,6 @@ mod browser;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-#[allow(dead_code, reason = "the bench uses a part of it")]
 #[path = "../../tests/common/git_server.rs"]
 mod git_server;
 #[path = "../../tests/common/gitea.rs"]

@@ -228,7 +228,7 @@ impl Work {
     fn stores_of_each(&self) -> BTreeMap<&str, usize> {
         let mut count = BTreeMap::new();
         for writers in self.writers().values() {
-            for writer in BTreeSet::from_iter(writers) {
+            for writer in writers.iter().collect::<BTreeSet<_>>() {
                 *count.entry(*writer).or_default() += 1;
             }
         }
@@ -236,7 +236,7 @@ impl Work {
     }
 
     fn by_more_than_one(&self) -> usize {
-        let several = |writers: &&Vec<&str>| BTreeSet::from_iter(writers.iter()).len() > 1;
+        let several = |writers: &&Vec<&str>| writers.iter().any(|writer| *writer != writers[0]);
         self.writers().values().filter(several).count()
     }
 
@@ -245,7 +245,7 @@ impl Work {
         let returned = |writers: &&Vec<&str>| {
             let mut turns = (*writers).clone();
             turns.dedup();
-            turns.len() > BTreeSet::from_iter(turns.iter()).len()
+            turns.len() > turns.iter().collect::<BTreeSet<_>>().len()
         };
         self.writers().values().filter(returned).count()
     }

@@ -16,7 +16,6 @@ mod branch;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod forge;
-#[allow(dead_code, reason = "the demo uses a part of it")]
 #[path = "../../tests/common/git_server.rs"]
 mod git_server;
 #[path = "../../tests/common/gitea.rs"]
