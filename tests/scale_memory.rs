@@ -18,9 +18,9 @@ use common::daemon::Daemon;
 use common::fake_fleet::FakeFleet;
 use common::{World, until_within};
 
-/// The goal for 1,000 stores is 64 MiB at most, for the optimised binary. Tests run the unoptimised one, whose code
-/// alone takes some 30 MiB more.
-const LIMIT_MIB: f64 = if cfg!(debug_assertions) { 112.0 } else { 64.0 };
+/// What 1,000 stores may take at most beside the program's own pages, which are twice as many in the unoptimised binary
+/// that tests run and belong to the file that they come from. The goal for both together is measured by `make bench`.
+const LIMIT_MIB: f64 = 64.0;
 
 /// How long a fleet at rest is watched.
 const REST: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ fn a_thousand_stores_that_need_nothing_are_held_in_little_memory_and_restarted_w
     assert_eq!(found.requests["GET /apis"], 2, "what is served is asked for once: {:?}", found.requests);
     assert_eq!(found.at_rest, BTreeMap::new(), "a fleet at rest is not read either");
     if stores <= 1000 {
-        assert!(found.peak_mib < LIMIT_MIB, "{found:?}, at most {LIMIT_MIB} MiB");
+        assert!(found.anonymous_mib < LIMIT_MIB, "{found:?}, at most {LIMIT_MIB} MiB");
     }
 }
 
